@@ -30,7 +30,8 @@ from organism import Context, Organism, Reply, payload
 from organism.budget.claims import Charge, Claim
 from organism.budget.crossings import crossings
 from organism.budget.tree import note_details, put_back
-from organism.budget.waiting import Granted, Line, Waiter
+from organism.budget.verdicts import Granted
+from organism.budget.waiting import Line, Waiter
 from organism.kernel import Kernel
 from organism.kernel.calls import CallFor
 from organism.kernel.conversations import Beginning

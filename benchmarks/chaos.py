@@ -32,8 +32,8 @@ from attrs import define, field
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Organism, Reply, Send, payload
+from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
-from organism.kernel.snapshot import snapshot
 from organism.models.prompt_cache import PromptCache
 from organism.primitives import BudgetGranted
 from organism.record.facts import Accepted
@@ -283,7 +283,7 @@ class Laws:
 
     def compare(self, when: str) -> None:
         """Compares now."""
-        live, folded = snapshot(self.organism.kernel.state), snapshot(self.fold.state)
+        live, folded = comparable(self.organism.kernel.state), comparable(self.fold.state)
         self.broken += [f"{when}: {line}" for line in differences(live, folded)][:5]
 
     def left(self) -> list[str]:

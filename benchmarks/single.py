@@ -38,7 +38,8 @@ from organism import Context, Forward, Organism, Reply, Send
 from organism.budget.claims import Charge, Claim
 from organism.budget.crossings import crossings
 from organism.budget.tree import note_details, put_back
-from organism.budget.waiting import Granted, Line
+from organism.budget.verdicts import Granted
+from organism.budget.waiting import Line
 from organism.kernel.conversations import Beginning
 from organism.kernel.holds import Hold
 from organism.models.contract import RawUsage, Response, ToolCall

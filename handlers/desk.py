@@ -1,4 +1,4 @@
-"""What is said at the reading desk: the payloads that its handlers and agents exchange."""
+"""The payloads that the handlers and agents of the reading desk exchange."""
 
 from typing import Annotated
 

@@ -21,7 +21,7 @@ MOST_BYTES = 1_000_000
 PORTION = 2500
 """Characters of a text that are handed out at once; a longer section is cut into several."""
 EXCERPT = 240
-"""Characters of a text that are shown of it at most."""
+"""Characters of an excerpt at most."""
 
 _FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
@@ -90,7 +90,7 @@ def excerpt(query: str, text: str) -> str:
 
 
 def terms(text: str) -> list[str]:
-    """The telling words of a text, without the endings that English hangs on them."""
+    """The words of a text without common ones, each cut to its stem."""
     return [_stem(word) for word in _WORD.findall(text.lower()) if word not in _COMMON]
 
 
@@ -106,7 +106,7 @@ def _root(ctx: Context) -> Path:
 
 
 def _inside(root: Path, name: str) -> Path:
-    """A path below the root, links followed; whatever leads out of it is refused."""
+    """A path below the root, with links followed. Raises Refused for one that leads out of it."""
     found = (root / name).resolve()
     if not found.is_relative_to(root):
         raise Refused(f"'{name}' is outside of the library")
@@ -128,7 +128,7 @@ def _files(folder: Path, root: Path) -> list[Path]:
 
 
 def _sections(file: Path, root: Path) -> Iterator[Section]:
-    """A file cut at its headings, code left out. What stands before the first heading is called by the file's name."""
+    """The sections of a file, cut at its headings, without code. The text before the first heading is named after the file."""
     path = file.relative_to(root).as_posix()
     text = _FENCE.sub("", file.read_text("utf-8", errors="replace"))
     parts = _HEADING.split(text)
@@ -139,7 +139,7 @@ def _sections(file: Path, root: Path) -> Iterator[Section]:
 
 
 def _portions(body: str) -> Iterator[str]:
-    """The paragraphs of a section, together as long as fit: a reader's budget bears one portion."""
+    """The paragraphs of a section, joined up to the size of a portion, which a reader's budget can pay for."""
     kept = ""
     for paragraph in (" ".join(part.split()) for part in body.split("\n\n") if part.strip()):
         for part in textwrap.wrap(paragraph, PORTION) if len(paragraph) > PORTION else [paragraph]:

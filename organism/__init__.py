@@ -3,8 +3,8 @@
 The rooms, in the order to read them:
 
 * ``payloads`` - what can be sent: classes with an XSD, an XML codec, JSON
-* ``settings``, ``message`` - what an organism was told to be; what a handler answers with
-* ``budget`` - hold on the whole path to the root, settle what it did cost, warn
+* ``settings``, ``message`` - the checked configuration of an organism; what a handler returns
+* ``budget`` - hold on the whole path to the root, settle what a call cost, warn
 * ``threads`` - who called whom, who may, whose turn it is
 * ``record``, ``kernel`` - what has happened, and the pure core that decides what follows
 * ``journal`` - where the record is kept
@@ -12,8 +12,8 @@ The rooms, in the order to read them:
 * ``pump``, ``context`` - awaiting handlers; what a handler sees
 * ``agent`` - the built-in model-driven handler
 * ``config``, ``loader``, ``functions`` - organism.yaml to settings; what makes a function a tool
-* ``replay`` - a record run again, or gone on with another way
-* ``works``, ``organism`` - the running parts: what comes in, goes on from a record, is told and steered; the composition root
+* ``replay`` - a record run again, or continued differently
+* ``works``, ``organism`` - the parts of a running organism: ingress, resuming, events, control; the composition root
 * ``testing``, ``server``, ``cli`` - for tests of organisms; the simulated model over HTTP; the command line
 """
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from organism.organism import Organism
     from organism.payloads import payload
     from organism.pump.handles import ThreadHandle
-    from organism.results import DeadMessage, Question, Statistics, ThreadResult
+    from organism.results import DeadMessage, Difference, Question, Replayed, Statistics, ThreadResult
     from organism.usage import Usage
 
 __version__ = "0.1.0"
@@ -52,6 +52,7 @@ __all__ = [
     "ConfigurationError",
     "Context",
     "DeadMessage",
+    "Difference",
     "EscalatedError",
     "Forward",
     "HandlerFailedError",
@@ -64,6 +65,7 @@ __all__ = [
     "Outgoing",
     "Question",
     "Refused",
+    "Replayed",
     "Reply",
     "Send",
     "Statistics",
@@ -81,6 +83,7 @@ __getattr__ = late(
         "ConfigurationError": "organism.errors",
         "Context": "organism.context.interface",
         "DeadMessage": "organism.results",
+        "Difference": "organism.results",
         "EscalatedError": "organism.errors",
         "Forward": "organism.message",
         "HandlerFailedError": "organism.errors",
@@ -93,6 +96,7 @@ __getattr__ = late(
         "Outgoing": "organism.message",
         "Question": "organism.results",
         "Refused": "organism.errors",
+        "Replayed": "organism.results",
         "Reply": "organism.message",
         "Send": "organism.message",
         "Statistics": "organism.results",
@@ -103,5 +107,5 @@ __getattr__ = late(
         "payload": "organism.payloads",
     },
 )
-# What needs an event loop or SDKs: modules that only declare payloads and handlers import fast. And next to nothing is loaded before the
-# first line of the command line, which sees to it that Ctrl-C is no crash.
+# Loaded when first used, since it needs an event loop or SDKs: modules that only declare payloads and handlers import fast. And the
+# command line loads next to nothing before its first line, which makes sure that Ctrl-C is no crash.

@@ -8,14 +8,14 @@
     │   ├── PayloadTypeError          the class itself cannot be a payload (raised when it is declared)
     │   └── InvalidPayloadError       a value, XML or JSON document does not fit its payload class
     ├── RoutingError                  an address is unknown, or not a peer
-    ├── NotRunningError               the organism, thread or delivery is not (or no longer) there to be used
-    ├── QueueFullError                ingress with ``on_full: refuse`` met a full queue
+    ├── NotRunningError               the organism, thread or delivery does not run, or not any more
+    ├── QueueFullError                the queue is full and ``on_full`` is ``refuse``, or a reader of events fell too far behind
     ├── Refused                       raised *by* a handler: a failure for the caller that is not retried
     ├── HandlerFailedError            a callee failed; ``code`` says how
-    ├── EscalatedError                a handler failed for good, and with it the organism has stopped
-    ├── NoQuestionError               an answer for which no question waits (any more)
+    ├── EscalatedError                a handler failed for good, and that stopped the organism
+    ├── NoQuestionError               no question waits for this answer (any more)
     ├── UnexpectedReplyError          a callee replied with another class than ``expect``
-    ├── BudgetExhaustedError          a limit refuses what was asked, before anything was spent
+    ├── BudgetExhaustedError          a limit refuses a call or a message, before anything was spent
     ├── ModelError                    every backend of an alias failed
     └── JournalError                  the journal is damaged, or cannot be written
         └── JournalHeldError          another process owns it
@@ -26,7 +26,10 @@ Errors build their text from their fields, so that a program can read what a per
 from __future__ import annotations
 
 import re
+from math import isnan
 from typing import TYPE_CHECKING, Any, Final
+
+from organism.names import excerpt, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,7 +62,7 @@ class PayloadTypeError(PayloadError, TypeError):
 class InvalidPayloadError(PayloadError, ValueError):
     """A value or a document does not fit its payload class.
 
-    ``where`` is the path of the field (``Question.tags[2]``, empty for the whole), ``problem`` the reason. Where several things are
+    ``where`` is the path of the field (``Question.tags[2]``, empty for the whole), ``problem`` the reason. If several things are
     wrong, ``parts`` has an error for each of the first 20.
     """
 
@@ -75,7 +78,7 @@ class RoutingError(OrganismError):
 
 
 class NotRunningError(OrganismError):
-    """What is asked for needs something running that has not started or has ended."""
+    """This needs an organism, thread or delivery that runs; it has not started, or has ended."""
 
 
 class QueueFullError(OrganismError):
@@ -83,14 +86,14 @@ class QueueFullError(OrganismError):
 
 
 class Refused(OrganismError):  # noqa: N818 - a verdict that handlers raise; the contract names it so
-    """Raised by a handler: the caller hears the text as ``HandlerFailed(refused)``; it is never retried."""
+    """Raised by a handler to fail without a retry; the caller gets the text as ``HandlerFailed`` with code ``refused``."""
 
 
 class HandlerFailedError(OrganismError):
     """A callee failed. ``code`` is one of the codes of ``HandlerFailed``, ``retry`` whether trying again could help.
 
-    ``unit`` and ``scope`` name the limit where the code is ``exhausted``, ``account`` (``kind:name``) whose it is where that is an
-    account.
+    If the code is ``exhausted``, ``unit`` and ``scope`` name the limit, and ``account`` (``kind:name``) the account whose limit it was,
+    if it was one's.
     """
 
     def __init__(
@@ -113,7 +116,7 @@ class HandlerFailedError(OrganismError):
 
 
 class EscalatedError(OrganismError):
-    """A handler failed for good whose ``on_failure`` says ``escalate``: the organism has stopped. Closing it raises this."""
+    """The organism has stopped, since a handler with ``on_failure: {do: escalate}`` failed for good. Closing it raises this."""
 
     def __init__(self, why: str) -> None:
         self.why = why
@@ -121,16 +124,16 @@ class EscalatedError(OrganismError):
 
 
 class NoQuestionError(OrganismError):
-    """Nobody waits for this answer: the question ``id`` was never asked, was answered already, or is not waited for any more."""
+    """The question ``id`` takes no answer: it was never asked, was answered already, or nobody waits for its answer any more."""
 
     def __init__(self, id_: str, why: str) -> None:
         self.id = id_
         self.why = why
-        super().__init__(f"question {id_:.80}: {why}")
+        super().__init__(f"question {excerpt(id_, 80)}: {why}")
 
 
 class UnexpectedReplyError(OrganismError):
-    """A callee replied with another class than was expected; ``reply`` is what came."""
+    """A callee replied with another class than was expected; ``reply`` is the reply."""
 
     def __init__(self, reply: object, expected: str) -> None:
         self.reply = reply
@@ -143,7 +146,21 @@ def check_expect(expect: Any) -> None:
     try:
         isinstance(None, object if expect is None else expect)
     except TypeError:
-        raise TypeError(f"expect is a payload class, not {expect!r:.80}") from None
+        raise TypeError(f"expect is a payload class, not {told(expect)}") from None
+
+
+def check_text(name: str, given: object) -> None:
+    """Raises TypeError for what is no text, such as a handle where an id belongs, before anything is done."""
+    if not isinstance(given, str):
+        raise TypeError(f"{name} is a text, not {told(given)}")
+
+
+def check_seconds(name: str, seconds: object) -> None:
+    """Raises TypeError or ValueError for what is no number of seconds, before anything is done."""
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"{name} is a number of seconds, not {told(seconds)}")
+    if isnan(seconds):
+        raise ValueError(f"{name} is a number of seconds, not {seconds!r}")
 
 
 def pairs_of(function: str, given: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -151,7 +168,7 @@ def pairs_of(function: str, given: Iterable[tuple[str, Any]]) -> list[tuple[str,
     try:
         return [(to, payload) for to, payload in given]
     except (TypeError, ValueError):
-        raise TypeError(f"{function} takes a list of (handler, payload), not {given!r:.80}") from None
+        raise TypeError(f"{function} takes a list of (handler, payload), not {told(given)}") from None
 
 
 def as_expected(reply: Any, expect: Any) -> Any:
@@ -169,8 +186,8 @@ def titled(scope: str, account: str | None) -> str:
 class BudgetExhaustedError(OrganismError):
     """A limit refuses a call or a message before anything was spent.
 
-    ``unit`` is the unit that lacks, ``scope`` the kind of node whose limit it is (``thread``, ``organism``, ...);
-    ``account`` (``kind:name``) says which one where that is an account. ``used``, ``held``, ``limit`` and ``need`` are in that unit: int, or Decimal for
+    ``unit`` is what ran short, ``scope`` the kind of node whose limit it is (``thread``, ``organism``, ...), and ``account``
+    (``kind:name``) the account, if it is one's. ``used``, ``held``, ``limit`` and ``need`` are in that unit: int, or Decimal in USD for
     ``cost_usd``.
     """
 
@@ -213,7 +230,7 @@ def _once(causes: Sequence[str]) -> list[str]:
 
 
 class ModelError(OrganismError):
-    """Every backend of an alias failed; ``causes`` holds one line an attempt. Its text says once what happened again and again."""
+    """Every backend of an alias failed; ``causes`` has one line per attempt. The text of the error gives repeated causes once."""
 
     def __init__(self, alias: str, causes: Sequence[str]) -> None:
         self.alias = alias

@@ -1,4 +1,7 @@
-"""What has happened, as ``organism.subscribe``, ``events`` and ``history`` tell it: one class for each kind of fact, each documented there."""
+"""The classes of facts that ``organism.subscribe``, ``events`` and ``history`` give, one for each kind of thing that happens.
+
+``docs/reference/events.md`` describes each with an example.
+"""
 
 from organism.record.facts import (
     Abandoned,

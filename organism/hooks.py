@@ -1,22 +1,22 @@
 """Hooks: functions that a program puts at fixed points of the work, to see, change, skip, hold up or refuse a step.
 
-A hook is ``def hook(event, ctx)``, plain or async; ``ctx`` is the handler's context. It gives a verdict: nothing or :class:`Go` (go on),
-:class:`Change` (go on with something else), :class:`Skip` (the step is not made; this is its result), :class:`Pause` (the thread
-pauses, and the hook is asked again once it was resumed), :class:`Abort` (the step fails). Hooks of one point are asked in the order
-in which they were named; each sees what those before it changed.
+A hook is ``def hook(event, ctx)``, plain or async; ``ctx`` is the handler's context. It returns a verdict: ``None`` or :class:`Go`
+(continue), :class:`Change` (continue with something else), :class:`Skip` (do not make the step; this is its result), :class:`Pause`
+(pause the thread; the hook is called again when it is resumed), :class:`Abort` (the step fails). Hooks of one point are called in the
+order in which they were named; each sees what those before it changed.
 
 | point | event | verdicts | where |
 |---|---|---|---|
 | ``on_message`` | :class:`MessageEvent` | all | before a handler is called with a message; not for people and tools |
-| ``before_model_call`` | :class:`CallEvent` | all | before a handler's call to a model, its prompt ready |
-| ``after_model_call`` | :class:`CompletionEvent` | go, change, abort | when the answer is there, paid for and written down |
+| ``before_model_call`` | :class:`CallEvent` | all | before a handler's call to a model, with its whole prompt |
+| ``after_model_call`` | :class:`CompletionEvent` | go, change, abort | when the answer has come, is paid for and written down |
 | ``before_tool`` | :class:`ToolEvent` | all | before an agent's call to a peer or a function |
 | ``after_tool`` | :class:`ToolResultEvent` | go, change, abort | before the agent reads the result |
-| ``on_turn_end`` | :class:`TurnEvent` | go, pause, abort | when all that an agent's model asked for in a turn was carried out |
-| ``on_abort`` | :class:`AbortEvent` | go | when a delivery has failed or was cancelled |
+| ``on_turn_end`` | :class:`TurnEvent` | go, pause, abort | when everything that an agent's model asked for in a turn was carried out |
+| ``on_abort`` | :class:`AbortEvent` | go | when a handler has raised, or was cancelled, as at its timeout |
 
-A delivery that is run again after a crash, and one that is replayed, asks its hooks again: what a hook says must follow from what it
-is shown and from ``ctx`` (``ctx.now()``, ``ctx.random`` and ``ctx.state`` say again what they said), or the run goes another way.
+A delivery that is run again after a crash, or replayed, calls its hooks again. So a verdict must depend on nothing but the event and
+``ctx`` (``ctx.now()``, ``ctx.random`` and ``ctx.state`` give the same values again); otherwise the second run differs from the first.
 """
 
 from __future__ import annotations
@@ -30,26 +30,29 @@ from organism.models.completion import Call, Completion
 from organism.points import POINTS, Point
 
 Hook = Callable[[Any, Any], Any]
-"""``hook(event, ctx)`` gives a verdict or ``None``, or an awaitable of one."""
+"""``hook(event, ctx)`` returns a verdict or ``None``, or an awaitable of one."""
 
 
-# Verdicts. What stands in ``secrets`` is a secret from now on: wherever this organism writes it, it writes ``[secret]``.
+# Verdicts. The texts in ``secrets`` are secret from now on: wherever this organism would write one, it writes ``[secret]``.
 
 
 def _texts(given: Any) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    texts = (given,) if isinstance(given, str) else tuple(given)
+    if wrong := [each for each in texts if not isinstance(each, str)]:
+        raise TypeError(f"secrets are texts, not a value of type {type(wrong[0]).__name__}")
+    return texts
 
 
 @frozen
 class Go:
-    """Go on."""
+    """Continue with the step as it is."""
 
     secrets: tuple[str, ...] = field(default=(), converter=_texts, repr=False, kw_only=True)
 
 
 @frozen
 class Change:
-    """Go on with ``value``: a payload, a call, a completion, or the text of a tool's result, as the event has it."""
+    """Continue with ``value`` in place of what the event has: a payload, a call, a completion, or the text of a tool's result."""
 
     value: Any
     secrets: tuple[str, ...] = field(default=(), converter=_texts, repr=False, kw_only=True)
@@ -57,8 +60,8 @@ class Change:
 
 @frozen
 class Skip:
-    """The step is not made. ``result`` stands for what would have come of it: of a message what its handler would answer (``None``:
-    nothing), of a model call the text or a whole completion, of a tool's call the text that the agent reads.
+    """Do not make the step. ``result`` takes the place of its result: for a message what its handler would return (``None``: nothing), for
+    a model call the text or a whole completion, for a tool call the text that the agent reads.
     """
 
     result: Any = None
@@ -67,7 +70,7 @@ class Skip:
 
 @frozen
 class Pause:
-    """The thread is paused, as by ``organism pause``; when it was resumed the hook is asked again."""
+    """Pause the thread, as ``organism pause`` does; when it is resumed, the hook is called again."""
 
     reason: str
     secrets: tuple[str, ...] = field(default=(), converter=_texts, repr=False, kw_only=True)
@@ -75,7 +78,7 @@ class Pause:
 
 @frozen
 class Abort:
-    """The step fails with code ``refused`` and this text: a delivery, or the one call of a tool, whose result it is then."""
+    """Let the step fail with code ``refused`` and this text: the delivery, or one tool call, whose result is then this failure."""
 
     text: str
     secrets: tuple[str, ...] = field(default=(), converter=_texts, repr=False, kw_only=True)
@@ -99,7 +102,7 @@ ALLOWED: Final[Mapping[Point, tuple[type, ...]]] = {
 
 @frozen(kw_only=True)
 class MessageEvent:
-    """A message for handler ``to``. ``sender`` is the handler that sent it; ``organism`` for primitives, empty from outside."""
+    """A message for handler ``to``. ``sender`` is the handler that sent it; ``organism`` for the organism's own, empty for one from outside."""
 
     to: str
     sender: str
@@ -115,7 +118,7 @@ class CallEvent:
 
 @frozen(kw_only=True)
 class CompletionEvent:
-    """What a model said to ``call``; ``skipped``: what a hook said in its place. A stream was read to its end."""
+    """What a model answered to ``call``, or, if ``skipped``, what a hook answered in its place. A stream has been read to its end."""
 
     call: Call
     completion: Completion
@@ -124,7 +127,7 @@ class CompletionEvent:
 
 @frozen(kw_only=True)
 class ToolEvent:
-    """What an agent's model asks of ``tool``, a peer or a function."""
+    """A tool call of an agent's model; ``tool`` is a peer or a function."""
 
     tool: str
     payload: Any
@@ -132,7 +135,7 @@ class ToolEvent:
 
 @frozen(kw_only=True)
 class ToolResultEvent:
-    """What came of it, as the agent reads it; ``failed``: it tells of a failure."""
+    """The ``result`` of a tool call, as the agent reads it; ``failed``: it reports a failure."""
 
     tool: str
     payload: Any

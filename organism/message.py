@@ -14,7 +14,9 @@ P = TypeVar("P")
 @quick
 @frozen
 class Reply(Generic[P]):
-    """Answers whoever called: an asker goes on with it, a sender gets it as a message; at the root it leaves the thread."""
+    """Answers the caller: ``ask`` returns the payload, a sender gets it as a message, and the reply to a message from outside is a
+    reply of the thread.
+    """
 
     payload: P
 
@@ -22,7 +24,7 @@ class Reply(Generic[P]):
 @quick
 @frozen
 class Send(Generic[P]):
-    """Sends ``payload`` to the peer ``to``; its reply comes back as a message."""
+    """Sends ``payload`` to the peer ``to``, whose reply comes back as a message."""
 
     to: str
     payload: P
@@ -31,11 +33,11 @@ class Send(Generic[P]):
 @quick
 @frozen
 class Forward(Generic[P]):
-    """Hands the conversation to the peer ``to``: its reply goes to my caller."""
+    """Hands the work over to the peer ``to``, whose reply goes to this handler's caller."""
 
     to: str
     payload: P
 
 
 Outgoing = Reply[Any] | Send[Any] | Forward[Any]
-"""What a handler may answer with, besides ``None`` and several of these."""
+"""What a handler may return, besides ``None`` and an iterable of several of these."""

@@ -12,54 +12,50 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from time import perf_counter
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast, overload
 
 import anyio
-from attrs import evolve
 
 from organism import config
 from organism.agent import ready
-from organism.config.hooks import hook_problem
-from organism.errors import ConfigurationError, NotRunningError, OrganismError, check_expect
-from organism.hooks import POINTS
+from organism.config.hooks import with_hook
+from organism.errors import NotRunningError, OrganismError, check_expect
 from organism.kernel import Kernel
-from organism.kernel.sums import ALL
 from organism.models.checks import BackendChecks
 from organism.models.readiness import made_ready
 from organism.models.sellers import with_sellers
-from organism.names import ORGANISM
+from organism.names import ORGANISM, told
 from organism.pump import runtime
-from organism.pump.bare import BareThread, bare
 from organism.pump.clock import Clock
-from organism.pump.register import Register
-from organism.results import Statistics
-from organism.usage import sums_by
+from organism.pump.live_handles import LiveHandles
 from organism.works import dead, inbox
 from organism.works.audience import Audience
 from organism.works.bursar import BURSAR
+from organism.works.counts import statistics_of, usage_of
 from organism.works.ingress import checked_labels
-from organism.works.naming import Names
+from organism.works.naming import Names, drawn
+from organism.works.replays import replayed
 from organism.works.starting import Starting
 from organism.works.works import Works
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
     from contextvars import Context
-    from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from organism.hooks import Hook, Point
     from organism.journal import MemoryJournal
-    from organism.pump.conversing import ConversationHandle
-    from organism.pump.ears import Spoken
-    from organism.pump.handles import ThreadHandle
+    from organism.models.estimates import Learned
+    from organism.pump.bare import BareThread
+    from organism.pump.handles import ConversationHandle, ThreadHandle
+    from organism.pump.text_listeners import TextDelta
     from organism.record.calls import CallRow
     from organism.record.facts import Fact
     from organism.record.metering import Metered
-    from organism.results import DeadMessage, Question
+    from organism.results import DeadMessage, Question, Replayed, Statistics, ThreadResult
     from organism.settings import Settings
     from organism.usage import Usage
+    from organism.works.ingress import Sending
 
 P = TypeVar("P")
 _inside: Final[ContextVar[Organism | None]] = ContextVar("organism_inside", default=None)
@@ -67,10 +63,11 @@ _inside: Final[ContextVar[Organism | None]] = ContextVar("organism_inside", defa
 
 
 class Organism:
-    """A set of handlers on one pump. Use it as ``async with Organism.load("organism.yaml") as organism: ...``.
+    """A set of handlers on one message pump. Use it as ``async with Organism.load("organism.yaml") as organism: ...``.
 
-    Without a file: ``Organism(name="demo", handlers={"greeter": greet}, budget={"tokens": 5000}, models={...})``; the keywords are
-    the keys of organism.yaml; ``set`` overrides them. Raises ConfigurationError with every mistake at once.
+    Without a file: ``Organism(name="demo", handlers={"greeter": greet}, budget={"tokens": 5000}, models={...})``. The keywords are the keys
+    of organism.yaml, and ``set={"budget.tokens": 500}`` overrides them. Relative paths start from ``folder``, by default the current one.
+    ``seed`` makes thread ids and delays of retries the same in each run. Raises ConfigurationError with every mistake at once.
     """
 
     _parts: ClassVar = Works
@@ -81,11 +78,12 @@ class Organism:
         *,
         name: str = "organism",
         set: Mapping[str, Any] | None = None,  # noqa: A002 - the contract names it so
-        folder: Path | None = None,
+        folder: str | os.PathLike[str] | None = None,
         seed: int | None = None,
         **document: Any,
     ) -> None:
-        settings = config.build({"organism": name, **document}, set=set or {}, folder=folder, checks=_checks())
+        beside = None if folder is None else Path(folder)
+        settings = config.build({"organism": name, **document}, set=set or {}, folder=beside, checks=_checks())
         self._setup(settings, seed)
 
     @classmethod
@@ -96,12 +94,12 @@ class Organism:
         set: Mapping[str, Any] | None = None,  # noqa: A002 - the contract names it so
         seed: int | None = None,
     ) -> Self:
-        """The organism of a file. The environment's ``ORGANISM_...`` override what it says, and ``set`` overrides both."""
+        """Makes the organism that a file describes. ``ORGANISM_...`` variables of the environment override the file, and ``set`` overrides both."""
         return cls.of(config.load(Path(path), set=set or {}, environ=dict(os.environ), checks=_checks()), seed=seed)
 
     @classmethod
     def of(cls, settings: Settings, *, seed: int | None = None) -> Self:
-        """The organism of settings that are ready."""
+        """Makes an organism from settings that are already read and checked."""
         organism = cls.__new__(cls)
         organism._setup(settings, seed)  # noqa: SLF001 - its own
         return organism
@@ -110,22 +108,22 @@ class Organism:
         self._now: Callable[[], float] = time.time
         self.settings = settings = with_sellers(settings)
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret
-        names = _names() if seed is None else (f"{self._random.getrandbits(64):016x}" for _ in count())
+        names = drawn(secrets.token_hex) if seed is None else (f"{self._random.getrandbits(64):016x}" for _ in count())
         self._names = Names(names.__next__, may_be_taken=seed is not None)
         self._audience = Audience(self._listen, clock=perf_counter)
         self._handlers = {name: ready(handler, settings.handlers) for name, handler in settings.everyone.items()}
         self._handlers[ORGANISM] = BURSAR
-        self._handles = Register()
+        self._handles = LiveHandles()
         self._works: Works | None = None
         self._starting = Starting()
+        self._learned: Learned = {}
         self.kernel = Kernel(settings)
 
     # Starting and closing
 
     async def start(self) -> None:
-        """Starts the pump in the background of the running event loop. Any task may close it again."""
-        if self._works is not None or self._starting.goes_on:
-            raise NotRunningError(f"organism '{self.settings.name}' was started already; make a new one to start again")
+        """Starts the organism in the background of the running event loop. Any task may close it again; each organism starts once."""
+        self._check_new("make a new one to start again")
         with self._starting:
             elapsed = runtime.elapsed(precise=perf_counter, steady=time.monotonic)
             clock = Clock(elapsed, wall=time.time, steady=time.monotonic)
@@ -143,25 +141,24 @@ class Organism:
     def _assembled(self, environ: Mapping[str, str], variables: Context, clock: Clock) -> Works:
         return self._parts(
             self.settings, self.kernel, self._handlers, audience=self._audience, handles=self._handles, environ=environ,
-            variables=variables, dice=self._random, clock=clock, names=self._names,
+            variables=variables, dice=self._random, clock=clock, names=self._names, learned=self._learned,
         )  # fmt: skip
 
     async def drain(self, grace: float) -> None:
-        """Accepts no new messages, and waits up to ``grace`` seconds for what runs to finish; :meth:`close` it afterwards.
+        """Accepts no new messages, and waits up to ``grace`` seconds for running work to finish; :meth:`close` it afterwards.
 
-        With a journal on a disk only what running handlers wait for is still begun: the rest can be resumed later. With ``memory:``,
-        where nothing could be, threads go on to their end.
+        With a journal on a disk, only what running handlers wait for is still begun; with ``memory:``, threads run to their end.
         """
         await self._running().drain(grace)
 
     async def close(self, *, grace: float = 0) -> None:
-        """Accepts no new messages, gives what runs ``grace`` seconds (see :meth:`drain`), cancels the rest, waits until its costs are
+        """Accepts no new messages, gives running work ``grace`` seconds (see :meth:`drain`), cancels the rest, waits until its costs are
         settled, and stops. Closing again does nothing.
 
-        With a journal on a disk, threads are left as they are: :meth:`resume` goes on with them, in this process or another.
-        A handler that does not end though it was cancelled is left behind after 5 seconds, and logged.
+        With a journal on a disk, threads are left as they are, and :meth:`resume` of another organism continues them, now or in a later
+        process. A handler that does not end although it was cancelled is left behind after 5 seconds, and logged.
 
-        Raises the error with which the pump crashed, if it did; and OrganismError in a handler of its own, for which it would wait.
+        Raises the error with which the pump crashed, EscalatedError if a handler's failure stopped it, OrganismError in a handler of its own.
         """
         if _inside.get() is self:
             raise OrganismError(
@@ -169,55 +166,60 @@ class Organism:
             )
         await self._starting.over()
         if self._works is not None:
-            self._works.pump.home.check()
+            self._works.pump.own_loop.check()
             try:
-                if grace > 0 and self._works.running:
+                if grace != 0 and self._works.running:
                     await self._works.drain(grace)
             finally:
                 await self._works.close()
 
     @property
     def left_behind(self) -> tuple[str, ...]:
-        """The handlers that were cancelled and have not ended. Their tasks still run, and trio's event loop waits for them."""
+        """Names of the handlers that were cancelled and have not ended. Their tasks still run, and trio's event loop waits for them."""
         return () if self._works is None else self._works.left_behind
 
     async def __aenter__(self) -> Self:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     def _running(self) -> Works:
         if self._works is None or not self._works.running:
             raise NotRunningError(f"organism '{self.settings.name}' does not run; use it inside `async with`")
-        self._works.pump.home.check()
+        self._works.pump.own_loop.check()
         return self._works
 
     def _taking_in(self) -> Works:
-        works = self._works
-        if works is None:
+        if self._works is None:
             return self._running()
-        works.taking_in()
-        return works
+        self._works.taking_in()
+        return self._works
 
     def add_hook(self, point: Point, hook: Hook) -> None:
-        """Asks ``hook(event, ctx)`` at a point of all work, after those that were named before it (see :mod:`organism.hooks`).
+        """Calls ``hook(event, ctx)`` at this point of all work, after the hooks that were added before it (see :mod:`organism.hooks`).
 
-        Raises NotRunningError once the organism has started: hooks do not change under running work. ConfigurationError for what
-        is no point or no hook.
+        Raises ConfigurationError if ``point`` or ``hook`` is not valid, and NotRunningError once the organism has started: hooks do
+        not change during running work.
         """
+        self._check_new("add hooks before that")
+        self.settings = with_hook(self.settings, point, hook)
+
+    def learn_from(self, other: Organism) -> None:
+        """Estimates prompts by what ``other`` has learned of its models; from now on both learn together. Without this, an organism starts
+        from nothing, and its first holds are several times too high. Both must run on one event loop, or one after the other.
+
+        The last call counts. Raises NotRunningError once this organism has started.
+        """
+        if not isinstance(cast("object", other), Organism):
+            raise TypeError(f"learn_from takes an Organism, not {told(other)}")
+        self._check_new("let it learn from others before that")
+        self._learned = other._learned
+
+    def _check_new(self, way_out: str) -> None:
         if self._works is not None or self._starting.goes_on:
-            raise NotRunningError(f"organism '{self.settings.name}' has started: add hooks before that")
-        problem = (
-            hook_problem(hook) if point in POINTS else f"{point!r:.80} is no point; there are: {', '.join(POINTS)}"
-        )
-        if problem is not None:
-            raise ConfigurationError([problem])
-        hooks = {**self.settings.hooks, point: (*self.settings.hooks.get(point, ()), hook)}
-        self.settings = evolve(self.settings, hooks=MappingProxyType(hooks))
+            raise NotRunningError(f"organism '{self.settings.name}' has started: {way_out}")
 
     # Work
 
@@ -234,20 +236,16 @@ class Organism:
     ) -> ThreadHandle:
         """Sends a message from outside, in a new thread; waits while the organism's queue is full.
 
-        ``conversation`` names the conversation whose next turn it is: it begins when those before it have ended.
-        ``budget`` overrides, key by key, what organism.yaml says of a thread's budget. ``accounts`` are those that pay for it, name by
-        kind (``{"tenant": "acme"}``); a conversation stays under those of its first turn. ``id`` names the thread: where one of that name
-        lives or stands in the journal, nothing is sent, and its handle is returned. Raises RoutingError, ConfigurationError,
-        BudgetExhaustedError, QueueFullError, and JournalError where the message could not be written down.
+        - ``budget``: keys of ``budget:`` that override those of organism.yaml, as in ``{"tokens": 500}``.
+        - ``conversation``: the conversation whose next turn this is; the turn begins when those before it have ended.
+        - ``accounts``: the accounts that pay for it, name by kind (``{"tenant": "acme"}``). A conversation keeps those of its first turn.
+        - ``id``: the thread's id. If it exists, here or in the journal, nothing is sent, and its handle is returned. So a send that was
+          cancelled, whose message may have been accepted, can be repeated with the same id.
+
+        Raises RoutingError, ConfigurationError, BudgetExhaustedError, QueueFullError; JournalError if the message could not be written down.
         """
         return await self._taking_in().ingress.send(
-            to,
-            payload,
-            budget=budget,
-            labels=checked_labels(labels),
-            conversation=conversation,
-            accounts=accounts,
-            id_=id,
+            to, payload, budget=budget, labels=labels, conversation=conversation, accounts=accounts, id=id
         )
 
     async def send_all(
@@ -258,10 +256,10 @@ class Organism:
         accounts: Mapping[str, str] | None = None,
         refused: Callable[[int, OrganismError], None] | None = None,
     ) -> list[ThreadHandle]:
-        """Sends several (handler, payload) from outside, each in a new thread; all are taken in before any is delivered.
+        """Sends several (handler, payload) from outside, each in a new thread; all are accepted before any is delivered. Returns the handles.
 
-        ``refused`` is called with the number of each message that is not taken in, from 0, and its error; without it the first such
-        error is raised, and the messages before it are delivered all the same.
+        ``refused`` is called with the number of each message that is not accepted, from 0, and its error. Without it the first such
+        error is raised, and the messages before it are still delivered.
         """
         return await self._taking_in().ingress.send_all(
             messages, labels=checked_labels(labels), accounts=accounts, refused=refused
@@ -269,69 +267,65 @@ class Organism:
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """The threads in the journal that an earlier process left unfinished, and that were not taken up yet."""
+        """What an earlier process left unfinished in the journal, and was not resumed yet: ids of threads, and ``conversation:ID``."""
         durable = None if self._works is None else self._works.durable
         return () if durable is None else durable.unfinished
 
     def inbox(self) -> tuple[Question, ...]:
-        """What people are asked and have not answered yet, the oldest first: in the threads that live here."""
+        """The questions that people have not answered yet, the oldest first, in the threads that this process has."""
         self._running()
         return inbox.questions(self.kernel)
 
     async def answer(self, id: str, payload: Any = None, *, refuse: str | None = None) -> None:  # noqa: A002 - as in Question
-        """Answers the question of this id for a person; ``refuse`` says instead why there is no answer, which the asker hears.
+        """Answers the question of this id for a person, or tells the asker by ``refuse`` why there is no answer.
 
-        Returns once it is written down. Raises NoQuestionError where the question does not wait (any more), UnexpectedReplyError
-        where the payload is none of its ``answers`` (it waits on), and HandlerFailedError where its thread has run out of messages.
+        Returns once the answer is written down. Raises NoQuestionError if no such question waits (any more), UnexpectedReplyError
+        if the payload is none of its ``answers`` (the question still waits), and HandlerFailedError if its thread has run out of messages.
         """
         await inbox.answer(self._running().pump, id, payload, refuse)
 
     async def dead(self) -> tuple[DeadMessage, ...]:
-        """The messages that failed for good, the oldest first: all that the journal has; without one on a disk the last of this
-        process. Those that were sent again are among them.
-        """
+        """The messages that failed for good, oldest first, also those sent again: all in the journal, or with ``memory:`` the last 1,000."""
         return await dead.dead_messages(self.kernel, self._running().durable)
 
     async def retry(self, id: str) -> ThreadHandle:  # noqa: A002 - as in DeadMessage
-        """Sends a dead letter again, in a thread of its own, and gives that; one that was sent again before is not sent twice.
+        """Sends a dead letter again, in a thread of its own, and returns its handle; it is sent only once, however often this is called.
 
-        Raises RoutingError where there is none of this id, or it cannot be sent any more, and as :meth:`send`.
+        Raises RoutingError if there is no dead letter of this id, or it cannot be sent any more, and as :meth:`send`.
         """
         works = self._running()
         return await dead.retried(self.kernel, works.durable, works.ingress, id)
 
-    async def resume(self) -> list[ThreadHandle]:
-        """Goes on with every unfinished thread of the journal; one that was paused stays so. One that cannot be taken up, since
-        it is damaged, is logged and stays among ``unfinished``.
+    async def resume(self, *, paused: bool = False) -> list[ThreadHandle]:
+        """Continues every unfinished thread of the journal, and returns their handles. Paused threads stay paused, unless ``paused`` is true;
+        the command ``organism resume`` continues them too. A damaged thread is logged, and stays in ``unfinished``.
         """
-        return await self._taking_in().ingress.resume()
+        return await self._taking_in().ingress.resume(paused=paused)
 
     @overload
-    async def ask(self, to: str, payload: Any, *, expect: type[P], **how: Any) -> P: ...
+    async def ask(self, to: str, payload: Any, *, expect: type[P], **how: Unpack[Sending]) -> P: ...
     @overload
-    async def ask(self, to: str, payload: Any, *, expect: None = None, **how: Any) -> Any: ...
+    async def ask(self, to: str, payload: Any, *, expect: None = None, **how: Unpack[Sending]) -> Any: ...
 
-    async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, **how: Any) -> Any:
-        """Sends a message and waits for the reply, also for that of a person; ``how`` is as for :meth:`send`.
+    async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, **how: Unpack[Sending]) -> Any:
+        """Sends a message and returns the first reply; waits for people, too. ``how`` is as for :meth:`send`.
 
-        Raises HandlerFailedError with the code of what went wrong where the thread ended without a reply, and
-        UnexpectedReplyError where the reply is no ``expect``. An answer made on grace is an answer.
+        Raises as :meth:`send`; HandlerFailedError, with the code of what went wrong, if the thread ended without a reply; and
+        UnexpectedReplyError if the reply is not an ``expect``. An answer made on grace is a reply.
         """
         check_expect(expect)
-        handle = await self.send(to, payload, **how)
-        try:
-            result = await handle.result()
-            while handle.paused and handle.waits_for_people:
-                await handle.goes_on()
-                result = await handle.result()
-        except BaseException:
-            if not handle.ended and self._works is not None and self._works.running:
-                handle.cancel("whoever asked waits no more")
-            raise
-        return result.reply_as(expect)
+        return (await self._taking_in().ingress.ask(to, payload, **how)).reply_as(expect)
 
-    def run_sync(self, to: str, payload: Any, *, expect: type | None = None, **how: Any) -> Any:
-        """For scripts: starts the organism, asks, and closes it. Raises as :meth:`ask`; with code ``paused`` rather than wait for people."""
+    @overload
+    def run_sync(self, to: str, payload: Any, *, expect: type[P], **how: Unpack[Sending]) -> P: ...
+    @overload
+    def run_sync(self, to: str, payload: Any, *, expect: None = None, **how: Unpack[Sending]) -> Any: ...
+
+    def run_sync(self, to: str, payload: Any, *, expect: type[P] | None = None, **how: Unpack[Sending]) -> Any:
+        """For scripts: starts the organism, asks, and closes it. Raises as :meth:`ask`, with code ``paused`` instead of waiting for people,
+        and OrganismError inside of an event loop, since it runs one of its own.
+        """
+        runtime.check_none_runs("run_sync", "use `async with organism: await organism.ask(...)` there")
 
         async def main() -> Any:
             check_expect(expect)
@@ -348,78 +342,97 @@ class Organism:
         labels: Mapping[str, str] | None = None,
         accounts: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[BareThread]:
-        """A thread without handlers: only the governed router. ``async with organism.thread(budget=...) as t: await t.complete(...)``.
+        """A thread without handlers, for model calls within a budget: ``async with organism.thread(budget=...) as t: await t.complete(...)``.
 
-        Where an exception leaves the block, the thread has failed with it. Cancelling the thread cancels its calls.
+        If an exception leaves the block, the thread ends ``failed``. Cancelling the thread cancels its calls.
         """
-        works = self._taking_in()
-        settings = works.ingress.budget(budget)
-        under = config.account_names(accounts, self.settings)
-        labels_of = checked_labels(labels)
-        id_ = await works.ingress.name()
-        thread = self.kernel.open_bare(id_, settings, labels_of, works.pump.look(), accounts=under)
-        async with bare(works.pump, thread, works.ingress.handle(thread)) as opened:
+        ingress = self._taking_in().ingress
+        async with await ingress.bare(budget=budget, labels=checked_labels(labels), accounts=accounts) as opened:
             yield opened
 
     def thread_of(self, id_: str) -> ThreadHandle | None:
-        """The live thread of this id; never makes one."""
-        thread = self.kernel.state.threads.get(id_)
-        return None if thread is None else self._handles.get(thread)
+        """The handle of a thread that this process has and that has not ended, else ``None``."""
+        thread, works = self.kernel.state.threads.get(id_), self._works
+        return None if thread is None or works is None or not works.running else works.ingress.handle(thread)
+
+    async def result_of(self, id_: str) -> ThreadResult | None:
+        """How the thread of this id ended, in this process or an earlier one; ``None`` if it has not ended, or is not in the journal. With
+        ``memory:``, only the handle of a thread has its result. Raises JournalError if the record cannot be read.
+        """
+        return await self._running().histories.result_of(id_)
+
+    async def fork(
+        self,
+        thread: str,
+        *,
+        at: int | None = None,
+        budget: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        id: str | None = None,  # noqa: A002 - as in send
+    ) -> ThreadHandle:
+        """Copies the first ``at`` entries of a thread in the journal (by default all but its end) into a new thread, and continues that.
+
+        Model calls whose answers were copied are not paid for again. ``budget`` and ``labels`` override, key by key, those of the original
+        thread. ``id`` is the fork's id: if a thread of that id exists, here or in the journal, nothing is forked, and its handle is
+        returned; if it was paused, it continues. Raises JournalError, and ConfigurationError if the thread cannot be forked at that entry.
+        """
+        return await self._taking_in().ingress.fork(thread, at=at, budget=budget, labels=checked_labels(labels), id_=id)
+
+    def replay(self, thread: str) -> Replayed:
+        """Runs the handlers of a thread in the journal again, as they are now, on the recorded answers. No model is called and nothing is
+        written, but side effects that handlers have outside of the organism happen again. The organism need not run, and another process
+        may work on the journal.
+
+        Raises ConfigurationError if there is no such thread, JournalError, and OrganismError inside of an event loop, since a replay runs
+        one of its own: call it in a worker thread there (``await anyio.to_thread.run_sync(organism.replay, thread)``).
+        """
+        return replayed(self.settings, thread)
 
     async def conversation_of(self, id_: str) -> ConversationHandle | None:
-        """The conversation of this name, to see and change its limits; ``None`` where none has begun. Goes on with what is left of it."""
+        """The handle of a conversation, to read and change its limits; ``None`` if it has not begun. Continues turns that were left unfinished."""
         return await self._running().ingress.conversation(id_)
 
     # Questions
 
+    @overload
+    def usage(self, by: None = None) -> Usage: ...
+    @overload
+    def usage(self, by: str) -> dict[str, Usage]: ...
+
     def usage(self, by: str | None = None) -> Usage | dict[str, Usage]:
-        """All that was spent, as far as the journal goes back; ``by`` is ``handler``, ``model``, ``backend``, ``account``, ``tag``,
-        ``label``, or ``label:KEY``. Raises ValueError for anything else.
-        """
-        state = self.kernel.state
-        if by is None:
-            return state.sums.tally(*ALL).usage()
-        return sums_by(state.sums.totals, by)
+        """What was spent, as far as the journal goes back; ``by`` handler, model, backend, account, tag, label or label:KEY. Raises ValueError."""
+        return usage_of(self.kernel.state, by)
 
     def statistics(self) -> Statistics:
-        """How much of everything there is right now."""
-        state, pump = self.kernel.state, None if self._works is None else self._works.pump
-        return Statistics(
-            threads=len(state.threads),
-            queued=state.schedule.queued,
-            running=state.schedule.running,
-            held=len(state.holds),
-            waiting_for_budget=len(state.line),
-            timers=0 if pump is None else len(pump.timers),
-            workers=0 if pump is None else len(pump.workers),
-        )
+        """How many threads, messages, calls and tasks there are right now."""
+        return statistics_of(self.kernel.state, None if self._works is None else self._works.pump)
 
     def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
-        """Calls ``callback`` with every fact from now on, once it is durable; returns a function that ends that. A callback that raises
-        is logged, and does no other harm; while a slow one runs, everything waits.
+        """Calls ``callback`` with every fact from now on, once it is durable; returns a function that ends this. An exception in the callback
+        is logged, and does no other harm; while the callback runs, everything else waits.
         """
         return self._audience.subscribe(callback)
 
-    def overhear(self, callback: Callable[[Spoken], object]) -> Callable[[], None]:
-        """Calls ``callback`` with the text of agents' replies while models write it; returns a function that ends that. Pieces may yet
-        be withdrawn: what counts is the reply. While anybody listens, agents ask their models for streams.
+    def overhear(self, callback: Callable[[TextDelta], object]) -> Callable[[], None]:
+        """Calls ``callback`` with the text of agents' replies while models write it; returns a function that ends this. Pieces may be
+        withdrawn later: only the reply counts. While anybody listens, agents ask their models for streams.
         """
-        return self._audience.ears.listen(callback)
+        return self._audience.text_listeners.listen(callback)
 
     def meter(self, callback: Callable[[Metered], object]) -> Callable[[], None]:
-        """Calls ``callback`` with what each attempt and each call did cost, in a thread of its own; returns a function that ends that."""
+        """Calls ``callback`` with what each attempt and each call cost, in a worker thread of its own; returns a function that ends this."""
         return self._audience.meter(callback)
 
     async def calls(self, thread: str) -> tuple[CallRow, ...]:
-        """The model calls of a thread and of those below it that are over, a row each, as far as they are durable."""
+        """The finished model calls of a thread and of those below it, one row each, once they are durable."""
         return await self._running().histories.calls(thread)
 
     def events(self) -> AsyncIterator[Fact]:
-        """Every fact until the organism closes, once it is durable. Raises QueueFullError where its reader falls too far behind."""
+        """Every fact from now on until the organism closes, once it is durable. Raises QueueFullError if its reader falls too far behind."""
         return self._running().histories.all()
 
     def keep_history(self) -> MemoryJournal:
-        """Keeps the facts of live threads from now on, and gives the journal that holds them."""
+        """For ``journal: memory:``: keeps the facts of threads that run, from now on, and returns the journal that holds them."""
         return self._audience.keep_history()
 
     # The rooms' ports
@@ -433,11 +446,3 @@ class Organism:
 
 def _checks() -> BackendChecks:
     return BackendChecks(dict(os.environ), datetime.now(UTC), late=True)
-
-
-def _names() -> Iterator[str]:
-    """Names for threads, of 8 random bytes each. The system is asked for those of many at once: that takes longer than to make a name."""
-    while True:
-        drawn = secrets.token_hex(8 * 64)
-        for start in range(0, len(drawn), 16):
-            yield drawn[start : start + 16]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Statistics:
-    """Counts at one instant: live ``threads``, sub-threads included; messages ``queued``; deliveries ``running``, but for those that wait
-    for others; model calls under way, for which budget is ``held``, and those ``waiting_for_budget``; the pump's ``timers`` and ``workers``.
+    """Counts at one instant: live ``threads``, sub-threads included; messages ``queued``; deliveries ``running``, without those that wait
+    for others; model calls under way, for which budget is ``held``, and calls ``waiting_for_budget``; the pump's ``timers`` and ``workers``.
     """
 
     threads: int
@@ -38,9 +38,39 @@ class Statistics:
 
 
 @frozen(kw_only=True)
+class Difference:
+    """What a delivery did differently when it was replayed: ``what`` in a word or two, as it was ``recorded`` and as it is ``now``. ``entry``
+    is the number of the entry in the record, from 1, and ``message`` that of the message that ``handler`` was handling in ``thread``.
+    """
+
+    thread: str
+    message: int
+    handler: str
+    entry: int
+    what: str
+    recorded: str
+    now: str
+
+
+@frozen(kw_only=True)
+class Replayed:
+    """The result of a replay: how many ``deliveries`` and model ``calls`` were compared, and the ``differences``: the first of each delivery,
+    in the order of the record; empty if there are none.
+
+    ``unsure`` are deliveries that came out differently for reasons that the record cannot tell, as (handler, why); this need not be a
+    fault.
+    """
+
+    deliveries: int
+    calls: int
+    differences: tuple[Difference, ...]
+    unsure: tuple[tuple[str, str], ...]
+
+
+@frozen(kw_only=True)
 class Requester:
-    """Who asks for more budget: ``handler``. ``thread`` is the one whose limit would be raised, which has ``used`` so much of its ``limit``,
-    sub-threads included, in the ``unit`` that is asked for.
+    """Who asks for more budget: the ``handler``. ``thread`` is the thread whose limit would be raised; ``used`` is what it has used, sub-threads
+    included, of its ``limit`` in the requested ``unit``.
     """
 
     handler: str
@@ -57,11 +87,11 @@ class Requester:
 
 @frozen(kw_only=True)
 class Question:
-    """What a person is asked and has not answered yet. ``id`` is that of the message, for ``organism.answer``.
+    """A question that a person has not answered yet. ``id`` is that of the message, for ``organism.answer``.
 
     ``thread`` is the root thread that waits, ``handler`` the person, ``sender`` who asks (empty: from outside), ``payload`` what is
-    asked. ``asked_at`` is in seconds since 1970. ``answers`` are the names of the payloads that an answer may be.
-    ``requester`` is who asks for more budget, where the organism asks whether it is granted.
+    asked. ``asked_at`` is in seconds since 1970. ``answers`` are the names of the payload classes that an answer may have.
+    ``requester`` is set if the organism asks whether a request for more budget is granted.
     """
 
     id: str
@@ -77,11 +107,11 @@ class Question:
 
 @frozen(kw_only=True)
 class DeadMessage:
-    """A message that failed for good. ``id`` is that of the message, for ``organism.retry``; ``retry`` is that of the thread in which
-    it is sent again.
+    """A message that failed for good. ``id`` is that of the message, for ``organism.retry``; ``retry`` is the id that the thread has in
+    which it is sent again.
 
-    ``code`` and ``text`` say what it failed of ``died_at`` last, ``attempts`` are all of them (each with ``at``, ``code`` and ``text``),
-    the first first. Instants are in seconds since 1970. ``conversation`` is whose turn it began, where it came from outside.
+    ``code`` and ``text`` say why its last attempt failed, at ``died_at``; ``attempts`` are all of them in order, each with ``at``,
+    ``code`` and ``text``. Instants are in seconds since 1970. ``conversation`` is the one whose turn it began, if it came from outside.
     """
 
     id: str
@@ -101,7 +131,7 @@ class DeadMessage:
 
 @frozen(kw_only=True)
 class Event:
-    """A fact with its number in the record of its thread: reading can go on behind it (``events(after=seq)``)."""
+    """A fact with its number in the record of its thread; ``events(after=seq)`` gives those that follow it."""
 
     seq: int
     fact: Fact
@@ -130,14 +160,14 @@ class _Unread:
 @quick
 @frozen(kw_only=True)
 class ThreadResult(_Unread):
-    """What a thread came to.
+    """How a thread ended.
 
-    ``outcome`` is ``completed``, ``exhausted``, ``failed``, ``stopped``, ``cancelled``, or ``paused`` where it has not ended; ``unit``
-    is the unit that ran out, ``scope`` whose limit it was (``thread``, ``sub-thread``, ``conversation``, ``account``, ``organism``),
-    ``account`` (``kind:name``) which account's.
+    ``outcome`` is ``completed``, ``exhausted``, ``failed``, ``stopped`` or ``cancelled``, or ``paused`` if it has not ended. If a limit
+    was reached, ``unit`` is the unit that ran out, ``scope`` whose limit it was (``thread``, ``sub-thread``, ``conversation``,
+    ``account``, ``organism``), and ``account`` (``kind:name``) which account's.
     ``replies`` are (handler, payload); ``reply`` is the first payload, or ``None``. ``partial`` is the last text of an exhausted
-    thread without an answer. ``usage`` counts sub-threads, which ``threads`` lists. ``error`` says why it did not complete,
-    ``code`` is that failure's code. ``estimates`` are what its own handlers forecast that they would need, and what came.
+    thread without an answer. ``usage`` includes sub-threads; ``threads`` has their results. ``error`` says why it did not complete,
+    and ``code`` is that failure's code. ``estimates`` are what its own handlers forecast that they would need, and what they used.
     """
 
     thread: str
@@ -163,7 +193,7 @@ class ThreadResult(_Unread):
         return self.replies[0][1] if self.replies else None
 
     def reply_as(self, expect: type | None) -> Any:
-        """The first reply; raises HandlerFailedError where there is none, UnexpectedReplyError where it is no ``expect``."""
+        """The first reply's payload. Raises HandlerFailedError if there is none, UnexpectedReplyError if it is not an ``expect``."""
         if not self.replies:
             code = self.code or ("no_reply" if self.outcome == "completed" else self.outcome)
             text = self.error or f"'{self.handler}' finished without a reply"

@@ -51,8 +51,8 @@ class Limits:
 
 @frozen(kw_only=True)
 class Grace:
-    """What is kept back of a limit for a last answer: of token units ``min(share x limit, tokens)``, of ``cost_usd``
-    ``share x limit``, of ``model_calls`` ``model_calls`` (0 where the limit is 1), of other units nothing.
+    """What is kept back of a limit for a last answer: ``min(share x limit, tokens)`` of token units, ``share x limit`` of
+    ``cost_usd``, the number ``model_calls`` of that unit (0 if the limit is 1), and nothing of other units.
     """
 
     model_calls: int = 1
@@ -86,9 +86,8 @@ _NOTHING_SAID: Final = (None,) * 7
 
 @frozen(kw_only=True)
 class BudgetSettings:
-    """Limits, and what is said of the policy; ``None`` in a policy field means: as the node above has it.
-
-    So do units that ``warn_at`` does not have.
+    """Limits, and the policy as far as it is set here: fields of it that are ``None``, and units that ``warn_at`` does not have, are as
+    in the node above.
     """
 
     limits: Limits = field(factory=Limits)

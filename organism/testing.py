@@ -1,6 +1,6 @@
-"""For tests of organisms: a model that follows a script, failures at will, and a check of the organism's own laws.
+"""For tests of organisms: a model that follows a script, failures on demand, and checks of the organism's invariants.
 
-A fake stands only where the world would be: handlers, budgets, warnings and ends are the real ones.
+Only the outside world is faked: handlers, budgets, warnings and ends are the real ones.
 """
 
 from __future__ import annotations
@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import anyio
 from attrs import define, field, frozen
 
 from organism.journal.check import check_journal
+from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
-from organism.kernel.snapshot import snapshot
 from organism.models.check import Scenario, Stand, check_backend
 from organism.models.contract import Backend, BackendError, Piece, RawUsage, Request, Response, ToolCall
+from organism.names import excerpt
 from organism.organism import Organism
 from organism.payloads import encode_json
 from organism.record.facts import (
@@ -34,8 +35,9 @@ from organism.record.facts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
+    from organism.pump.handles import ThreadHandle
     from organism.record.facts import Fact
     from organism.settings import BackendSettings, Settings
 
@@ -47,9 +49,9 @@ NO_USAGE: Final = RawUsage()
 class Says:
     """One scripted answer.
 
-    ``text`` and ``calls`` ((tool name, payload or arguments)) are what it says; ``usage`` is (input, output) tokens, ``None``
-    for what the texts amount to at four bytes a token, or a RawUsage as the provider would report it. ``seconds`` is how
-    long it takes, ``error`` what it raises instead.
+    ``text`` is what the model says, ``calls`` are its tool calls: (tool name, payload or arguments). ``usage`` is (input, output) in
+    tokens, a RawUsage as the provider would report it, or ``None`` to count one token for four characters. ``seconds`` is how long
+    it takes; ``error`` is raised instead of an answer.
     """
 
     text: str = ""
@@ -59,7 +61,7 @@ class Says:
     error: BackendError | None = None
     finish_reason: str | None = None
     call_id: str | None = None
-    """The id that all its calls have, as some models do; ``None``: each its own."""
+    """One id for all its tool calls, as some models give; ``None``: each has its own."""
 
 
 Script = Callable[[Request], Says] | list[Says]
@@ -67,11 +69,11 @@ Script = Callable[[Request], Says] | list[Says]
 
 @define(eq=False)
 class ScriptedModel:
-    """A model that says what it is told to: a list of answers, one a call (the last one again and again), or a function
-    of the request.
+    """A model that follows a script: a list of answers, one for each call (the last one is repeated), or a function from the request
+    to the answer. An empty list is for a model that must not be called: a call fails.
 
-    Give it as a provider: ``models={"default": {"backends": [{"provider": model.backend, "model": "scripted"}]}}``, or whole by
-    ``models=model.models()``. ``requests`` are those that it got.
+    Pass it as ``models=model.models()``, or as a provider: ``models={"default": {"backends": [{"provider": model.backend, "model":
+    "scripted"}]}}``. ``requests`` are the requests that it got.
     """
 
     script: Script
@@ -79,8 +81,16 @@ class ScriptedModel:
     finished: int = 0
     """How many calls it has answered."""
 
+    def __attrs_post_init__(self) -> None:
+        given: Any = self.script
+        if not callable(given) and not _all_says(given):
+            wanted = "a list of Says, or a function from a request to one"
+            raise TypeError(f"a script is {wanted}, not {excerpt(repr(given), 80)}")
+
     def models(self, **settings: Any) -> dict[str, Any]:
-        """The ``models:`` section of an organism that uses it; ``settings`` are further keys of the backend."""
+        """A ``models:`` section with this model as ``default``, at 1 and 2 USD per million tokens of input and output; ``settings`` are
+        further keys of the backend.
+        """
         backend = {"provider": self.backend, "model": "scripted", "price": {"input": "1", "output": "2"}, **settings}
         return {"default": {"backends": [backend]}}
 
@@ -89,11 +99,23 @@ class ScriptedModel:
         return _ScriptedBackend(self)
 
     def next(self, request: Request) -> Says:
-        """The answer to a request, which is noted."""
+        """Notes a request, and returns the answer to it."""
         self.requests.append(request)
-        if callable(self.script):
-            return self.script(request)
-        return self.script[min(len(self.requests), len(self.script)) - 1]
+        if not callable(self.script):
+            if not self.script:
+                raise AssertionError("a model whose script has no answers was called")
+            return self.script[min(len(self.requests), len(self.script)) - 1]
+        says = self.script(request)
+        if not _all_says([says]):
+            given = excerpt(repr(says), 80)
+            getattr(says, "close", str)()  # a coroutine, which nobody awaits
+            raise TypeError(f"a script gives Says, and is no async function; this one gave {given}")
+        return says
+
+
+def _all_says(given: object) -> bool:
+    """Whether it is a list of answers, and of nothing else."""
+    return isinstance(given, (list, tuple)) and all(isinstance(each, Says) for each in cast("Sequence[object]", given))
 
 
 class _ScriptedBackend:
@@ -183,7 +205,7 @@ def _usage(says: Says, request: Request) -> RawUsage | None:
 
 @define(eq=False)
 class FailAfter:
-    """Lets ``calls`` calls pass and fails the one after them: ``fail = FailAfter(3, OSError()); ...; fail()``."""
+    """Raises ``error`` at the call after the first ``calls``: ``fail = FailAfter(3, OSError())``, then the fourth ``fail()`` raises."""
 
     calls: int
     error: BaseException
@@ -197,7 +219,7 @@ class FailAfter:
 
 
 class Watch:
-    """Folds an organism's facts as they come, and compares with the live state; ``broken`` holds what differed."""
+    """Rebuilds an organism's state from its facts as they come, and compares it with the live state; ``broken`` has the differences."""
 
     def __init__(self, organism: Organism) -> None:
         self.organism = organism
@@ -208,13 +230,17 @@ class Watch:
         self._looked = 0
         self._begun = False
         self._whole = True
-        """Whether it hears all of the record: what a journal held before is told to nobody."""
+        """Whether it hears all of the record: what a journal held before, and what a fork copies, is told to nobody."""
 
     def begin(self) -> None:
         """Says that the organism has opened its journal: nothing has happened yet in this process. Once: what differs later is broken."""
         if not self._begun:
             self._begun = True
             self._whole = not (self.organism.unfinished or self._differs())
+
+    def begin_fork(self) -> None:
+        """Says that a thread is forked: what it copies is not heard."""
+        self._whole = False
 
     def see(self, fact: Fact) -> None:
         """Takes a fact as it is recorded: told to subscribers it is once it is durable, when the state may have moved on."""
@@ -250,14 +276,14 @@ class Watch:
             self.broken += [f"{when}: {line}" for line in self._differs()]
 
     def _differs(self) -> list[str]:
-        return differences(snapshot(self.organism.kernel.state), snapshot(self._fold.state))
+        return differences(comparable(self.organism.kernel.state), comparable(self._fold.state))
 
     def of(self, kind: type[Fact]) -> list[Any]:
         """The facts of one kind, in order."""
         return [fact for fact in self.facts if isinstance(fact, kind)]
 
     def check(self) -> None:
-        """Raises AssertionError where the live state and the fold of the record differ, or figures do not add up."""
+        """Raises AssertionError if the live state differs from the state rebuilt from the facts, or if figures do not add up."""
         self.compare("at the end")
         self.broken += _sums(self, whole=self._whole)
         if self.broken:
@@ -283,7 +309,7 @@ def _sums(watch: Watch, *, whole: bool) -> Iterable[str]:
 
 
 def differences(live: Any, folded: Any, path: str = "") -> list[str]:
-    """Where two plain values differ, one line a place."""
+    """Where two plain values differ, one line for each place."""
     ours: Any = live
     theirs: Any = folded
     if ours == theirs:
@@ -295,7 +321,7 @@ def differences(live: Any, folded: Any, path: str = "") -> list[str]:
 
 
 class Watched(Organism):
-    """An organism whose laws are looked after; ``watch`` has its facts."""
+    """An organism whose invariants are checked; ``watch`` has its facts."""
 
     watch: Watch
 
@@ -303,6 +329,11 @@ class Watched(Organism):
         super()._setup(settings, seed)
         self.watch = Watch(self)
         self._listen()
+
+    async def fork(self, thread: str, **how: Any) -> ThreadHandle:
+        """As of any organism; from then on only that nothing stays held is checked."""
+        self.watch.begin_fork()
+        return await super().fork(thread, **how)
 
     def _listen(self) -> None:  # also whenever somebody begins to listen, or ends
         if self._works is not None:
@@ -318,9 +349,14 @@ class Watched(Organism):
 async def running(organism: Watched | None = None, *, check: bool = True, **document: Any) -> AsyncGenerator[Watched]:
     """A running organism: the one given, or one made from the keys of organism.yaml.
 
-    When its block is left without an error, its laws are checked (``check``): the fold of its facts equals its live state,
-    nothing stays held, sums agree; of one whose journal held something before, only that nothing stays held. ``organism.watch`` has the facts.
+    When its block is left without an error, its invariants are checked, unless ``check`` is false: the state rebuilt from its facts
+    equals its live state, nothing stays held, and sums agree. If its journal was not empty, or it forked a thread, only that nothing
+    stays held. ``organism.watch`` has the facts.
     """
+    if organism is not None and (document or not isinstance(cast("object", organism), Watched)):
+        raise TypeError(
+            "running takes an organism that is made as Watched(...) or Watched.load(...), or the keys of organism.yaml"
+        )
     document.setdefault("name", "test")
     made = organism or Watched(**document)
     async with made:

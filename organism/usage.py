@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, frozen
 
+from organism.names import told
 from organism.quick import maker, quick
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ def usd(amount: int) -> Decimal:
 @quick
 @frozen(kw_only=True)
 class Usage:
-    """Figures of a thread, with those of its sub-threads. ``input_tokens`` counts cached input too; ``tokens`` is input
-    plus output; ``cost_usd`` is exact; ``seconds`` is running time; ``estimated`` says that some figure is an estimate.
+    """What was spent, for a thread including its sub-threads. ``input_tokens`` includes cached input; ``tokens`` is input plus output;
+    ``cost_usd`` is an exact Decimal in USD; ``seconds`` is running time; ``estimated``: at least one figure is an estimate.
     """
 
     input_tokens: int = 0
@@ -140,7 +141,7 @@ def sums_by(totals: Mapping[tuple[str, str], Tally], by: str) -> dict[str, Usage
     """The sums of one of :data:`KINDS` by name; those of ``label`` by ``KEY=VALUE``, of ``label:KEY`` by value. Raises ValueError."""
     if by not in KINDS and not by.startswith(_LABEL):
         raise ValueError(
-            f"there are sums by {', '.join(KINDS)} and label:KEY, not by {by!r:.80}; 'organism usage' also has those by thread and day"
+            f"there are sums by {', '.join(KINDS)} and label:KEY, not by {told(by)}; 'organism usage' also has those by thread and day"
         )
     sought, _, key = by.partition(":")
     start = f"{key}=" if key else ""
@@ -173,8 +174,8 @@ def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, 
 @quick
 @frozen(kw_only=True)
 class Estimate:
-    """A handler's own forecast: after ``used`` of a unit its thread would use ``low`` to ``high`` more. ``end`` is what was used when
-    the thread ended, its sub-threads included; ``None`` while it goes on.
+    """A handler's own forecast: its thread, which had used ``used`` of ``unit`` by then, would use ``low`` to ``high`` more. ``end`` is what it
+    had used when it ended, sub-threads included; ``None`` while it runs.
     """
 
     handler: str
@@ -186,12 +187,12 @@ class Estimate:
 
     @property
     def came(self) -> Decimal | None:
-        """What was used after the forecast; ``None`` while the thread goes on."""
+        """What was used after the forecast; ``None`` while the thread runs."""
         return None if self.end is None else self.end - self.used
 
     @property
     def hit(self) -> bool | None:
-        """Whether what came lies within the forecast; ``None`` while the thread goes on."""
+        """Whether that lies within the forecast; ``None`` while the thread runs."""
         return None if self.came is None else self.low <= self.came <= self.high
 
     def as_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every async test runs on trio and on asyncio, both with a virtual clock: no test waits."""
+"""Every async test runs on trio and on asyncio, both with a virtual clock: no test waits. Costly ones take turns (``by_turns``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import hypothesis
 import pytest
@@ -39,6 +39,11 @@ if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK | os.X_OK) and shuti
     tempfile.tempdir = None  # it is looked up again
 
 
+# Compiled once, not by each worker and each process that a test starts: that took a tenth of the time. .gitignore knows what is written.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 MANY: Final = 200
 _frozen = [0]
 """How many modules there were each time that what there is was frozen."""
@@ -59,6 +64,49 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         _freeze()
         gc.enable()
+
+
+LOOPS: Final = ["trio", "asyncio"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test that is marked ``by_turns`` each case stays on one loop, as squares of a chessboard are black or white: where there is
+    a second parameter, every value of the first meets both. A case that was asked for by its name on one loop stays.
+    """
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("by_turns") is not None:
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    spared = {item for test in tests.values() for item in _spared(test)}
+    items[:] = [item for item in items if item not in spared]
+    if spared:
+        config.hook.pytest_deselected(items=[*spared])
+
+
+def _spared(test: list[pytest.Item]) -> Iterator[pytest.Item]:
+    params: dict[pytest.Item, dict[str, object]] = {item: cast("Any", item).callspec.params for item in test}
+    on = [[item for item in test if params[item]["anyio_backend"] == loop] for loop in LOOPS]
+    if len(on[0]) != len(on[1]):
+        return
+    # Names that are given their values together count as one parameter.
+    together = [mark.args[0] for mark in test[0].iter_markers("parametrize")]
+    named = [each.replace(",", " ").split() if isinstance(each, str) else each for each in together]
+    alone = params[test[0]].keys() - {"anyio_backend"}.union(*named)
+    parameters = [*named, *([name] for name in sorted(alone))]
+    squares = [*range(len(on[0]))]
+    if len(parameters) > 1:
+        # Values are told apart by what they look like: each worker of xdist must come to the same.
+        looks = [[repr([params[item][name] for name in names]) for item in on[0]] for names in parameters]
+        squares = [sum(ranks) for ranks in zip(*map(_ranks, looks), strict=True)]
+    for square, pair in zip(squares, zip(*on, strict=True), strict=True):
+        yield pair[(square + 1) % len(LOOPS)]
+
+
+def _ranks(texts: list[str]) -> list[int]:
+    """The number of each text among those that differ, in the order in which they come."""
+    seen: dict[str, int] = {}
+    return [seen.setdefault(text, len(seen)) for text in texts]
 
 
 def pytest_runtest_logfinish() -> None:
@@ -114,7 +162,7 @@ class _JumpingLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-@pytest.fixture(params=["trio", "asyncio"])
+@pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
     if request.node.get_closest_marker("real_clocks") is not None:
         return request.param, {}
@@ -126,4 +174,4 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any
 @pytest.fixture
 def half(anyio_backend_name: str) -> slice:
     """For tests that go through many places of one thing: trio takes the first, the third, ... and asyncio those between."""
-    return slice(["trio", "asyncio"].index(anyio_backend_name), None, 2)
+    return slice(LOOPS.index(anyio_backend_name), None, len(LOOPS))

@@ -43,6 +43,7 @@ ROWS: Final = (
 )
 """A room imports from the rows above its own only."""
 BESIDE: Final[Mapping[tuple[str, str], str]] = {
+    ("errors", "names"): "an error shows values as all messages do",
     ("hooks", "models"): "what hooks see of a call is what models are asked",
     ("config", "loader"): "what the file names as module:name is imported while the file is checked",
     ("config", "functions"): "what makes a function a tool is checked while the file is read",
@@ -82,12 +83,11 @@ LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
         "models.anthropic",
         "models.wire",
         "models.bounded",
-        "models.leftovers",
         "models.connections",
         "models.endings",
         "models.event_streams",
     ),
-    "httpcore2": ("models.leftovers",),
+    "httpcore2": ("models.connections",),
     "genai_prices": ("models.prices",),
     "jinja2": ("agent", "config"),
     "h11": ("server",),
@@ -182,12 +182,21 @@ class Module:
     """The ids of the nodes that stand in a function."""
 
     def __attrs_post_init__(self) -> None:
-        nodes = tuple(ast.walk(ast.parse(self.source, self.file or self.name)))  # once: many checks look at all of them
-        functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+        # Once: many checks look at all of them.
+        nodes: list[ast.AST] = []
+        late: set[int] = set()
+        ahead: list[tuple[ast.AST, bool]] = [(ast.parse(self.source, self.file or self.name), False)]
+        while ahead:
+            node, inside = ahead.pop()
+            nodes.append(node)
+            inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            if inside:
+                late.add(id(node))
+            ahead.extend((child, inside) for child in ast.iter_child_nodes(node))
         importing = tuple(node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom | ast.Call))
-        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "nodes", tuple(nodes))
         object.__setattr__(self, "importing", importing)
-        object.__setattr__(self, "late", frozenset(id(inner) for outer in functions for inner in ast.walk(outer)))
+        object.__setattr__(self, "late", frozenset(late))
 
     @property
     def inside(self) -> str:
@@ -465,7 +474,7 @@ BROKEN: Final = [
         "imports the room 'agent' below",
     ),
     (rooms, "organism.threads.frames", "from .. import cli", "imports the room 'cli' below"),
-    (rooms, "organism.errors", "import_module('organism.names.x')", "imports the room 'names' beside"),
+    (rooms, "organism.errors", "import_module('organism.durations.x')", "imports the room 'durations' beside"),
     (rooms, "organism.cli.main", "from organism import Organism", "imports the package's front"),
     (rooms, "organism.cli.main", "import organism.stray", "imports organism.stray, which is in no room"),
     (libraries, "organism.agent.turns", "from lxml import etree", "imports 'lxml', which belongs to payloads"),

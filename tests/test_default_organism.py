@@ -69,6 +69,7 @@ def sentences(text: str) -> list[str]:
     return [part for part in re.split(r"(?<=[.!?])\s+", text) if len(part) > 20 and "…" not in part]
 
 
+@pytest.mark.by_turns
 async def test_the_answer_stands_in_its_sources() -> None:
     result, _ = await asked()
     assert result.outcome == "completed"
@@ -81,6 +82,7 @@ async def test_the_answer_stands_in_its_sources() -> None:
 
 
 @pytest.mark.parametrize("text", QUESTIONS)
+@pytest.mark.by_turns
 async def test_any_question_is_answered_from_the_text(text: str) -> None:
     result, _ = await asked(question(text))
     assert result.outcome == "completed", result.error
@@ -113,6 +115,7 @@ async def test_a_model_that_heeds_nothing_is_warned_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("tokens", [200, 500, 1500, 3000, 5000, 8000, 12000])
+@pytest.mark.by_turns
 async def test_a_desk_that_cannot_pay_hands_in_what_it_has(tokens: int) -> None:
     result, _ = await asked(question(QUESTIONS[2]), budget__tokens=tokens)
     assert result.outcome == "exhausted"
@@ -122,6 +125,7 @@ async def test_a_desk_that_cannot_pay_hands_in_what_it_has(tokens: int) -> None:
         assert result.reply is not None
 
 
+@pytest.mark.by_turns
 async def test_nothing_in_it_needs_a_limit() -> None:
     result, _ = await asked(budget__tokens=None, handlers__reader__budget=None)
     assert result.outcome == "completed"
@@ -233,6 +237,7 @@ async def test_a_long_section_is_cut_into_portions(library: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["..", "../..", "/", "birds/../..", "nowhere", "birds/kiwi.md", "out.md"])
+@pytest.mark.by_turns
 async def test_a_search_never_leaves_the_root(library: Path, folder: str) -> None:
     from handlers.desk import Search
 
@@ -243,6 +248,7 @@ async def test_a_search_never_leaves_the_root(library: Path, folder: str) -> Non
 
 
 @pytest.mark.parametrize("path", ["../secret.md", "out.md", "/etc/hostname", "birds", "birds/notes.json", "nothing.md"])
+@pytest.mark.by_turns
 async def test_the_shelf_opens_nothing_outside_of_the_root(library: Path, path: str) -> None:
     from handlers.desk import Browse, Open, Search
 

@@ -26,8 +26,10 @@ import organism
 from organism import (
     Context,
     DeadMessage,
+    Difference,
     Organism,
     Question,
+    Replayed,
     Statistics,
     ThreadHandle,
     ThreadResult,
@@ -252,7 +254,9 @@ def test_every_fact_has_its_public_name() -> None:
     assert {each.__name__ for each in record.facts.FACTS} == every - {"Fact"}, "the schema lists what stands there"
 
 
-@pytest.mark.parametrize("given", [Completion, DeadMessage, Question, Statistics, ThreadResult, Usage])
+@pytest.mark.parametrize(
+    "given", [Completion, DeadMessage, Difference, Question, Replayed, Statistics, ThreadResult, Usage]
+)
 def test_the_reference_has_every_field_of_what_users_are_given(given: type) -> None:
     python = (ROOT / "docs/reference/python.md").read_text("utf-8")
     assert {field.name for field in fields(given)} - set(re.findall(r"`(\w+)`", python)) == set()
@@ -260,7 +264,18 @@ def test_the_reference_has_every_field_of_what_users_are_given(given: type) -> N
 
 INSIDE: Final = {
     Organism: {"kernel", "of", "settings"},
-    ThreadHandle: {"end", "fail", "go_on", "held_by", "of_record", "over", "rest", "waits_turn", "when_over"},
+    ThreadHandle: {
+        "end",
+        "fail",
+        "for_delivery",
+        "go_on",
+        "of_record",
+        "over",
+        "rest",
+        "waits_turn",
+        "when_over",
+        "written",
+    },
     Context: set[str](),
 }
 """What rooms of the package use, and users are not told of."""

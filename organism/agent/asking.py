@@ -110,10 +110,10 @@ class Asking:
     def _heard(self, *, goes_on: bool = False) -> AbstractContextManager[None]:
         """Lets those hear the answer who listen to what agents write; where nobody does, it costs nothing."""
         ctx = self._ctx
-        if not ctx.ears:
+        if not ctx.text_listeners:
             return nullcontext()
         if self._voice is None:
-            self._voice = Voice(ctx.ears, self._agent, thread=ctx.thread, seq=ctx.seq, handler=ctx.name)
+            self._voice = Voice(ctx.text_listeners, self._agent, thread=ctx.thread, seq=ctx.seq, handler=ctx.name)
         self._voice.begin(goes_on=goes_on)
         return ctx.heard_by(self._voice)
 

@@ -13,8 +13,8 @@ from organism.kernel.notices import exhausted_payload, live
 from organism.kernel.recall import CLOCK
 from organism.models.contract import BackendError
 from organism.pump.failures import failure_of
-from organism.pump.gauges import is_strict, needs_price
 from organism.pump.keys import ASKS, GRACE, completion_of
+from organism.pump.thread_budget import is_strict, needs_price
 from organism.record.images import CutShort
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from organism.models.completion import Call, Completion
     from organism.models.streams import Hearer
     from organism.payloads.primitives import BudgetExhausted
-    from organism.pump.ears import Ears
     from organism.pump.hooking import Hooks
+    from organism.pump.text_listeners import TextListeners
     from organism.settings import Level
     from organism.threads.frames import Thread
     from organism.threads.outcomes import Failure, Warned
@@ -65,7 +65,7 @@ class AgentContext(DeliveryContext):
         """Whether messages or time of its thread ran out: it hands in what it has. Where an earlier run was answered before they did, that
         is still to come.
         """
-        return self._message.thread.closing and not any(key.startswith(f"{ASKS}:") for key in self._unasked or ())
+        return self._message.thread.closing and not any(key.startswith(f"{ASKS}:") for key in self.unasked())
 
     def refusal(self, failure: Failure) -> BudgetExhausted:
         """The refusal of a call to a peer, after which the agent goes on."""
@@ -102,9 +102,9 @@ class AgentContext(DeliveryContext):
         return await self.call_model(call, grace=self.has_grace, tells=tells, kind=GRACE)
 
     @property
-    def ears(self) -> Ears:
+    def text_listeners(self) -> TextListeners:
         """Those who hear what agents write while they write it."""
-        return self._pump.ears
+        return self._pump.text_listeners
 
     @property
     def seq(self) -> int:

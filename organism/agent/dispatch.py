@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from organism.agent.cutting import cut
-from organism.agent.tools import SENT, Mistaken, Wanted
+from organism.agent.tools import SENT, Mistaken
 from organism.agent.wording import as_json, as_xml
 from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused
 from organism.functions import FunctionResult
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from organism.agent.context import AgentContext
     from organism.agent.speech import Said
     from organism.agent.telling import Telling
+    from organism.agent.tools import Wanted
     from organism.agentsettings import ToolOutput
 
 CORRECTIONS: Final = 3
@@ -56,13 +57,18 @@ class Dispatch:
 
     async def carry_out(self, said: Sequence[Said]) -> Carried:
         """Carries out one turn. Raises HandlerFailedError where nothing of it made sense once too often."""
-        asks = any(isinstance(each, Wanted) and each.peer is not None for each in said)
+        mistakes, asks = 0, False
+        for each in said:
+            if isinstance(each, Mistaken):
+                mistakes += 1
+            elif each.peer is not None:
+                asks = True
         answers = await self._ask_peers(said) if asks else {}
         reply: Reply[Any] | None = None
         results: list[str] = []
         # Once a turn: of several mistakes that are made together none could be corrected before the next.
         # A turn without any shows that the model can: what it gets wrong later is corrected anew.
-        self._attempt = self._attempt + 1 if any(isinstance(each, Mistaken) for each in said) else 0
+        self._attempt = self._attempt + 1 if mistakes else 0
         for number, each in enumerate(said):
             if isinstance(each, Mistaken):
                 results.append(_text(InvalidPayload(each.error, self._attempt), each))
@@ -73,7 +79,7 @@ class Dispatch:
                 results.append(SENT)
             else:
                 results.append(_text(InvalidPayload("you have replied already in this turn", self._attempt or 1), each))
-        if reply is None and all(isinstance(each, Mistaken) for each in said):
+        if mistakes == len(said):
             self._check_patience()
         return _new_carried(tuple(results), reply)
 

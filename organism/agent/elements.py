@@ -59,6 +59,11 @@ class Element:
         """What the element is called."""
         return self.payload.__name__
 
+    @property
+    def tag(self) -> str:
+        """Its start tag, with whom it is for."""
+        return f"<{self.name}{_to(self.peer)}>"
+
     def shown(self) -> str:
         """The element as the model reads of it: who gets it, and an example with the types of its fields."""
         doc = describe(self.payload).doc
@@ -67,7 +72,7 @@ class Element:
 
 
 def _example(cls: type, peer: str | None) -> Iterator[str]:
-    to = "" if peer is None else f' {TO}="{attribute_text(peer)}"'
+    to = _to(peer)
     inside = list(_fields(cls, (cls,)))
     if not inside:
         yield f"<{cls.__name__}{to}/>"
@@ -75,6 +80,10 @@ def _example(cls: type, peer: str | None) -> Iterator[str]:
     yield f"<{cls.__name__}{to}>"
     yield from _indented(inside)
     yield f"</{cls.__name__}>"
+
+
+def _to(peer: str | None) -> str:
+    return "" if peer is None else f' {TO}="{attribute_text(peer)}"'
 
 
 def _fields(cls: type, around: tuple[type, ...]) -> Iterator[str]:

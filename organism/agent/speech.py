@@ -163,9 +163,10 @@ def reply_of(text: str, replies: tuple[type, ...]) -> Wanted | None:
 
 def calls_read(completion: Completion, toolbox: Toolbox, offer: Offer) -> list[Said]:
     """What the tool calls of an answer mean. One that was cut for length says nothing of what it was to be."""
-    said: list[Said] = [toolbox.read(call, offered=offer.tools) for call in completion.tool_calls]
-    if completion.finish_reason == "length" and is_broken(completion.tool_calls[-1]):
-        said[-1] = Mistaken(completion.tool_calls[-1], _CUT)
+    calls = completion.tool_calls
+    said: list[Said] = [toolbox.read(each, offered=offer.tools, elements=offer.elements) for each in calls]
+    if completion.finish_reason == "length" and is_broken(calls[-1]):
+        said[-1] = Mistaken(calls[-1], _CUT)
     return said
 
 

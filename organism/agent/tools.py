@@ -18,6 +18,7 @@ from organism.quick import maker, quick
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from organism.agent.elements import Element
     from organism.agentsettings import Notices
     from organism.settings import AgentSettings, HandlerSettings, ToolSettings
 
@@ -91,25 +92,33 @@ class Toolbox:
         """The choice that leaves the model nothing but to reply."""
         return self.replies[0].spec.name if len(self.replies) == 1 else "required"
 
-    def read(self, call: ToolCall, *, offered: Sequence[ToolSpec]) -> Wanted | Mistaken:
-        """What a call means; only tools that were offered this turn may be called."""
+    def read(
+        self, call: ToolCall, *, offered: Sequence[ToolSpec], elements: Sequence[Element] = ()
+    ) -> Wanted | Mistaken:
+        """What a call means; only tools that were offered this turn may be called. ``elements`` are what may be written as XML instead."""
         tool = self._tools.get(call.name)
         if tool is None or tool.spec not in offered:
-            names = [spec.name for spec in offered]
-            known = ", ".join(names)
-            # A model may write anything for a name, also half a character, which no payload can hold.
-            called = printable(call.name, at_most=LONGEST_TOOL)
-            what = (
-                f"tool '{called}' is not offered any more"
-                if call.name in self._tools
-                else f"there is no tool '{called}' now"
-            )
-            return Mistaken(call, f"{what}{suggestion(called, names)}; tools: {known}")
+            return Mistaken(call, _not_offered(call.name, tool, [spec.name for spec in offered], elements))
         try:
             said: Any = decode_fields(tool.payload, _arguments(call))
             return _new_wanted(call, call_of(said) if tool.function else said, tool.peer)
         except PayloadError as error:
             return Mistaken(call, str(error))
+
+
+def _not_offered(name: str, tool: Tool | None, names: Sequence[str], elements: Sequence[Element]) -> str:
+    """Why a tool of this name cannot be called, and what the model may do instead."""
+    # A model may write anything for a name, also half a character, which no payload can hold.
+    called = printable(name, at_most=LONGEST_TOOL)
+    if tool is None:
+        wrong = f"there is no tool '{called}' now{suggestion(called, names)}"
+    elif written := [each.tag for each in elements if (each.payload, each.peer) == (tool.payload, tool.peer)]:
+        return f"'{called}' is no tool: write {written[0]} as XML"
+    else:
+        wrong = f"tool '{called}' is not offered any more{suggestion(called, names)}"
+    tools = [f"tools: {', '.join(names)}"] if names else []
+    xml = [f"as XML you may write {', '.join(each.tag for each in elements)}"] if elements else []
+    return "; ".join([wrong, *tools, *xml])
 
 
 def _arguments(call: ToolCall) -> Any:

@@ -9,13 +9,13 @@ from organism.agent.partial import Texts
 from organism.agent.tools import only_field, reply_name
 from organism.payloads import describe
 from organism.payloads.types import Scalar
-from organism.pump.ears import Spoken
+from organism.pump.text_listeners import TextDelta
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from organism.models.contract import Piece
-    from organism.pump.ears import Ears
+    from organism.pump.text_listeners import TextListeners
     from organism.settings import AgentSettings
 
 
@@ -24,10 +24,10 @@ class Voice:
     that alone may be the reply. What turns out to be none is taken back.
     """
 
-    def __init__(self, ears: Ears, agent: AgentSettings, *, thread: str, seq: int, handler: str) -> None:
-        self._ears = ears
+    def __init__(self, listeners: TextListeners, agent: AgentSettings, *, thread: str, seq: int, handler: str) -> None:
+        self._listeners = listeners
         self._replies = agent.replies
-        self._spoken: Callable[..., Spoken] = partial(Spoken, thread=thread, seq=seq, handler=handler)
+        self._spoken: Callable[..., TextDelta] = partial(TextDelta, thread=thread, seq=seq, handler=handler)
         self._plain = agent.peers_as == "tools" and only_field(agent.replies) is not None
         self._before = ""
         """What was said of an answer that is gone on with."""
@@ -63,12 +63,12 @@ class Voice:
         self._call = self._texts = None
         if self._said:
             self._said = ""
-            self._ears.tell(self._spoken(text=self._before, anew=True))
+            self._listeners.tell(self._spoken(text=self._before, anew=True))
 
     def _say(self, text: str) -> None:
         if text:
             self._said += text
-            self._ears.tell(self._spoken(text=text))
+            self._listeners.tell(self._spoken(text=text))
 
 
 @lru_cache(maxsize=256)

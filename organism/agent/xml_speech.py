@@ -12,7 +12,7 @@ from organism.agent.tools import SENT, Mistaken, Wanted
 from organism.agent.wording import incoming
 from organism.agent.xml_reading import NotRepairedError, found_in, repaired
 from organism.errors import InvalidPayloadError
-from organism.names import ORGANISM, REPLY, excerpt, suggestion
+from organism.names import ORGANISM, REPLY, Guesses, excerpt, nearest, suggestion
 from organism.payloads import Vocabulary
 from organism.payloads.primitives import NO_TOOL, ORGANISM_ONLY, BudgetRequest
 
@@ -40,8 +40,8 @@ _EXCERPT: Final = 160
 """Characters of what it wrote that a model is shown again."""
 _MISTAKES: Final = 100
 """So many of one answer are told of; a model that makes more writes no messages."""
-_GUESSES: Final = 100
-"""So many names of elements in one answer are looked at for whether they are misspelled."""
+_COMPARISONS: Final = 500
+"""Of names of elements in one answer with those that there are, to see whether they are misspelled."""
 _PRIMITIVES: Final = {cls.__name__ for cls in ORGANISM_ONLY}
 
 
@@ -147,18 +147,17 @@ class XmlSpeech:
         return Wanted(None, payload, element.peer)
 
     def _meant(self) -> Callable[[str], bool]:
-        """Tells of the names in one answer whether an element of each is a message where it does not say so: one of ours, or meant to be.
-        To look for what a name is like takes time, so the answer has so many guesses.
-        """
+        """Tells of the names in one answer whether an element of each is a message where it does not say so: one of ours, or meant to be."""
         known = self._every | _PRIMITIVES
-        guesses: dict[str, bool] = {}
+        meant: dict[str, bool] = {}
+        guesses = Guesses(_COMPARISONS)
 
         def is_meant(name: str) -> bool:
             if name in known or not name[:1].isupper():
                 return name in known
-            if name not in guesses and len(guesses) < _GUESSES:
-                guesses[name] = bool(suggestion(name, self._every))
-            return guesses.get(name, False)
+            if name not in meant:
+                meant[name] = nearest(name, self._every, guesses) is not None
+            return meant[name]
 
         return is_meant
 

@@ -1,7 +1,7 @@
 """From settings to integers: a node's limits, what it keeps back for grace, and the marks at which it warns.
 
-Caps are shared by all nodes of the same settings; a node gets its own only when a limit of its changes. Shares are worked
-out in fractions: a handler may set the precision of its decimals, and no limit moves by that.
+Caps are shared by all nodes of the same settings; a node gets its own only when one of its limits changes. Shares are computed
+as exact fractions, so that no limit depends on the decimal context, whose precision a handler may set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FAR: Final = NO_LIMIT * 4
 
 @frozen
 class Mark:
-    """A level of one unit: reached when ``used >= at``. ``threshold`` is the share or figure as it was written."""
+    """A level of one unit: reached when ``used >= at`` (10^-12 USD for money). ``threshold`` is the share or figure as it was configured."""
 
     at: int
     level: str
@@ -45,10 +45,11 @@ def _nearest(caps: Caps) -> tuple[int, ...]:
 
 @frozen(kw_only=True)
 class Caps:
-    """The integers of one node's settings.
+    """The integers of one node's settings. Vectors are in the order of :data:`~organism.budget.claims.VECTOR`.
 
-    ``limited`` are the units that have a limit. ``marks`` are ascending for each unit; ``time_marks`` are in seconds.
-    ``runway_ratio`` is the runway as two integers.
+    ``limit`` is what may be spent at most, ``working`` the same less what is kept back for grace; :data:`NO_LIMIT` where there is
+    none. ``limited`` has the indexes of the units that have a limit. ``marks`` are ascending for each unit; ``time_marks`` are
+    (seconds, level, threshold). ``runway_ratio`` is ``runway`` as (numerator, denominator).
     """
 
     limit: Vector
@@ -58,7 +59,7 @@ class Caps:
     first_marks: tuple[int, ...] = field(init=False, default=Factory(_first_marks, takes_self=True))
     """Where the first level of each unit is; :data:`FAR` where it has none."""
     calm: tuple[int, ...] = field(init=False, default=Factory(_nearest, takes_self=True))
-    """Below this there is neither a level nor the limit."""
+    """For each unit the smaller of its first level and its working limit: below this nothing fires and nothing is refused."""
     runway: Decimal
     runway_ratio: tuple[int, int]
     seconds: float | None
@@ -104,13 +105,13 @@ def _limit(limits: Limits, unit: str) -> int:
     value: int | Decimal | None = getattr(limits, unit)
     if value is None:
         return NO_LIMIT
-    # A limit finer than the inner unit is rounded down: it may be met early, never late.
-    # More than can be counted is a limit all the same.
+    # A limit finer than 10^-12 USD is rounded down: it may be reached too early, but not too late.
+    # A limit too large for the vectors still counts as a limit.
     return min(NO_LIMIT - 1, math.floor(Fraction(value) * PICO_PER_USD) if unit == "cost_usd" else int(value))
 
 
 def _kept(unit: int, limit: int, grace: Grace | None) -> int | Fraction:
-    """What is kept back, exactly: part of a token is no token to spend, but it moves the levels."""
+    """What is kept back for grace, exactly. A fraction of a token cannot be spent, but it counts where levels are computed."""
     if grace is None or limit >= NO_LIMIT:
         return 0
     if unit == CALLS:
@@ -122,7 +123,7 @@ def _kept(unit: int, limit: int, grace: Grace | None) -> int | Fraction:
 
 
 def _marks(unit: int, working: int | Fraction, levels: tuple[Decimal, ...]) -> tuple[Mark, ...]:
-    """The levels that use can reach before calls are refused. A unit without a limit, or with nothing to spend, has none."""
+    """The levels that use can reach before calls are refused; none for a unit without a limit, or with nothing to spend."""
     if working < 1 or working >= NO_LIMIT:
         return ()
     ascending = sorted((_reached_at(unit, level, working), level) for level in set(levels))

@@ -1,4 +1,4 @@
-"""What a call asks of its budget before it is made, and what it did cost: the two sides of hold and settle."""
+"""What a call asks of its budget before it is made, what it cost, and the warning levels it reached: the values of hold and settle."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ VECTOR = SPENT_UNITS
 TOKENS, INPUT, OUTPUT, COST, CALLS, MESSAGES = range(6)
 
 Vector = tuple[int, ...]
-"""Amounts of the spent units, in the order of :data:`VECTOR`: six of them. Where it is compiled, :data:`Six` would be taken apart and made
-again at each call.
-"""
+"""Six amounts, in the order of :data:`VECTOR`. Not typed as :data:`Six`: compiled code would unbox and box such a tuple at every call."""
 Six = tuple[int, int, int, int, int, int]
-"""The same as it is written down, and checked when it is read."""
+"""The same in facts and images, where its length is checked when it is read."""
 NOTHING: Vector = (0, 0, 0, 0, 0, 0)
 
 
@@ -59,7 +57,7 @@ class Claim:
 @quick
 @frozen(kw_only=True)
 class Charge:
-    """What an attempt did cost. ``cost`` in 10^-12 USD; ``input_tokens`` includes cached input; all 0: nothing."""
+    """What an attempt cost. ``cost`` is in 10^-12 USD, ``input_tokens`` includes cached input. All zeros: it cost nothing."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -70,7 +68,7 @@ class Charge:
     reasoning_tokens: int = 0
     estimated: bool = False
     unpriced: bool | None = None
-    """Nobody knew the price: ``cost`` is 0 for want of one."""
+    """No price was known, and ``cost`` is 0 for that reason."""
 
     @property
     def details(self) -> tuple[int, int, int]:
@@ -93,7 +91,7 @@ class Charge:
 @quick
 @frozen(kw_only=True)
 class Crossing:
-    """A level of a unit first reached on a node. ``used`` and ``limit`` in the unit (Decimal for money); ``scope`` is the
+    """A budget node reached a level of a unit for the first time. Figures are in the unit (Decimal for money); ``scope`` is the
     node's kind, ``thread`` the id of the node's thread (empty for the organism).
     """
 

@@ -1,4 +1,4 @@
-"""Crossings: the levels that use has come to and that have not fired (R15)."""
+"""Crossings: the warning levels that use has reached and that have not fired yet (R15)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-def has_reached(node: Node) -> bool:
-    """Whether a level was reached on the node's path that has not fired; runways aside, which only calls come to."""
+def has_crossed(node: Node) -> bool:
+    """Whether use has reached a level on the node's path that has not fired yet. Runways are not looked at: only calls reach those."""
     if node.caps.limited and _reaches(node):
         return True
     for each in node.above:  # noqa: SIM110 - written out, here and below: every message comes by
@@ -31,17 +31,17 @@ def _reaches(node: Node) -> bool:
 
 
 def crossings(path: Sequence[Node], charge: Vector = NOTHING) -> tuple[tuple[Node, int, Mark], ...]:
-    """The levels that the nodes' use has reached and that have not fired, ascending for each node and unit, then runways.
+    """The levels that use has reached on these nodes and that have not fired yet: ascending for each node and unit, then runways.
 
-    ``charge`` is what the call cost that has just been settled. Nothing changes; :func:`~organism.budget.node.fire` marks them as fired.
+    ``charge`` is what the call that was just settled cost. Nothing changes: :func:`~organism.budget.node.fire` marks them as fired.
     """
     found: list[tuple[Node, int, Mark]] = []
-    called = charge != NOTHING  # a price a call may be all that another attempt at it cost
+    called = charge != NOTHING  # of any unit: all that a further attempt costs may be a fee for the request
     for node in path:
         caps, used, held, calm = node.caps, node.used, node.held, node.calm
         calls, per = caps.runway_ratio
         for unit in caps.limited:
-            # Where this is false, neither a level nor the runway is near: for the most that is all that is looked at.
+            # Where this is false, neither a level nor the runway is near. Most calls end here.
             if (calm[unit] - used[unit] - held[unit]) * per <= calls * (charge[unit] or 1):
                 found += _crossings_at(node, charge, called=called)
                 break
@@ -58,7 +58,7 @@ def _crossings_at(node: Node, charge: Vector, *, called: bool) -> Iterator[tuple
 
 
 def crossing(node: Node, unit: int, mark: Mark) -> Crossing:
-    """What is said of a crossing: live figures, as users read them."""
+    """A crossing with the figures of this instant, as users read them."""
     return Crossing(
         unit=VECTOR[unit],
         level=mark.level,

@@ -1,8 +1,8 @@
-"""Who waits below one node, found without asking each: by age, by need, and by what each is waiting for.
+"""An index of the calls that wait at one node: by age, by need, and by the place where each stands.
 
-Waiting calls are known here by their number, which is their age, and by the least they need. A *measure* is what a need is
-measured by: a unit, and whether against the limit (a grace call on its own thread's node) or the working limit. Every
-question is answered by looking at the ends of sorted lists: ten thousand calls that lack the same cost no more than ten.
+Waiting calls are known here by their number, which is their age (the smallest is the oldest), and by the least they need. A *measure* is
+(unit, by_limit): what a need is compared with, the limit (a grace call on its own thread's node) or the working limit of that unit. All
+lists are sorted, so that no question takes a look at every call: ten thousand calls that lack the same cost no more than ten.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 Measure = tuple[int, bool]
 _NO_NEED: Final = -(1 << 99)
-"""Fits also where a unit is overdrawn."""
+"""A need that fits even where a unit is overdrawn."""
 _FEW: Final = 16
-"""Below this many it is quicker to look at all whose need fits than to look for the oldest of them by age."""
+"""Where the needs of fewer calls fit, it is faster to look at all of these than to search by age."""
 
 
 class Ranking:
-    """Numbers in the order of their needs."""
+    """Numbers of calls in the order of their needs."""
 
     __slots__ = ("_order",)
 
@@ -47,31 +47,36 @@ class Ranking:
         return self._order[-1][0]
 
     def add_all(self, needs: Iterable[tuple[int, int]]) -> None:
-        """Takes in many at once, each as (need, number)."""
+        """Takes many in at once, each as (need, number)."""
         self._order.extend(needs)
         self._order.sort()
 
     def copy(self) -> Ranking:
-        """The same numbers, once more."""
+        """A copy."""
         same = Ranking()
         same._order = self._order.copy()
         return same
 
     def above(self, room: int) -> list[int]:
-        """Those whose need does not fit into ``room``."""
+        """The numbers whose need does not fit into ``room``."""
         return [number for _, number in self._order[bisect_left(self._order, (room + 1, -1)) :]]
+
+    def largest_within(self, room: int) -> int | None:
+        """The largest need that fits into ``room``; ``None`` where none does."""
+        fitting = self.within(room)
+        return self._order[fitting - 1][0] if fitting else None
 
     def within(self, room: int) -> int:
         """How many needs fit into ``room``."""
         return bisect_left(self._order, (room + 1, -1))
 
     def first(self, count: int) -> Iterator[int]:
-        """So many, from the smallest need on."""
+        """The ``count`` numbers with the smallest needs."""
         return (number for _, number in self._order[:count])
 
 
 class Standing:
-    """Those who stand at one measure of a node: they lack it there, or are barred there."""
+    """The calls that stand at one measure of a node: they lack that, or are barred there by an older call."""
 
     __slots__ = ("_ages", "_needs", "_ranking")
 
@@ -95,7 +100,7 @@ class Standing:
         self._ranking.remove(self._needs.pop(number), number)
 
     def oldest(self, room: int, *, after: int, until: int) -> int | None:
-        """The oldest whose need fits into ``room``, younger than ``after`` and no younger than ``until``."""
+        """The smallest number whose need fits into ``room``, above ``after`` and at most ``until``; ``None`` where there is none."""
         fitting = self._ranking.within(room)
         if fitting < _FEW:
             return min((number for number in self._ranking.first(fitting) if after < number <= until), default=None)
@@ -109,7 +114,7 @@ class Standing:
 
 
 class Index:
-    """Calls by age, and for each measure by need."""
+    """Calls by age (``ages``), and for each measure by need (``rankings``)."""
 
     __slots__ = ("ages", "rankings")
 
@@ -124,7 +129,7 @@ class Index:
             self._ranking(measure).add(need, number)
 
     def add_all(self, calls: Iterable[tuple[int, Iterable[tuple[Measure, int]]]]) -> None:
-        """Takes in many at once: they are sorted together, and not each moved past all others."""
+        """Takes many in at once, which sorts each list once."""
         ranked: dict[Measure, list[tuple[int, int]]] = {}
         for number, needs in calls:
             self.ages.append(number)
@@ -135,7 +140,7 @@ class Index:
             self._ranking(measure).add_all(found)
 
     def copy(self) -> Index:
-        """The same calls, once more."""
+        """A copy."""
         same = Index()
         same.ages = self.ages.copy()
         same.rankings = {measure: ranking.copy() for measure, ranking in self.rankings.items()}
@@ -158,9 +163,14 @@ class Index:
 
 
 class Crowd:
-    """All who wait and have one node on their path, where it has limits in the units ``limited``."""
+    """All waiting calls that have one node on their path. ``limited`` are the units in which the node has limits.
 
-    __slots__ = ("_limited", "_needs", "everyone", "impatient", "standing")
+    ``everyone`` are all of them, ``impatient`` those that were passed over too often and bar younger ones, ``standing`` those that stand at this
+    node, by measure. ``owners`` are those of whom open streams hold something here while their calls wait, by what the largest of these calls
+    needs beside that: whoever makes the calls keeps it up to date.
+    """
+
+    __slots__ = ("_limited", "_needs", "everyone", "impatient", "owners", "standing")
 
     def __init__(self, limited: tuple[int, ...]) -> None:
         self._limited = limited
@@ -168,17 +178,18 @@ class Crowd:
         self.everyone = Index()
         self.impatient = Index()
         self.standing: dict[Measure, Standing] = {}
+        self.owners = Index()
 
     def __bool__(self) -> bool:
         return bool(self._needs)
 
     def join(self, number: int, least: Vector, *, by_limit: bool) -> None:
-        """Takes in a call that needs at least ``least``, measured against the limit or the working limit."""
+        """Takes a call in that needs at least ``least``, compared with the limit (``by_limit``) or the working limit."""
         self._needs[number] = (least, by_limit)
         self.everyone.add(number, self._measured(number))
 
     def leave(self, number: int, *, impatient: bool) -> None:
-        """Takes a call out that stands nowhere here any more. ``impatient``: it has lost its patience."""
+        """Takes a call out, which must not stand at this node any more. ``impatient``: it was among those."""
         needs = self._measured(number)
         self.everyone.remove(number, needs)
         if impatient:
@@ -188,30 +199,30 @@ class Crowd:
     def lose_patience(self, numbers: Collection[int]) -> None:
         """From now on these calls bar younger ones where they lack."""
         if len(self.impatient.ages) + len(numbers) == len(self._needs):
-            self.impatient = self.everyone.copy()  # often all have been passed over by the same calls
+            self.impatient = self.everyone.copy()  # a common case: all have been passed over by the same calls
             return
         self.impatient.add_all((number, self._measured(number)) for number in numbers)
 
     def stand(self, number: int, unit: int) -> Measure:
-        """Lets a call stand at a unit; gives where that is."""
+        """Lets a call stand at a unit of this node; gives the measure."""
         least, by_limit = self._needs[number]
         measure = (unit, by_limit)
         standing = self.standing.get(measure)
         if standing is None:
             standing = self.standing[measure] = Standing()
-        # One that is barred stands where an older one lacks, perhaps in a unit of which it asks nothing itself.
+        # A barred call stands where the older one lacks, perhaps at a unit of which it needs nothing itself.
         standing.add(least[unit] if bears(unit, least[unit]) else _NO_NEED, number)
         return measure
 
     def step_off(self, number: int, measure: Measure) -> None:
-        """Lets a call go from where it stood."""
+        """Takes a call away from the measure where it stood."""
         standing = self.standing[measure]
         standing.remove(number)
         if not standing:
             del self.standing[measure]
 
     def measure_by(self, limited: tuple[int, ...]) -> None:
-        """The node has limits in other units than before."""
+        """The node has limits in these units from now on."""
         if limited == self._limited:
             return
         self._limited = limited
@@ -226,7 +237,7 @@ class Crowd:
 
 
 def bears(unit: int, amount: int) -> bool:
-    """Whether a need is measured in a unit. What is overdrawn bears nothing more, not even a call that is free; only a
-    further attempt, which counts as no model call, asks nothing of them, and no call asks for messages.
+    """Whether a need is compared with the limit of a unit. Tokens and cost always are, so that an overdrawn limit refuses even a free call;
+    model calls and messages only where some are needed: a further attempt counts as no model call, and no call needs messages.
     """
     return amount > 0 or unit <= COST

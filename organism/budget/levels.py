@@ -1,4 +1,4 @@
-"""How far a budget has come, by its levels: what else may depend on it than warnings."""
+"""The order of warning levels, and the highest one that a path has crossed: what downgrades of models go by."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from organism.budget.node import Node
 
 URGENCY: Final = ("warning", "critical", "runway", "final")
-"""What warnings may have as their level, the most urgent last: a message for several of them carries that."""
+"""The levels that warnings may have, the most urgent last. One message for several warnings carries the most urgent."""
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 _OF_CALLS: Final = (TOKENS, INPUT, OUTPUT, COST, CALLS)
 
 
 def level_of(path: Sequence[Node]) -> Level | None:
-    """The highest level that any node of the path has crossed in a unit that model calls spend; ``None``: none yet.
+    """The highest level that any node of the path has crossed in a unit that model calls spend; ``None`` where none has been.
 
-    A limit that was raised takes back the levels that are ahead again. The runway is no level.
+    Raising a limit may lower it again. The runway does not count.
     """
     if not any(any(node.fired) for node in path):
         return None

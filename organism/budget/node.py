@@ -1,6 +1,6 @@
 """A node of the tree of budgets: what it may spend, has spent and holds, which of its levels have fired, and what changes that.
 
-What is held and settled, on the whole path to the root, is in :mod:`organism.budget.tree`.
+Hold and settle, which concern the whole path to the root, are in :mod:`organism.budget.tree`.
 """
 
 from __future__ import annotations
@@ -27,24 +27,28 @@ Amount = int | Decimal
 _UNITS: Final = range(len(VECTOR))
 _NONE: Final[Sequence[frozenset[Decimal]]] = (frozenset[Decimal](),) * len(VECTOR)
 NO_DETAILS: Final = (0, 0, 0)
-"""Of what is shown and not limited: no cache reads, no cache writes, no reasoning."""
+"""The ``details`` of what has none: cache reads, cache writes and reasoning tokens, which are shown and not limited."""
 FREE: Final[Sequence[int]] = NOTHING
-"""What a node holds that holds nothing, as most do."""
+"""The ``held`` of a node without holds, as most are. It is told by identity."""
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 LASTING: Final = "conversation"
-"""The scope of a node whose threads are turns, one after the other."""
+"""The scope of a conversation's node, whose threads are turns, one after the other."""
 
 
 @final
 class Node:
-    """One budget: what it may spend (``caps``), has spent (``used``, sub-threads included; ``own`` without, the same list until one of
-    those spends) and holds (``held``: of a single call, that one's need itself).
+    """One budget. Amounts are indexed as :data:`~organism.budget.claims.VECTOR`.
 
-    ``path`` goes from the node itself to the root; ``above`` are the nodes above it, the nearest first. A node that many threads
-    share counts over a ``window``; others have none. Amounts are lists indexed as :data:`VECTOR`. ``fired`` has the
-    thresholds of each unit's levels that have fired, ``runways`` a bit for each unit; ``next_mark`` is where each unit's next level is,
-    and below ``calm`` there is neither that nor the limit. ``crowd`` is made by the line of those
-    who wait, while there are any.
+    Figures: ``caps`` are the limits. ``used`` is what was spent, sub-threads included; ``own`` is without those, and the same list until
+    one of them spends. ``held`` is the sum of the open holds; of a single hold it is that hold's own vector. ``overdraft`` is how far
+    ``used + held`` once exceeded a limit. ``details`` and ``details_own`` are shown and not limited.
+
+    Place: ``path`` goes from the node to the root, ``above`` is the same without the node. ``scope`` is its kind, ``thread`` the id of
+    its thread, the chain of its conversation or the name of its account. Nodes that many threads share count over a ``window``.
+
+    Warnings: ``fired`` has for each unit the thresholds of the levels that have fired, ``runways`` a bit for each unit. ``next_mark``
+    is where each unit's next level is, ``calm`` the smaller of that and the working limit. ``crowd`` indexes the calls that wait here;
+    ``None`` while there are none.
     """
 
     __slots__ = (
@@ -71,13 +75,13 @@ class Node:
         self.used = [0, 0, 0, 0, 0, 0]
         self.own = self.used
         self.held: Sequence[int] = FREE  # replaced when it changes
-        self.overdraft: Sequence[int] = NOTHING  # these are replaced when they change: most threads never have any
-        self.details: Sequence[int] = NO_DETAILS  # cache reads, cache writes, reasoning: shown, not limited
+        self.overdraft: Sequence[int] = NOTHING  # replaced when it changes, as are the next
+        self.details: Sequence[int] = NO_DETAILS
         self.details_own: Sequence[int] = NO_DETAILS
         self.estimated = False
         self.estimated_own = False
         self.fired: Sequence[frozenset[Decimal]] = _NONE
-        self.next_mark: Sequence[int] = caps.first_marks  # shared until one of them changes, as is what follows
+        self.next_mark: Sequence[int] = caps.first_marks  # shared with other nodes until it changes, as is the next
         self.calm: Sequence[int] = caps.calm
         self.runways = 0
         self.crowd: Crowd | None = None
@@ -125,7 +129,7 @@ def unfired(node: Node, unit: int) -> tuple[Mark, ...]:
 
 
 def fire(node: Node, unit: int, mark: Mark) -> None:
-    """Notes that a level has fired; it does not again."""
+    """Marks a level as fired, so that it does not fire again."""
     if mark.level == "runway":
         node.runways |= 1 << unit
     else:
@@ -143,7 +147,9 @@ def aim(node: Node, unit: int) -> None:
 
 
 def below_runway(node: Node, charge: Vector) -> Iterator[int]:
-    """The units in which what is left bears fewer calls like this one than the runway has, and that have not said so."""
+    """The units in which fewer calls like this one fit into what is left than the runway demands, and whose runway has not fired yet.
+    Messages have none.
+    """
     caps, used, held, said = node.caps, node.used, node.held, node.runways
     calls, per = caps.runway_ratio
     for unit in caps.limited:
@@ -156,7 +162,7 @@ def below_runway(node: Node, charge: Vector) -> Iterator[int]:
 
 
 def note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
-    """How far use and holds are beyond a limit by what was charged more than was held: the furthest it came."""
+    """Records how far use and holds exceed a limit since more was charged than was held; the largest excess is kept."""
     for unit in node.caps.limited:
         if charge[unit] > need[unit]:
             over = node.used[unit] + node.held[unit] - node.caps.limit[unit]
@@ -164,14 +170,14 @@ def note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
 
 
 def set_caps(node: Node, caps: Caps) -> None:
-    """Gives a node other limits. Raising one arms its levels above the new share again, and its runway; lowering arms none:
-    levels that it puts below what was used, and that have not fired, do so with the next settlement.
+    """Gives a node other limits. Where a limit rises, its levels above the new share of use and its runway are armed again. Where it
+    falls, nothing is armed: levels that use is beyond by that, and that have not fired, fire with the next settlement.
     """
     before, node.caps = node.caps, caps
     for unit in _UNITS:
         if caps.working[unit] > before.working[unit]:
             reached = {mark.threshold for mark in caps.marks[unit] if mark.at <= node.used[unit]}
-            # A figure is reached or not whatever the limit is, also while it lies beyond it.
+            # An absolute level (a figure, not a share) stays reached whatever the limit is, also while it lies beyond the limit.
             still = {
                 level
                 for level in node.fired[unit]
@@ -185,10 +191,10 @@ def set_caps(node: Node, caps: Caps) -> None:
 
 
 def roll(node: Node) -> None:
-    """A new window begins for a node: nothing is spent or held in it yet, and every level and runway is armed again.
+    """Begins a new window for a node: nothing is spent or held in it yet, and every level and runway is armed again.
 
-    What is still held belongs to the window before (R18): settle it on the path without this node, or its ``held`` would
-    fall below 0. There may be room now for those who wait: the line is to be told that the node was freed.
+    Open holds belong to the window before (R18): settle them on the path without this node, or its ``held`` would fall below 0.
+    There may be room now for calls that wait: the caller tells the line that the node was freed.
     """
     node.used = node.own = [0, 0, 0, 0, 0, 0]
     node.held = FREE
@@ -204,12 +210,11 @@ def roll(node: Node) -> None:
 def begin_with(
     node: Node, amounts: Vector, details: tuple[int, int, int] = (0, 0, 0), *, estimated: bool = False
 ) -> None:
-    """A node takes up what was spent in its window before, by threads that are gone: ``own`` stays as it is. This comes
-    first, while nothing is held there.
+    """Sets what threads that are gone have spent in a node's window. To be called first, while nothing is held there; ``own`` stays.
 
-    Every level that this reaches has fired, in whatever process it was reached. A runway has fired for certain where what is
-    left would not even bear such calls that cost 1, the least that the last one can have cost; one that fired for a dearer
-    call, or beside what was held then, cannot be told from the sum.
+    Every level that this reaches counts as fired, whichever process reached it. A runway counts as fired only where what is left
+    would not even bear calls that cost 1, the least that the last call can have cost: whether it fired for a dearer call, or
+    because of what was held then, cannot be told from the sum.
     """
     node.used = list(amounts)
     node.details = details
@@ -224,5 +229,5 @@ def begin_with(
 
 
 def _with(values: Sequence[T], unit: int, value: T) -> Sequence[T]:
-    """The same with one changed."""
+    """A copy with the value of one unit replaced."""
     return (*values[:unit], value, *values[unit + 1 :])

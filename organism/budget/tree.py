@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from organism.budget.claims import Charge
 
 NOWHERE: Final[Mapping[Node, Vector]] = MappingProxyType({})
+"""Nothing is held by the asker itself: the usual ``stuck`` of :func:`lack`."""
 
 
 @frozen
 class Lack:
-    """Where a need does not fit: ``for_good`` says that it will not fit either once everything held has settled."""
+    """Where a need does not fit: ``need`` of ``unit`` (its index in ``VECTOR``; the kernel writes -1 for depth) at ``node``. ``for_good``: it
+    will not fit either once everything held has settled.
+    """
 
     node: Node
     unit: int
@@ -36,7 +39,7 @@ class Lack:
 
 
 def spared_for(path: Sequence[Node]) -> Sequence[Node]:
-    """The nodes on whose kept back part a call on grace may draw: its own thread's, and where that is a turn, its conversation's, which
+    """The nodes of whose part that is kept back a grace call may spend: its own thread's, and for a turn that of its conversation, which
     nobody else could ever spend.
     """
     return path[:2] if len(path) > 1 and path[1].scope == LASTING else path[:1]
@@ -45,9 +48,9 @@ def spared_for(path: Sequence[Node]) -> Sequence[Node]:
 def lack(
     path: Sequence[Node], need: Vector, *, grace: bool = False, stuck: Mapping[Node, Vector] = NOWHERE
 ) -> Lack | None:
-    """Where ``need`` does not fit on the path, or ``None`` where it fits. A place that lacks for good is named first.
+    """Where ``need`` does not fit on the path; ``None`` where it fits. A lack for good is preferred to one that may pass.
 
-    ``stuck`` is what the asker holds itself, by node, and will not let go of while it waits.
+    ``stuck`` is what the asker itself holds, by node, and keeps while it waits.
     """
     passing: Lack | None = None
     whole = spared_for(path) if grace else ()
@@ -66,7 +69,7 @@ def lack(
 
 
 def fits(path: Sequence[Node], need: Vector, *, grace: bool = False) -> bool:
-    """Whether ``need`` could be held on the path now: as :func:`lack` would find nothing, sooner."""
+    """Whether ``need`` could be held on the path now: the same as ``lack(...) is None``, but faster."""
     whole = spared_for(path) if grace else ()
     for node in path:
         caps, used, held = node.caps, node.used, node.held
@@ -85,7 +88,7 @@ def take(path: Sequence[Node], need: Vector) -> None:
 
 
 def note_details(path: Sequence[Node], charge: Charge) -> None:
-    """Adds what is shown of a charge beside the units that are limited."""
+    """Adds the part of a charge that is shown and not limited, and that it is an estimate where it is."""
     extra = charge.details
     shown = extra != NO_DETAILS
     if shown:
@@ -98,8 +101,8 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
 
 
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
-    """Replaces what was held by what was spent, on the whole path; notes what was charged beyond the hold as overdraft."""
-    tokens, given, output, cost, calls, _ = charge  # written out here and below: every call comes by on each node
+    """Settles: replaces what was held by what was spent, on the whole path. What was charged beyond the hold may be an overdraft."""
+    tokens, given, output, cost, calls, _ = charge  # unrolled here and below: this runs for every call on each node
     first = path[0]
     own = first.own
     if own is not first.used:
@@ -124,7 +127,7 @@ def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:
 
 
 def lack_of_one(node: Node) -> Lack | None:
-    """Where one message more does not fit: as a :class:`Lack` of it on the node's path."""
+    """Where one more message does not fit on the node's path; ``None`` where it does."""
     caps = node.caps
     if caps.limited and node.used[MESSAGES] + node.held[MESSAGES] >= caps.working[MESSAGES]:
         return Lack(node, MESSAGES, 1, for_good=True)
@@ -136,7 +139,7 @@ def lack_of_one(node: Node) -> Lack | None:
 
 
 def bears_depth(node: Node, depth: int) -> bool:
-    """Whether a call may stand so deep: no limit on the node's path is passed."""
+    """Whether a call may stand at this depth: no limit on the node's path is exceeded."""
     limit = node.caps.depth
     if limit is not None and depth > limit:
         return False
@@ -148,7 +151,7 @@ def bears_depth(node: Node, depth: int) -> bool:
 
 
 def bears_one(node: Node, depth: int = 0) -> bool:
-    """Whether one message more may be sent at this depth: as :func:`lack_of_one` and :func:`bears_depth` find it, in one look."""
+    """Whether one more message may be sent at this depth: :func:`lack_of_one` and :func:`bears_depth` in one pass."""
     caps = node.caps
     if caps.limited and node.used[MESSAGES] + node.held[MESSAGES] >= caps.working[MESSAGES]:
         return False
@@ -195,9 +198,9 @@ def output_room(path: Sequence[Node], claim: Claim, *, grace: bool) -> int:
 
 
 def output_of(claim: Claim, room: int, *, grace: bool) -> int:
-    """How much output to hold for where there is ``room`` for so much (R13): an argument as it is; any other wish at most
-    half of the room, so that concurrent calls share it, and never below ``min_output``. A grace call is the last one: it may
-    take all.
+    """How many output tokens to hold for, where there is ``room`` for so many (R13). An exact wish stays as it is. Any other is lowered to
+    half of the room at most, so that concurrent calls share it, and never below ``min_output``. A grace call is the last one, and
+    may take all.
     """
     if claim.exact:
         return claim.wish

@@ -1,4 +1,4 @@
-"""A budget as handlers and programs see it: live, and not to be changed through it."""
+"""A budget as handlers and programs see it: live and read-only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UnitView:
 
     @property
     def held(self) -> Amount:
-        """What pending calls may still cost."""
+        """What calls under way may still cost at most."""
         return self._figures()[1]
 
     @property
@@ -36,7 +36,7 @@ class UnitView:
 
     @property
     def remaining(self) -> Amount | None:
-        """The limit less what is kept back, used and held; at least 0."""
+        """The limit minus what is kept back for a last answer, used and held; at least 0."""
         return self._figures()[3]
 
     @property
@@ -53,8 +53,8 @@ class UnitView:
 
 
 class Gauge:
-    """A unit that is neither held nor summed, live: the seconds that a thread has run, or how deep a call stands. ``reading`` gives
-    (used, limit, crossed); without a limit that is ``None``.
+    """A unit that is neither held nor summed, live: the seconds that a thread has run, or the depth of a call. ``reading`` gives
+    (used, limit, crossed levels); ``limit`` is ``None`` where there is none.
     """
 
     def __init__(self, name: str, reading: Callable[[], tuple[float, float | None, tuple[str, ...]]]) -> None:
@@ -63,12 +63,12 @@ class Gauge:
 
     @property
     def used(self) -> float:
-        """Seconds of running time, a float; or how many calls deep, an int."""
+        """Seconds of running time, a float; or the depth in calls, an int."""
         return self._reading()[0]
 
     @property
     def held(self) -> int:
-        """Nothing of it is ever held."""
+        """Always 0: this unit is never held."""
         return 0
 
     @property
@@ -78,7 +78,7 @@ class Gauge:
 
     @property
     def remaining(self) -> float | None:
-        """The limit less what is used; at least 0."""
+        """The limit minus what is used; at least 0."""
         used, limit, _ = self._reading()
         return None if limit is None else max(type(used)(0), limit - used)
 
@@ -93,7 +93,7 @@ class Gauge:
 
 
 class BudgetView:
-    """The budget of the thread a handler works in, live; one attribute for each unit."""
+    """The budget of the thread that a handler works in, live; one attribute for each unit."""
 
     def __init__(self, node: Node, *, seconds: Gauge, depth: Gauge) -> None:
         self.seconds = seconds

@@ -1,10 +1,12 @@
-"""The line of calls that wait for budget (R14): oldest first, nobody passed over for ever, nobody waiting in vain.
+"""The line of calls that wait for budget (R14): oldest first, none passed over for ever, none waiting in vain.
 
-A waiting call takes nothing. It is passed over when a younger one is granted on a node where it lacks; after
-:data:`PATIENCE` times it bars younger ones on the nodes where it lacks. It stands at one place that keeps it from going, a unit of a
-node where it lacks or is barred, and is tried when something there goes back. Three things follow, whatever happens in
-between: one that fits and is not barred never stays, one that can never fit is refused, and only those are looked at that
-have a reason to go.
+* A waiting call holds nothing.
+* It *lacks* a unit of a node where its need does not fit. It is *passed over* when a younger call is granted on a node where it lacks; after
+  :data:`PATIENCE` times it is impatient, and *bars* younger calls on the nodes where it lacks.
+* It *stands* at one unit of a node where it lacks or is barred, and is tried again when something is freed there.
+
+So a call that fits and is not barred never stays in line, a call that can never fit is refused, and only calls that may have a reason to
+go are looked at.
 """
 
 from __future__ import annotations
@@ -13,20 +15,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve
 
+from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import Claim, Vector
 from organism.budget.crowd import Crowd, Index, Measure, bears
 from organism.budget.node import Node
-from organism.budget.tree import NOWHERE, Lack, fits, lack, output_of, output_room, spared_for, take
+from organism.budget.tree import NOWHERE, Lack, fits, spared_for, take
+from organism.budget.verdicts import Granted, MustWait, TooMuch, Verdict, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 PATIENCE: Final = 16
 
 
 @define(eq=False)
 class Waiter:
-    """A call that waits. ``number`` is its age; ``owner`` and ``note`` belong to whoever put it in the line."""
+    """A call in line. ``number`` is its age (the smallest is the oldest); ``owner`` and ``note`` belong to whoever put it there."""
 
     number: int
     claim: Claim
@@ -35,43 +39,29 @@ class Waiter:
     owner: Any
     note: Any
     least: Vector
-    """What it needs with the smallest output that it would take."""
+    """Its need with the smallest output that it would accept."""
     node: Node
-    """Where it stands: something there keeps it from going."""
+    """The node at which it stands."""
     measure: Measure
     passed: int = 0
     """How many younger calls were granted where it lacked."""
 
 
-@define
-class Granted:
-    """The claim fits and is held: ``output`` tokens may come back. As a hold, it is made for every call, and so not frozen."""
+class _Owner:
+    """The waiting calls of one owner, and what its own streams hold meanwhile, by node. ``listed`` is what they come to in the crowds of their
+    nodes (:attr:`Crowd.owners <organism.budget.crowd.Crowd.owners>`).
+    """
 
-    need: Vector
-    output: int
-    clamped: bool
-
-
-@define(frozen=True)
-class MustWait:
-    """The claim fits once what is held has settled, or is barred until older calls have gone."""
-
-    lack: Lack
-
-
-@define(frozen=True)
-class TooMuch:
-    """The claim does not fit, and will not."""
-
-    lack: Lack
-
-
-Verdict = Granted | MustWait | TooMuch
+    def __init__(self, number: int, stuck: Mapping[Node, Vector]) -> None:
+        self.number = number
+        self.stuck = stuck
+        self.calls: dict[int, Waiter] = {}
+        self.listed: dict[Node, list[tuple[Measure, int]]] = {}
 
 
 class Line:
-    """All waiting calls of one organism. ``stuck`` says what an owner's own thread holds as long as it waits (its open
-    streams), by node; ``patience`` is how often a call may be passed over, at least once.
+    """All waiting calls of one organism. ``stuck`` says what an owner's own thread holds as long as it waits (its open streams), by node:
+    that is asked again only once a stream was :meth:`opened` or :meth:`closed`. ``patience`` is how often a call may be passed over, at least once.
     """
 
     def __init__(
@@ -81,14 +71,25 @@ class Line:
         self._patience = patience
         self._next = 0
         self._waiting: dict[int, Waiter] = {}
-        self._at: dict[Node, dict[int, Waiter]] = {}  # by the thread they belong to
-        self._entangled: dict[Node, None] = {}  # threads in which one that waits may wait for a stream of its own
+        self._owners: dict[Any, _Owner] = {}
+        self._numbered: dict[int, _Owner] = {}
+        self._changed: dict[Any, bool] = {}
+        """Owners whose streams are others than were last asked for, and whether one of them was opened."""
+        self._tired: dict[Node, None] = {}
+        """Nodes at which somebody has lost its patience since those were last looked for who never go beside their own streams."""
+        self.lost_patience = 0
+        """How often somebody has, at any node."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def __iter__(self) -> Iterator[Waiter]:
         return iter(self._waiting.values())
+
+    @property
+    def owners(self) -> Collection[Any]:
+        """Those whose calls wait."""
+        return self._owners.keys()
 
     def arrive(self, claim: Claim, path: tuple[Node, ...], owner: Any, *, grace: bool) -> Verdict:
         """The verdict on a new call; where it fits it is held. Older calls that bar it are respected."""
@@ -115,13 +116,15 @@ class Line:
         measure = _crowd(stood.node).stand(number, stood.unit)
         waiter = Waiter(number, claim, path, grace, owner, note, least, stood.node, measure)
         self._waiting[number] = waiter
-        self._at.setdefault(path[0], {})[number] = waiter
-        if self._stuck(owner):
-            self._entangled[path[0]] = None
+        own = self._owners.get(owner)
+        if own is None:
+            own = self._owners[owner] = self._numbered[number] = _Owner(number, self._stuck(owner))
+        own.calls[number] = waiter
+        _list(own)
         return waiter
 
     def bar(self, node: Node, held: Sequence[int]) -> Waiter | None:
-        """The oldest that has lost its patience and would lack at this node beside so much: younger ones may not pass here then."""
+        """The oldest impatient call that would lack at this node if ``held`` were held there; younger ones are barred here by it."""
         crowd = node.crowd
         if crowd is None or not crowd.impatient.ages:
             return None
@@ -131,13 +134,18 @@ class Line:
             (each for each in self._all(crowd.impatient.ages) if any(True for _ in lacking(each, node, held))), None
         )
 
-    def opened(self, node: Node) -> None:
-        """A stream was opened in the thread of this node: calls that wait there may wait for what it holds."""
-        if node in self._at:
-            self._entangled[node] = None
+    def opened(self, owner: Any) -> None:
+        """A stream was opened that stays open while this owner waits: its calls may wait for what that holds."""
+        if owner in self._owners:
+            self._changed[owner] = True
+
+    def closed(self, owner: Any) -> None:
+        """Such a stream was closed."""
+        if owner in self._owners:
+            self._changed.setdefault(owner, False)
 
     def leave(self, waiter: Waiter) -> None:
-        """Takes a call out of the line. Those whom it barred go on with the next :meth:`freed` of its path."""
+        """Takes a call out of the line. Calls that it barred are tried with the next :meth:`freed` of its path."""
         if waiter.number in self._waiting:
             self._remove(waiter)
 
@@ -156,6 +164,8 @@ class Line:
                 self._remove(suspect)
                 done.append((suspect, verdict))
                 touched |= dict.fromkeys(suspect.path)  # it may have barred others, also where nothing was freed
+            else:
+                self.closed(suspect.owner)  # a window has rolled: its streams hold less than was known
         number = -1
         while (waiter := self._next_at(touched, after=number)) is not None:
             number = waiter.number
@@ -218,12 +228,40 @@ class Line:
                     left = _cap(node, unit, by_limit=by_limit) - node.used[unit]
                     if ranking.most > left:
                         found.update(ranking.above(left))
-        for node in tuple(self._entangled):
-            stuck = [number for number, waiter in self._at[node].items() if self._stuck(waiter.owner)]
-            found.update(stuck)
-            if not stuck:
-                del self._entangled[node]
+        tired, self._tired = self._tired, {}
+        for node in dict.fromkeys((*touched, *tired, *self._refreshed())):
+            if node.crowd is not None and node.crowd.owners.ages:
+                found.update(self._entangled(node, node.crowd))
         return list(self._all(sorted(found)))
+
+    def _refreshed(self) -> Iterator[Node]:
+        """Asks again what streams hold where they have changed; the nodes at which it may be more."""
+        changed, self._changed = self._changed, {}
+        for owner, more in changed.items():
+            own = self._owners.get(owner)
+            if own is not None:
+                own.stuck = self._stuck(owner)
+                _list(own)
+                if more:
+                    yield from own.listed
+
+    def _entangled(self, node: Node, crowd: Crowd) -> Iterator[int]:
+        """The calls that may never go beside what streams of their owners hold at a node: it lacks that, or fits and is barred by one that does."""
+        for (unit, by_limit), ranking in crowd.owners.rankings.items():
+            left = _cap(node, unit, by_limit=by_limit) - node.used[unit]
+            if ranking.most > left:
+                for own in map(self._numbered.__getitem__, ranking.above(left)):
+                    held = own.stuck[node]
+                    yield from (
+                        each.number for each in own.calls.values() if any(True for _ in lacking(each, node, held))
+                    )
+        for (unit, by_limit), ranking in crowd.impatient.rankings.items():
+            left = _cap(node, unit, by_limit=by_limit) - node.used[unit] - ranking.most
+            for own in map(self._numbered.__getitem__, crowd.owners.ages):
+                if own.stuck[node][unit] > left:
+                    yield from (
+                        each.number for each in own.calls.values() if fits(each.path, each.least, grace=each.grace)
+                    )
 
     def _next_at(self, touched: Iterable[Node], *, after: int) -> Waiter | None:
         """The oldest that is younger than ``after``, stands at one of these nodes, and lacks there no more."""
@@ -274,6 +312,8 @@ class Line:
                         tired.setdefault(node, []).append(each)
         for node, numbers in tired.items():
             _crowd(node).lose_patience(numbers)
+            self._tired[node] = None
+            self.lost_patience += 1
 
     def _stand(self, waiter: Waiter, lack: Lack) -> None:
         _crowd(waiter.node).step_off(waiter.number, waiter.measure)
@@ -283,41 +323,45 @@ class Line:
     def _remove(self, waiter: Waiter) -> None:
         number, impatient = waiter.number, waiter.passed >= self._patience
         _crowd(waiter.node).step_off(number, waiter.measure)
+        own = self._owners[waiter.owner]
+        del own.calls[number]
+        _list(own)
         for node in waiter.path:
             crowd = _crowd(node)
             crowd.leave(number, impatient=impatient)
             if not crowd:
                 node.crowd = None
         del self._waiting[number]
-        beside = self._at[waiter.path[0]]
-        del beside[number]
-        if not beside:
-            del self._at[waiter.path[0]]
-            self._entangled.pop(waiter.path[0], None)
-
-
-def decide(
-    claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Mapping[Node, Vector] = NOWHERE
-) -> Verdict:
-    """Whether a claim fits on the path now, later, or never. Changes nothing."""
-    # Of two outputs the second is for those who call beside it (R13). Where there is room for both nothing is to be weighed.
-    wish = claim.wish
-    need = claim.need(wish)
-    if fits(path, need if grace or claim.exact else claim.need(2 * wish), grace=grace):
-        return Granted(need, wish, clamped=False)
-    room = output_room(path, claim, grace=grace)
-    output = output_of(claim, room, grace=grace)
-    need = claim.need(output)
-    missing = None if output <= room else lack(path, need, grace=grace, stuck=stuck)
-    if missing is None:
-        return Granted(need, output, clamped=output < claim.wish)
-    return TooMuch(missing) if missing.for_good else MustWait(missing)
+        if not own.calls:
+            del self._owners[waiter.owner], self._numbered[own.number]
+            self._changed.pop(waiter.owner, None)
 
 
 def _crowd(node: Node) -> Crowd:
     """Those who wait below a node where somebody does."""
     assert node.crowd is not None  # noqa: S101 - whoever waits is in the crowd of each node on its path
     return node.crowd
+
+
+def _list(own: _Owner) -> None:
+    """Lists an owner anew in the crowds of its nodes: what the largest of its calls needs there beside what its own streams hold."""
+    for node, needs in own.listed.items():
+        _crowd(node).owners.remove(own.number, needs)
+    own.listed = {}
+    if not own.stuck:
+        return
+    most: dict[Node, dict[Measure, int]] = {}
+    for waiter in own.calls.values():
+        for node in waiter.path:
+            if node in own.stuck:
+                here, by_limit = most.setdefault(node, {}), _by_limit(waiter, node)
+                for unit, need in enumerate(waiter.least):
+                    if bears(unit, need) and need >= here.get((unit, by_limit), 0):
+                        here[unit, by_limit] = need
+    for node, largest in most.items():
+        needs = [(measure, need + own.stuck[node][measure[0]]) for measure, need in largest.items()]
+        own.listed[node] = needs
+        _crowd(node).owners.add(own.number, needs)
 
 
 def _by_limit(waiter: Waiter, node: Node) -> bool:
@@ -336,6 +380,17 @@ def _free(node: Node, unit: int, held: Sequence[int], *, by_limit: bool) -> int:
 def anybody_lacks(node: Node, held: Sequence[int]) -> bool:
     """Whether somebody who waits below a node would lack there beside so much."""
     return node.crowd is not None and _any_lacks(node.crowd.everyone, node, held)
+
+
+def spare(node: Node, held: Sequence[int]) -> Vector:
+    """How much more could be used at a node, by unit, before anybody else who waits below it would lack there beside so much."""
+    found = [NO_LIMIT] * len(held)
+    for (unit, by_limit), ranking in node.crowd.everyone.rankings.items() if node.crowd is not None else ():
+        free = _free(node, unit, held, by_limit=by_limit)
+        largest = ranking.largest_within(free)
+        if largest is not None:
+            found[unit] = min(found[unit], free - largest)
+    return tuple(found)
 
 
 def _any_lacks(calls: Index, node: Node, held: Sequence[int]) -> bool:

@@ -1,4 +1,4 @@
-"""The windows over which a ceiling counts: calendar hours, days and months in UTC, which tile time without a gap.
+"""The windows that shared limits count over: calendar hours, days and months in UTC, which cover time without gaps.
 
 Pure: the instant is an argument. What was spent in a window is known from a ledger of whole hours, and every window begins
 and ends with an hour.
@@ -28,7 +28,7 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 @frozen
 class Window:
-    """From ``begins`` on and before ``ends``, in seconds since 1970, UTC; ``-inf`` and ``inf`` where it has no such end."""
+    """The instants from ``begins`` (inclusive) to ``ends`` (exclusive), in seconds since 1970, UTC; ``-inf`` and ``inf`` where it is open."""
 
     kind: WindowKind
     begins: float
@@ -50,7 +50,7 @@ class Used:
 
 
 def window_of(kind: WindowKind, at: float) -> Window:
-    """The window of this kind that ``at`` (seconds since 1970, UTC) lies in. ``run`` and ``total`` hold every instant.
+    """The window of this kind that ``at`` (seconds since 1970, UTC) lies in. ``run`` and ``total`` contain every instant.
 
     Raises ValueError or OverflowError for an instant that no calendar has (``nan``, ``inf``, a month after the year 9999).
     """
@@ -69,9 +69,9 @@ def window_of(kind: WindowKind, at: float) -> Window:
 
 
 def used_in(window: Window, spendings: Iterable[Spending]) -> Used:
-    """The sum of what a ledger has for a window.
+    """What a ledger says was spent in a window.
 
-    Of ``run`` that is nothing: it counts this process alone, and what a ledger has when a process begins is from others.
+    For ``run`` that is nothing: it counts this process alone, and the ledger that a process begins with was written by others.
     """
     if window.kind == "run":
         return Used()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -26,7 +28,7 @@ Sets = Annotated[
         allow_leading_hyphen=True,
         json_list=False,
         metavar="KEY=VALUE",
-        help="A key of the file that is to have another value, as in budget.tokens=500; may be repeated.",
+        help="Overrides a key of the file, as in budget.tokens=500; may be repeated.",
     ),
 ]
 Labels = Annotated[
@@ -37,7 +39,7 @@ Labels = Annotated[
 ]
 Debug = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.")]
 Given = Annotated[Streams, Parameter(parse=False)]
-"""What a command is given by ``main``, and not on the command line."""
+"""What ``main`` passes to a command; it is no argument of the command line."""
 
 
 def _whole(_type: object, tokens: Sequence[Token]) -> int:
@@ -45,6 +47,7 @@ def _whole(_type: object, tokens: Sequence[Token]) -> int:
     return int(tokens[0].value)
 
 
+_AGE: Final = re.compile(r"([0-9]{1,6})([dh])")
 WHOLE: Final = Parameter(metavar="N", converter=_whole)
 
 
@@ -63,3 +66,20 @@ def pairs(option: str, texts: Iterable[str], *, form: str = "KEY=VALUE") -> dict
     if wrong:
         raise ConfigurationError(wrong)
     return found
+
+
+def moment(option: str, text: str, *, now: datetime) -> float:
+    """An instant in seconds since 1970: a date, with a time or without (UTC), or so many days (``30d``) or hours (``12h``) before ``now``.
+
+    Raises ConfigurationError for what is neither.
+    """
+    age = _AGE.fullmatch(text)
+    try:
+        if age is not None:
+            found = now - timedelta(**{"days" if age[2] == "d" else "hours": int(age[1])})
+        else:
+            found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        ways = "write it as in 2026-11-01 or 2026-11-01T12:00, or an age as in 30d or 12h"
+        raise ConfigurationError([f"{option} {one_line(text)}: is no date; {ways}"]) from None
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

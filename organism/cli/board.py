@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from organism.kernel import Kernel
     from organism.kernel.holds import Hold
-    from organism.pump.ears import Spoken
+    from organism.pump.text_listeners import TextDelta
     from organism.record.facts import Fact
     from organism.record.images import Ref
     from organism.threads.frames import Message, Thread
@@ -141,7 +141,7 @@ class Board:
         live = self._kernel.state.threads.get(thread)
         return self._handlers.get(thread, "") if live is None else live.handler
 
-    def hear(self, spoken: Spoken) -> None:
+    def hear(self, spoken: TextDelta) -> None:
         """Takes in what an agent is writing."""
         at = (spoken.thread, spoken.seq)
         if spoken.anew:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, Literal
 
+from organism.cli.amounts import money
 from organism.cli.reading import meant
-from organism.cli.report import money
-from organism.cli.separated import separated
-from organism.cli.tables import counted, table
+from organism.cli.tables import counted, csv_line, table
 from organism.cli.text import cut, one_line
 from organism.journal.codec import decode_entry
 from organism.record.calls import COLUMNS, call_rows
@@ -31,9 +30,9 @@ def tell_calls(journal: Journal, thread: str | None, form: Literal["table", "jso
         for row in rows:
             streams.result(json.dumps(row.as_json()))
     elif form == "csv":
-        streams.result(separated(COLUMNS))
+        streams.result(csv_line(COLUMNS))
         for row in rows:
-            streams.result(separated(row.as_json().values()))
+            streams.result(csv_line(row.as_json().values()))
     else:
         lines = [_line(row) for row in rows]
         streams.result("\n".join(table([_HEAD, *lines], right=(4, 5, 6))) if lines else "no calls of models")
@@ -70,6 +69,3 @@ def _ago(calls: int) -> str:
 
 def _short(name: str) -> str:
     return cut(one_line(name), _WIDE)
-
-
-__all__ = ["tell_calls"]

@@ -1,4 +1,4 @@
-"""``organism chat``: one conversation, a turn a line."""
+"""``organism chat``: one conversation, one turn per line."""
 
 from __future__ import annotations
 
@@ -39,23 +39,27 @@ def chat(
     to: Annotated[
         str | None,
         Parameter(
-            metavar="HANDLER", help="The handler that is talked to; else the one that the conversation was begun with."
+            metavar="HANDLER",
+            help="The handler to talk to; by default the one that the conversation began with, else the only one, or that of 'start:'.",
         ),
     ] = None,
     conversation: Annotated[
         str | None,
-        Parameter(allow_leading_hyphen=True, metavar="ID", help="The conversation to go on with; else a new one."),
+        Parameter(
+            allow_leading_hyphen=True, metavar="ID", help="The conversation to continue or begin; by default a new one."
+        ),
     ] = None,
     account: Accounts = (),
     options: Annotated[Options, Parameter(name="*")] = _PLAIN,
     debug: Debug = False,
     streams: Given,
 ) -> int:
-    """Talks to a handler in one conversation: every line is a turn, as plain text, XML or JSON.
+    """Talks to a handler in one conversation: each line is a turn, as plain text, XML or JSON.
 
-    Replies go to standard output, all else to standard error. Ctrl-D ends it; Ctrl-C cancels the turn under way, and ends it where
-    there is none; SIGTERM gives the turn the grace time, and leaves it in a journal on a disk. Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; else 4
-    if a turn waits for people who are not here; 2 if the file or the command line is wrong.
+    Replies go to standard output, everything else to standard error. Ctrl-D ends the chat; Ctrl-C cancels the turn under way, or
+    ends the chat if there is none; SIGTERM gives the turn the grace time, leaves it in a journal on a disk, and ends the chat.
+    Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; else 4 if a turn
+    still waits for a person; 2 if the file or the command line is wrong; 130 on Ctrl-C, 143 on SIGTERM.
     """
     options.check()
     settings = options.settings(file, streams)
@@ -114,6 +118,3 @@ def _first_in(journal: Journal, conversation: str) -> str | None:
     begun = facts_of(journal.documents(f"{CONVERSATION}{conversation}", kinds=("Accepted",)))
     steps = (step for fact in begun for step in fact.steps)
     return next((step.handler for step in steps if isinstance(step, ThreadOpened) and step.owner is None), None)
-
-
-__all__ = ["chat"]

@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 
 
 def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False, streams: Given) -> int:  # noqa: A002, ARG001 - names of options; main reads --debug
-    """Says every mistake in the file, with its place, and starts nothing.
+    """Reports every mistake in the file, with its place, and starts nothing.
 
-    Exits with 0 where there is none, else with 2. What is written over the file by --set and by ORGANISM_ variables
-    is checked with it.
+    Values from --set and from ORGANISM_ variables are checked too. Exits with 0 if there is no mistake, else with 2.
     """
     try:
         settings = checked(file, pairs("--set", set), streams)

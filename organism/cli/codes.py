@@ -14,5 +14,3 @@ PAUSED: Final = 4
 DAMAGED: Final = 5
 """A journal is damaged, cannot be used, or another process holds it."""
 INTERRUPTED: Final = 130
-
-__all__ = ["COMPLETED", "DAMAGED", "EXHAUSTED", "FAILED", "INTERRUPTED", "PAUSED", "WRONG"]

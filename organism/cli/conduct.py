@@ -6,21 +6,21 @@ import json
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from attrs import frozen
 
-from organism.cli.codes import COMPLETED, DAMAGED, EXHAUSTED, FAILED, PAUSED
+from organism.cli.codes import COMPLETED, DAMAGED, EXHAUSTED, FAILED, PAUSED, WRONG
 from organism.cli.interrupts import end_now, exit_code
 from organism.cli.people import People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
 from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.durations import duration
-from organism.errors import BudgetExhaustedError, JournalError, NotRunningError, OrganismError
+from organism.errors import BudgetExhaustedError, ConfigurationError, JournalError, NotRunningError, OrganismError
 from organism.pump import runtime
-from organism.record.facts import Resumed
+from organism.record.facts import Forked, Resumed
 from organism.settings import StartMessage
 
 if TYPE_CHECKING:
@@ -43,11 +43,20 @@ LAST: Final = 20.0
 
 
 @frozen(kw_only=True)
+class Fork:
+    """A thread that is to be forked, as :meth:`organism.organism.Organism.fork` takes it."""
+
+    thread: str
+    at: int | None
+    budget: Mapping[str, Any]
+    labels: Mapping[str, str]
+
+
+@frozen(kw_only=True)
 class Orders:
-    """What a run is to do: go on with what earlier runs left (``resume``), send the messages, with labels of their threads, and
-    cancel all of it after so many seconds. ``grace``: seconds that what runs has to end when a signal comes. ``again`` is the command that goes on
-    with what is left, ``inbox`` the one that lists questions, ``answer`` the one that answers one, ``only`` the one thread in the journal
-    that is gone on with.
+    """What a run is to do: go on with what earlier runs left (``resume``), or with a ``fork`` alone, send the messages, with labels of their
+    threads, and cancel all of it after so many seconds. ``grace``: seconds that what runs has to end when a signal comes. ``again`` is the
+    command that goes on with what is left, ``inbox`` the one that lists questions, ``answer`` the one that answers one.
     """
 
     messages: tuple[StartMessage, ...]
@@ -57,7 +66,7 @@ class Orders:
     inbox: str
     answer: str
     resume: bool = False
-    only: str | None = None
+    fork: Fork | None = None
     timeout: float | None = None
     grace: float = GRACE
     json: bool = False
@@ -176,17 +185,8 @@ class _Run:
 
     async def _take_up(self) -> None:
         left = len(self._organism.unfinished)
-        if self._orders.only is not None:
-            # Sending under the id of a thread that the journal holds sends nothing: it takes that one up.
-            try:
-                handle = await self._organism.send("", None, id=self._orders.only)
-            except JournalError as error:
-                name = one_line(self._orders.only)
-                self._streams.note(f"error: {name} cannot be taken up: {one_line(str(error))}")
-                self._codes.add(DAMAGED)
-                return
-            self._follow(handle)
-            handle.resume()
+        if self._orders.fork is not None:
+            await self._fork(self._orders.fork)
             return
         if not self._orders.resume:
             if left:
@@ -194,12 +194,28 @@ class _Run:
             return
         if not left and not self._orders.messages:
             self._streams.note("there is nothing to go on with: every thread in the journal has ended")
-        for handle in await self._organism.resume():
+        for handle in await self._organism.resume(paused=True):
             self._follow(handle)
-            if not handle.waits_turn:
-                handle.resume()
         if self._organism.unfinished:
             self._codes.add(DAMAGED)  # the log says which could not be taken up, and why
+
+    async def _fork(self, fork: Fork) -> None:
+        try:
+            handle = await self._organism.fork(fork.thread, at=fork.at, budget=fork.budget, labels=fork.labels)
+        except ConfigurationError as error:
+            for mistake in error.mistakes:
+                self._streams.note(one_line(mistake))
+            self._codes.add(WRONG)
+            return
+        except JournalError as error:
+            self._streams.note(f"error: {one_line(str(error))}")
+            self._codes.add(DAMAGED)
+            return
+        begun = (await handle.history())[0].fact
+        assert isinstance(begun, Forked)  # noqa: S101 - it is what a fork begins with
+        copied = counted(begun.entries, "entry")
+        self._streams.note(f"forked: thread {handle.id} goes on from {copied} of {one_line(fork.thread)}")
+        self._follow(handle)
 
     async def _send(self) -> None:
         messages = self._orders.messages
@@ -367,4 +383,4 @@ class _Run:
 
     def exit_code(self) -> int:
         """The gravest of what happened."""
-        return next((code for code in (DAMAGED, FAILED, EXHAUSTED, PAUSED) if code in self._codes), COMPLETED)
+        return next((code for code in (DAMAGED, WRONG, FAILED, EXHAUSTED, PAUSED) if code in self._codes), COMPLETED)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from organism.cli.report import money
+from organism.cli.amounts import figure_text
 from organism.cli.tables import counted
 from organism.errors import titled
 from organism.names import ACCOUNT
@@ -80,10 +79,3 @@ def _kept_back(warning: WarningRaised) -> Any:
         if warning.unit != "seconds" and warning.remaining
         else 0
     )
-
-
-def figure_text(unit: str, value: Any) -> str:
-    """A figure with its unit where it has one of its own."""
-    if unit == "cost_usd":
-        return f"{money(Decimal(value))} USD"
-    return f"{value:,.1f} s" if unit == "seconds" else f"{value:,}"

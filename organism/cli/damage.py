@@ -37,6 +37,3 @@ class Damage:
         for problem in self.problems:
             streams.note(f"error: {one_line(problem)}")
         return DAMAGED if self.problems else COMPLETED
-
-
-__all__ = ["Damage"]

@@ -35,10 +35,10 @@ def dead(
     *,
     retry: Annotated[
         str | None,
-        Parameter(metavar="ID", help="Send this one again; as much of the beginning of its id as tells it."),
+        Parameter(metavar="ID", help="Send this message again: its id or a unique prefix of it."),
     ] = None,
-    all: Annotated[bool, Parameter(help="Also those that were sent again.")] = False,  # noqa: A002 - the option's name
-    json: Annotated[bool, Parameter(help="One JSON object a message, in a line.")] = False,
+    all: Annotated[bool, Parameter(help="Also list messages that were sent again.")] = False,  # noqa: A002 - the option's name
+    json: Annotated[bool, Parameter(help="JSON lines: one object per message.")] = False,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
     debug: Debug = False,  # noqa: ARG001 - main reads it
@@ -46,8 +46,8 @@ def dead(
 ) -> int:
     """Lists the messages that failed for good and were not sent again, the oldest first; --retry sends one again.
 
-    A process that works on the journal delivers it at once; where there is none, it is written into the journal, and 'organism
-    resume' delivers it. Exits with 5 where a thread is damaged, and lists those of the others.
+    A process that works on the journal delivers it at once; if there is none, it is written into the journal, and 'organism
+    resume' delivers it. If a thread is damaged, lists the messages of the others and exits with 5.
     """
     with opened(file, journal) as found:
         letters, damage = _read(found)
@@ -118,6 +118,3 @@ def _as_json(letter: DeadMessage, *, again: bool) -> dict[str, Any]:
         "conversation": letter.conversation,
         "retried": letter.retry if again else None,
     }
-
-
-__all__ = ["dead"]

@@ -37,14 +37,14 @@ def graph(
     /,
     *,
     set: Sets = (),  # noqa: A002 - the name of the option
-    json: Annotated[bool, Parameter(help="The same as one JSON object, for programs.")] = False,
+    json: Annotated[bool, Parameter(help="The same as a JSON object, for programs.")] = False,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
     """Prints who may address whom as a Mermaid flowchart, which many pages and editors draw, and starts nothing.
 
-    Code is a box, an agent a stadium, a person a trapezium, a tool a box with double sides; arrows lead to peers and say what
-    these take. A handler with a budget of its own stands in a frame: calls to it run in a sub-thread.
+    Code is a box, an agent a stadium, a person a trapezium, a tool a box with double sides; arrows lead to peers and name what
+    these take. A handler with a budget of its own is drawn in a frame: calls to it run in a sub-thread.
     """
     found = topology(loaded(file, pairs("--set", set), streams))
     streams.result(jsons.dumps(asdict(found)) if json else "\n".join(mermaid(found)))

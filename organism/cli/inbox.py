@@ -33,19 +33,19 @@ _WIDEST: Final = 60
 def inbox(
     question: Annotated[
         str | None,
-        Parameter(name="ID", help="Only this question, whole: its id, or as much of its beginning as tells it."),
+        Parameter(name="ID", help="Show only this question, whole: its id or a unique prefix of it."),
     ] = None,
     /,
     *,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
-    json: Annotated[bool, Parameter(help="One JSON object a question, in a line.")] = False,
+    json: Annotated[bool, Parameter(help="JSON lines: one object per question.")] = False,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
     """Lists the questions that wait for people, the oldest first; 'organism answer' answers them.
 
-    Exits with 5 where a thread is damaged, and lists the questions of the others.
+    If a thread is damaged, lists the questions of the others and exits with 5.
     """
     with opened(file, journal) as found:
         asked = inbox_of(found)
@@ -83,7 +83,7 @@ def _row(waiting: Waiting) -> tuple[str, ...]:
 
 
 def answer(
-    question: Annotated[str, Parameter(name="ID", help="The question's id, or as much of its beginning as tells it.")],
+    question: Annotated[str, Parameter(name="ID", help="The question's id or a unique prefix of it.")],
     /,
     *,
     send: Annotated[
@@ -91,12 +91,12 @@ def answer(
         Parameter(
             allow_leading_hyphen=True,
             metavar="X",
-            help="The answer: XML, JSON, @FILE, - for standard input, or plain text where one required text takes it.",
+            help="The answer: XML, JSON, @FILE, - for standard input, or plain text if its payload has one required text.",
         ),
     ] = None,
     refuse: Annotated[
         str | None,
-        Parameter(allow_leading_hyphen=True, metavar="TEXT", help="Why there is no answer; whoever asked hears it."),
+        Parameter(allow_leading_hyphen=True, metavar="TEXT", help="Why there is no answer; the asker is told."),
     ] = None,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
@@ -105,8 +105,8 @@ def answer(
 ) -> int:
     """Answers a question for a person, or says why there is no answer.
 
-    A process that works on the journal goes on with it at once; where there is none, the answer is written into the journal, and
-    'organism resume' goes on with it.
+    A process that works on the journal continues with the answer at once; if there is none, the answer is written into the
+    journal, and 'organism resume' continues with it.
     """
     if send is None and refuse is None:
         raise ConfigurationError(
@@ -123,6 +123,3 @@ def answer(
     text = None if send is None else text_of(send, streams.input)
     order = Order(do="answer", thread=waiting.question.thread, question=waiting.question.id, text=text, refuse=refuse)
     return carried_out(order, waiting.chain, file, journal, streams)
-
-
-__all__ = ["answer", "inbox"]

@@ -40,7 +40,7 @@ _SHOWN: Final = 5
 
 
 def init(
-    folder: Annotated[Path, Parameter(name="DIR", help="The folder of the project; made where it is not there.")],
+    folder: Annotated[Path, Parameter(name="DIR", help="The project's folder; made if it does not exist.")],
     /,
     *,
     template: Annotated[
@@ -48,19 +48,19 @@ def init(
         Parameter(
             metavar="NAME",
             show_default=True,
-            help=f"What it begins with: {'; '.join(f'{k}: {v.about}' for k, v in TEMPLATES.items())}.",
+            help=f"{'; '.join(f'{k}: {v.about}' for k, v in TEMPLATES.items())}.",
         ),
     ] = "minimal",
     name: Annotated[
         str | None,
-        Parameter(metavar="NAME", help="The organism's name; that of the folder where none is given."),
+        Parameter(metavar="NAME", help="The organism's name; by default that of the folder."),
     ] = None,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
     """Makes a new project that runs at once, without a key: organism.yaml, handlers, a README.
 
-    Writes into a folder that is empty or not there yet, and into no other.
+    The folder must be empty, or not exist yet.
     """
     if template not in TEMPLATES:
         known = ", ".join(TEMPLATES)

@@ -26,16 +26,20 @@ if TYPE_CHECKING:
 
     from organism.journal import Journal
 
-OfFile = Annotated[Path, Parameter(name="--file", metavar="FILE", help="The organism's file; organism.yaml here.")]
+OfFile = Annotated[
+    Path, Parameter(name="--file", metavar="FILE", help="The organism's file; organism.yaml by default.")
+]
 OfJournal = Annotated[
     str | None,
-    Parameter(name="--journal", metavar="URL", help="The journal, as in sqlite:organism.db; else what the file says."),
+    Parameter(
+        name="--journal",
+        metavar="URL",
+        help="The journal, as in sqlite:organism.db; by default the one that ORGANISM_JOURNAL or the file names.",
+    ),
 ]
 OfThread = Annotated[
     str,
-    Parameter(
-        name="THREAD", help="A thread's id, or as much of its beginning as tells it; or the name of a conversation."
-    ),
+    Parameter(name="THREAD", help="A thread's id or a unique prefix of it, or the name of a conversation."),
 ]
 
 _KEY: Final = "journal"
@@ -81,11 +85,16 @@ def opened(file: Path, journal: str | None, *, readonly: bool = True) -> Generat
     place = place_of(file, journal)
     _check(place, new=not readonly)
     with ExitStack() as stack:
-        if not readonly:
-            lock = Lock(place.path, identity(time()))
+        lock = None if readonly else Lock(place.path, identity(time()))
+        if lock is not None:
             lock.take()
             stack.callback(lock.release)
-        found = open_journal(place.url, folder=place.folder, readonly=readonly)
+        try:
+            found = open_journal(place.url, folder=place.folder, readonly=readonly)
+        except BaseException:
+            if lock is not None:
+                lock.give_up()
+            raise
         stack.callback(found.close)
         yield found
 

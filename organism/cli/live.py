@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from organism.cli.report import money
+from organism.cli.amounts import money
 from organism.cli.streams import WIDEST
 from organism.cli.tables import counted
 from organism.cli.text import harmless, wrapped

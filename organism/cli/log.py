@@ -1,4 +1,4 @@
-"""``organism log``: the facts of a thread, one line each, also while they come."""
+"""``organism log``: the facts of a thread, one line each, and new ones as they come."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def log(
     thread: OfThread,
     /,
     *,
-    follow: Annotated[bool, Parameter(help="Go on with what comes, until the thread has ended.")] = False,
-    jsonl: Annotated[bool, Parameter(help="The facts as they are kept, as JSON lines.")] = False,
+    follow: Annotated[bool, Parameter(help="Print new facts as they come, until the thread has ended.")] = False,
+    jsonl: Annotated[bool, Parameter(help="The facts as the journal keeps them, as JSON lines.")] = False,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Prints the facts of a thread and those below it, one a line: number, time (UTC), what happened."""
+    """Prints the facts of a thread and those below it, one per line: number, time (UTC), thread, what happened."""
     with opened(file, journal) as found:
         those = meant(found, thread)
         pause = partial(time.sleep, INTERVAL) if follow else None

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final, Literal
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 
 from organism.cli.codes import DAMAGED, FAILED, INTERRUPTED, WRONG
-from organism.cli.helps import Columns
+from organism.cli.help_format import Columns
 from organism.cli.logs import in_full, in_short
-from organism.cli.misused import misuse
 from organism.cli.streams import Streams
 from organism.cli.text import harmless, one_line
+from organism.cli.usage_errors import usage_error
 from organism.errors import ConfigurationError, EscalatedError, JournalError, OrganismError
 from organism.likeness import without_secrets
 from organism.names import suggestion
@@ -41,33 +41,37 @@ GROUPS: Final = {
         "check": (
             "organism.cli.check:check",
             "[FILE]",
-            "Says every mistake in an organism's file, and starts nothing.",
+            "Reports every mistake in an organism's file, and starts nothing.",
         ),
         "run": ("organism.cli.run:run", "[FILE]", "Runs an organism until every thread has ended or paused."),
-        "chat": ("organism.cli.chat:chat", "[FILE]", "Talks to a handler in one conversation, a turn a line."),
-        "resume": ("organism.cli.resume:resume", "[FILE]", "Goes on with what earlier runs left in the journal."),
+        "chat": ("organism.cli.chat:chat", "[FILE]", "Talks to a handler in one conversation, one turn per line."),
+        "resume": ("organism.cli.resume:resume", "[FILE]", "Continues what earlier runs left in the journal."),
     },
-    "See what went on": {
+    "See what happened": {
         "threads": ("organism.cli.threads:threads", "", "Lists the root threads of a journal."),
-        "show": ("organism.cli.show:show", "THREAD", "Tells what went on in a thread."),
-        "log": ("organism.cli.log:log", "THREAD", "Prints the facts of a thread, also while they come."),
-        "usage": ("organism.cli.usage:usage", "[THREAD]", "Says what was spent, by whom or by what."),
+        "show": ("organism.cli.show:show", "THREAD", "Shows what happened in a thread."),
+        "log": ("organism.cli.log:log", "THREAD", "Prints the facts of a thread, or follows new ones."),
+        "usage": ("organism.cli.usage:usage", "[THREAD]", "Shows what was spent, by handler, model, day or others."),
     },
     "Answer and steer": {
         "inbox": ("organism.cli.inbox:inbox", "[ID]", "Lists the questions that wait for people."),
         "answer": ("organism.cli.inbox:answer", "ID", "Answers a question for a person."),
-        "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, and sends them again."),
+        "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, or sends one again."),
         "pause": ("organism.cli.steering:pause", "THREAD", "Pauses a thread."),
         "cancel": ("organism.cli.steering:cancel", "THREAD", "Cancels a thread."),
-        "add-budget": ("organism.cli.steering:add_budget", "THREAD UNIT=AMOUNT...", "Raises limits of a thread."),
+        "add-budget": ("organism.cli.steering:add_budget", "THREAD UNIT=AMOUNT...", "Raises the limits of a thread."),
     },
     "Replay and vary": {
         "replay": (
             "organism.cli.replay:replay",
             "THREAD [FILE]",
-            "Runs a thread's handlers again with the answers that they had.",
+            "Runs a thread's handlers again on the recorded answers.",
         ),
-        "fork": ("organism.cli.fork:fork", "THREAD [FILE]", "Goes on from the first entries of a thread another way."),
+        "fork": (
+            "organism.cli.fork:fork",
+            "THREAD [FILE]",
+            "Copies the start of a thread and continues it differently.",
+        ),
     },
     "Look after the journal": {
         "verify": ("organism.cli.verify:verify", "", "Checks that every entry of a journal is as it was written."),
@@ -77,12 +81,12 @@ GROUPS: Final = {
     },
     "Design and test": {
         "graph": ("organism.cli.graph:graph", "[FILE]", "Draws who may address whom, as Mermaid."),
-        "models": ("organism.cli.models:models", "[FILE]", "Says what each model alias would use."),
+        "models": ("organism.cli.models:models", "[FILE]", "Shows what each model alias would use."),
         "schema": ("organism.cli.schema:schema", "[FILE]", "Prints schemas for editors and readers."),
         "simulate": ("organism.cli.simulate:simulate", "", "Serves the simulated model over HTTP, in two protocols."),
     },
 }
-"""The commands as help shows them: where each is, what stands behind its name, and what it does."""
+"""The commands as help shows them: where each is defined, what it takes, and what it does."""
 OPTIONS: Final = ("--help", "--version")
 """What stands in the place of a command."""
 COMMANDS: Final = {name: each for group in GROUPS.values() for name, each in group.items()}
@@ -223,7 +227,7 @@ def _usage_problem(error: CycloptsError) -> str:
             near = suggestion(option, OPTIONS) or "; those of a command stand behind it"
             return f"organism {one_line(option)}: there is no such option{near}; see 'organism --help'"
         return f"organism: '{one_line(name)}' is no command{suggestion(name, COMMANDS, most=3)}; see 'organism --help'"
-    return misuse(error)
+    return usage_error(error)
 
 
 def sound(stream: TextIO | None, mode: Literal["r", "w"]) -> TextIO:

@@ -1,4 +1,4 @@
-"""``organism models``: what each alias would use, and what would keep it from that."""
+"""``organism models``: what each alias would use, and why a backend could not be made."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 from attrs import asdict, evolve, frozen
 from cyclopts import Parameter
 
+from organism.cli.amounts import plain_amount
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.check import loaded
 from organism.cli.codes import WRONG
-from organism.cli.phrases import plain_amount
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.models.factories import check_backends
@@ -92,13 +92,13 @@ def models(
     /,
     *,
     set: Sets = (),  # noqa: A002 - the name of the option
-    json: Annotated[bool, Parameter(help="One JSON object an alias, in a line.")] = False,
+    json: Annotated[bool, Parameter(help="JSON lines: one object per alias.")] = False,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Says what each alias would use: backends in order, prices, context windows, limits, where keys come from. Calls nothing.
+    """Shows what each alias would use: backends in order, prices, context windows, limits, where keys come from. Calls nothing.
 
-    Exits with 2 where the file is wrong, or a backend could not be made: what keeps it from that stands below it.
+    Exits with 2 if the file is wrong, or if a backend could not be made; the reasons are printed below that backend.
     """
     settings = loaded(file, pairs("--set", set), streams)
     with redirect_stdout(streams.err):
@@ -227,6 +227,3 @@ def _source(key: Key) -> str:
     if key.file is not None:
         return one_line(f"file {key.file}, {'there' if key.set else 'not there, or empty'}")
     return "none" if key.variable is None else f"{key.variable}, {there}"
-
-
-__all__ = ["AliasRow", "BackendRow", "Key", "Priced", "aliases", "models"]

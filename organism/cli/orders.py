@@ -18,10 +18,13 @@ from organism.journal import owner_of, socket_path
 from organism.journal.lock import spoken
 from organism.kernel import Kernel
 from organism.names import CONVERSATION
+from organism.payloads import Vocabulary
 from organism.pump.writer import in_place
+from organism.settings import Settings
 from organism.works.control import Order, tell, too_late, written_down
 from organism.works.dead import retry_written_down
 from organism.works.durable import Durable
+from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,11 +32,12 @@ if TYPE_CHECKING:
 
     from organism.cli.journals import Place
     from organism.cli.streams import Streams
-    from organism.settings import Settings
 
 _TRIES: Final = 40
 _PAUSE: Final = 0.05
 """Seconds between two tries: a process that has just taken a journal does not listen yet."""
+_WITHOUT_FILE: Final = frozenset({"pause", "cancel", "add-budget"})
+"""Orders that change what the journal says of a thread, and need nothing else of the organism: its file need not be there, nor its code run."""
 
 
 def ordered(
@@ -54,9 +58,8 @@ def carried_out(order: Order, chain: str, file: Path, journal: str | None, strea
     place = place_of(file, journal)
     said = told(place, order)
     while said is None:
-        settings = _settings(file, journal, streams)
         try:
-            said = anyio.run(_write, settings, chain, order, backend="trio")
+            said = anyio.run(_write, _durable(order, place, file, journal, streams), chain, order, backend="trio")
         except JournalHeldError:
             said = told(place, order)
     streams.result(said)
@@ -92,14 +95,17 @@ def _settings(file: Path, journal: str | None, streams: Streams) -> Settings:
         return config.load(file, set=over, environ=dict(os.environ), written=lambda _: "--journal")
 
 
-async def _write(settings: Settings, chain: str, order: Order) -> str:
-    durable = Durable(
-        settings,
-        Kernel(settings),
-        now=time.time,
-        offload=_in_place,
-        hand_over=in_place,
-    )
+def _durable(order: Order, place: Place, file: Path, journal: str | None, streams: Streams) -> Durable:
+    """The journal, with as much of the organism as an order needs."""
+    if order.do in _WITHOUT_FILE:
+        settings, vocabulary = Settings(name="", journal=place.url, folder=place.folder), None
+    else:
+        settings = _settings(file, journal, streams)
+        vocabulary = Vocabulary(payload_classes(settings))
+    return Durable(settings, Kernel(settings), vocabulary, now=time.time, offload=_in_place, hand_over=in_place)
+
+
+async def _write(durable: Durable, chain: str, order: Order) -> str:
     await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
     try:
         if order.do == "retry":

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from organism.cli.input_lines import InputLines
 from organism.cli.phrases import asker_text, question_lines
 from organism.cli.sending import text_in
 from organism.cli.text import harmless, one_line
-from organism.cli.typed import TypedLines
 from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
 from organism.payloads import takes_lines, takes_text
 from organism.threads.routing import answers_to, known_of
@@ -35,11 +35,11 @@ class People:
     """
 
     def __init__(
-        self, organism: Organism, streams: Streams, lines: TypedLines | None = None, *, there: bool = True
+        self, organism: Organism, streams: Streams, lines: InputLines | None = None, *, there: bool = True
     ) -> None:
         self._organism = organism
         self._streams = streams
-        self._lines = lines or TypedLines(streams.input)
+        self._lines = lines or InputLines(streams.input)
         self._left: set[str] = set()
         self.there = there and streams.input.isatty() and streams.err.isatty()
         self.change = anyio.Event()
@@ -151,6 +151,3 @@ def waits(question: Question) -> str:
     """A line about a question that nobody is there to answer."""
     by = asker_text(question) if question.sender else "the outside"
     return f"{question.handler} is asked by {by} [question {one_line(question.id)}]"
-
-
-__all__ = ["People", "asked_now", "waits"]

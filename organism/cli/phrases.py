@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.cli.report import field_lines, money
+from organism.cli.amounts import money, plain_amount
+from organism.cli.report import field_lines
 from organism.cli.text import cut, harmless, one_line
 from organism.journal.values import PlainPayload
 from organism.payloads import encode_fields, encode_xml
@@ -185,28 +185,3 @@ _WHY: Final = {
     "over": "its work being done",
 }
 """Why a history was cut short."""
-
-
-def plain_amount(amount: Decimal | float) -> str:
-    """A figure with its thousands apart, and no zeros behind its point."""
-    return f"{Decimal(str(amount)).normalize():,f}"
-
-
-__all__ = [
-    "asker_text",
-    "charge_text",
-    "cut_text",
-    "failure_text",
-    "forecast_text",
-    "grant_text",
-    "held_text",
-    "message_text",
-    "parts",
-    "plain_amount",
-    "prompt_lines",
-    "question_lines",
-    "requester_text",
-    "said",
-    "short",
-    "xml_of",
-]

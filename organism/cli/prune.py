@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.arguments import DEFAULT_FILE, Debug, Given, moment
 from organism.cli.journals import OfFile, OfJournal, check_there, opened, place_of
-from organism.cli.moments import moment
 from organism.cli.orders import asked
 from organism.cli.tables import counted, instant, size, table
 from organism.cli.text import cut, one_line
@@ -35,11 +34,11 @@ def prune(
         Parameter(
             allow_leading_hyphen=True,
             metavar="DATE",
-            help="Those whose last entry is older: 2026-11-01, with a time (UTC), or an age: 30d.",
+            help="Remove threads whose last entry is older: 2026-11-01, with a time (UTC), or an age: 30d.",
         ),
     ] = None,
     keep_size: Annotated[
-        str | None, Parameter(metavar="SIZE", help="The oldest, until the threads take no more than that: 100MB.")
+        str | None, Parameter(metavar="SIZE", help="Remove the oldest until the rest takes no more than this: 100MB.")
     ] = None,
     dry_run: Annotated[bool, Parameter(help="Say what would be removed, and remove nothing.")] = False,
     file: OfFile = DEFAULT_FILE,
@@ -47,9 +46,9 @@ def prune(
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Removes finished threads from a journal for good. What they spent is still known to 'organism usage'.
+    """Removes finished threads from a journal for good. 'organism usage' still counts what they spent.
 
-    With both options, those go that either names. One that has not ended is never removed, and a conversation only by its age.
+    With both options, removes what either selects. Threads that have not ended stay, and conversations go by age alone.
     """
     if before is None and keep_size is None:
         raise ConfigurationError(["organism prune: say which threads: --before DATE, or --keep-size SIZE"])

@@ -10,8 +10,8 @@ from attrs import define, evolve, field, frozen
 from organism.cli.damage import Damage
 from organism.cli.phrases import parts
 from organism.cli.reading import facts_of, payload_json
-from organism.cli.spending import Spending
 from organism.cli.text import one_line
+from organism.cli.thread_usage import UsageOfThreads
 from organism.errors import ConfigurationError
 from organism.names import CONVERSATION, ORGANISM, ambiguous, begun
 from organism.record import facts
@@ -94,7 +94,7 @@ class _Reading:
         self._chain = chain
         self._root_of: dict[str, str] = {}
         self._labels: dict[str, Mapping[str, str]] = {}
-        self._spending = Spending()
+        self._used = UsageOfThreads()
         self._wanting: dict[Ref, Ref] = {}
         """What the organism was asked, by the questions that come of it."""
         self._to_organism: dict[Ref, str] = {}
@@ -103,7 +103,7 @@ class _Reading:
         """Root threads that have not ended, in their order."""
 
     def take(self, fact: Fact) -> None:
-        self._spending.take(fact)
+        self._used.take(fact)
         for step in fact.steps:
             self._step(step, fact.at)
         match fact:
@@ -174,7 +174,7 @@ class _Reading:
         """Who asks for more budget, where the organism asks whether it is granted."""
         frame = self._wanting.get(ref)
         _, fields = parts(self.asked[ref].payload)
-        spent = None if frame is None else self._spending.of(frame[0])
+        spent = None if frame is None else self._used.of(frame[0])
         if frame is None or spent is None or (unit := fields.get("unit")) not in UNITS:
             return None
         whose = spent.limited(unit)
@@ -190,6 +190,3 @@ class _Reading:
 
 def _id(ref: Ref) -> str:
     return f"{ref[0]}/{ref[1]}"
-
-
-__all__ = ["Inbox", "Waiting", "inbox_of"]

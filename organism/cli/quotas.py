@@ -14,7 +14,7 @@ from organism import config
 from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
 from organism.budget.windows import Window, used_in, window_of
-from organism.cli.crossings import figure_text
+from organism.cli.amounts import figure_text
 from organism.cli.journals import is_there
 from organism.cli.tables import table
 from organism.cli.text import cut, one_line
@@ -123,6 +123,3 @@ def limits_table(limits: Iterable[AccountLimits]) -> list[str]:
     if any(each.window.kind == "run" for each in limits):
         found.append(f"{_UNKNOWN} is counted by the process that runs alone: a window of `run` begins with it")
     return found
-
-
-__all__ = ["AccountLimits", "limits_of", "limits_table"]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from attrs import define, evolve, field, frozen
 
-from organism.cli.spending import Spending
 from organism.cli.text import one_line
+from organism.cli.thread_usage import UsageOfThreads
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.codec import decode_entry
 from organism.journal.contract import Chain
 from organism.journal.standing import opens_nothing
 from organism.journal.values import PlainPayload
 from organism.kernel.steps import warned_of
-from organism.names import CONVERSATION, ambiguous, begun, successor_of, suggestion
+from organism.names import CONVERSATION, ambiguous, begun, successor_of, suggestion, told
 from organism.payloads import encode_json, encode_xml
 from organism.record import facts
 from organism.results import ThreadResult, result_of
@@ -25,7 +25,7 @@ from organism.threads.outcomes import Warned
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from organism.cli.spending import Spent
+    from organism.cli.thread_usage import ThreadUsage
     from organism.journal import Journal
     from organism.record.facts import Fact, Step
 
@@ -96,7 +96,7 @@ def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow
         (fact,) = facts_of([document])
         odd = opens_nothing(fact) if number == 1 else None
         if odd is not None:
-            raise JournalError(f"thread {chain.root!r:.80}: {odd}")
+            raise JournalError(f"thread {told(chain.root)}: {odd}")
         so_far.take(fact)
     return so_far.rows()
 
@@ -169,13 +169,13 @@ class _SoFar:
         self._chain = chain
         self._owned = owned
         self.terms = _Terms()
-        self._spending = Spending()
+        self._used = UsageOfThreads()
         self._roots: dict[str, _Open] = {}
         self._root_of: dict[str, _Open] = {}
         """The root thread of every thread below it."""
 
     def take(self, fact: Fact) -> None:
-        self._spending.take(fact)
+        self._used.take(fact)
         for step in fact.steps:
             self._step(step, fact.at)
         if isinstance(fact, facts.Ended) and fact.thread in self._roots:
@@ -209,8 +209,8 @@ class _SoFar:
             for found in self._roots.values()
         ]
 
-    def _spent(self, found: _Open) -> Spent:
-        spent = self._spending.of(found.opened.thread)
+    def _spent(self, found: _Open) -> ThreadUsage:
+        spent = self._used.of(found.opened.thread)
         assert spent is not None  # noqa: S101 - it was opened by a fact
         return spent
 
@@ -288,6 +288,3 @@ def _turns(journal: Journal, chains: Mapping[str, Chain]) -> Iterator[tuple[str,
             with suppress(JournalError):
                 for document in journal.documents(root, kinds=("Accepted",)):
                     yield document["thread"], chain
-
-
-__all__ = ["Meant", "ThreadRow", "facts_of", "json_of", "meant", "payload_json", "successor_in", "threads_of"]

@@ -1,4 +1,4 @@
-"""``organism replay``: a thread's handlers run again with the answers that they had, and the first difference."""
+"""``organism replay``: a thread's handlers run again on the recorded answers, and the first difference."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given, Sets, pairs
 from organism.cli.check import checked
-from organism.cli.codes import DAMAGED, FAILED
+from organism.cli.codes import FAILED
 from organism.cli.journals import OfFile, OfJournal, OfThread, opened
 from organism.cli.logs import logging_to
 from organism.cli.reading import meant
+from organism.cli.running import by_journal
 from organism.cli.tables import counted
 from organism.cli.text import harmless, one_line
-from organism.payloads import Vocabulary
-from organism.replay import replay as replayed
-from organism.works.vocabulary import payload_classes
+from organism.organism import Organism
 
 if TYPE_CHECKING:
-    from organism.cli.streams import Streams
-    from organism.replay import Difference, Replayed
+    from organism.results import Difference, Replayed
 
 
 def replay(
@@ -32,20 +30,17 @@ def replay(
     debug: Debug = False,
     streams: Given,
 ) -> int:
-    """Runs the handlers of a thread again, as they are now, with the answers that the journal holds; writes nothing, calls no model.
+    """Runs the handlers of a thread again, as they are now, on the answers that the journal holds; writes nothing, calls no model.
 
-    Says the first thing that a handler asks or answers otherwise, and exits with 1; with 0 where there is none. What a handler
-    does to the world by itself, it does again.
+    Prints the first difference in what a handler asks or answers, and exits with 1; exits with 0 if there is none. Side effects
+    that handlers have outside of the organism happen again.
     """
-    settings = checked(file, pairs("--set", set), streams)
+    over = pairs("--set", set) | ({} if journal is None else {"journal": journal})
+    organism = Organism.of(checked(file, over, streams, written=by_journal if journal else "--set {}".format))
     with opened(file, journal) as found:
         chain = meant(found, thread).chain
-        problem = found.verify(chain.root)
-        if problem is not None:
-            return _damaged(chain.root, problem, streams)
-        documents = list(found.documents(chain.root))
     with logging_to(streams, verbose=False, debug=debug), redirect_stdout(streams.err):
-        result = replayed(documents, settings, Vocabulary(payload_classes(settings)))
+        result = organism.replay(chain.root)
     for handler, why in result.unsure:
         streams.note(f"note: a delivery to '{handler}' came out otherwise, and could not be compared: {one_line(why)}")
     compared = f"{counted(result.deliveries, 'delivery')} and {counted(result.calls, 'model call')} compared"
@@ -54,11 +49,6 @@ def replay(
         return 0
     streams.result("\n".join(_told(result, compared)))
     return FAILED
-
-
-def _damaged(root: str, problem: str, streams: Streams) -> int:
-    streams.note(f"error: thread {one_line(root)}: {one_line(problem)}")
-    return DAMAGED
 
 
 def _told(result: Replayed, compared: str) -> list[str]:

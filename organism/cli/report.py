@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from organism.cli.amounts import money
 from organism.cli.tables import table
 from organism.cli.text import cut, harmless, one_line, width_of, wrapped
 from organism.payloads import encode_fields
@@ -22,7 +23,6 @@ SHOWN_THREADS: Final = 20
 """Sub-threads of one thread that get a row of the table each; the others share one."""
 
 _HEAD: Final = ("thread", "outcome", "calls", "tokens in", "out", "cost USD", "messages", "seconds")
-_MILLIONTH: Final = Decimal("0.000001")
 ESTIMATE: Final = "~ holds an estimate: a provider did not say what it charged, or the process ended before it did"
 """What is said below a table in which a figure is one."""
 _NAME: Final = 44
@@ -163,11 +163,3 @@ def _row(name: str, outcome: str, usage: Usage) -> tuple[str, ...]:
         f"{usage.messages:,}",
         f"{usage.seconds:.2f}",
     )
-
-
-def money(usd: Decimal) -> str:
-    """USD to the millionth, without trailing zeros; never 0 for what is more than that."""
-    if 0 < usd < _MILLIONTH:
-        return "<0.000001"
-    text = f"{usd:.6f}".rstrip("0")
-    return text + "00" if text.endswith(".") else text

@@ -18,10 +18,10 @@ def resume(
     debug: Debug = False,
     streams: Given,
 ) -> int:
-    """Goes on with every unfinished thread of the journal until all have ended, and prints what 'run' prints.
+    """Continues every unfinished thread of the journal, paused ones too, until all have ended or paused again.
 
-    Paused ones are let go on. Where a process works on the journal, it is told to go on with them, and prints what they come to.
-    Exits as 'run' does.
+    Prints and exits as 'run' does. If another process works on the journal, that process is told to continue the threads, and it
+    prints what becomes of them.
     """
     options.check()
     check_there(file, options.named)

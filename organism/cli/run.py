@@ -11,18 +11,21 @@ from organism.cli.running import PLAIN, Accounts, OfRun, accounts_of
 from organism.cli.sending import messages
 from organism.organism import Organism
 
-To = Annotated[str | None, Parameter(metavar="HANDLER", help="The handler that is sent to.")]
+To = Annotated[
+    str | None,
+    Parameter(metavar="HANDLER", help="The handler to send to; by default the only one that takes the message."),
+]
 What = Annotated[
     str | None,
     Parameter(
         allow_leading_hyphen=True,
         metavar="X",
-        help="What is sent: XML, JSON, @FILE, - for standard input, or plain text where one required text takes it. "
-        "Without it, what the file's 'start:' says is sent.",
+        help="The message: XML, JSON, @FILE, - for standard input, or plain text if its payload has one required text. "
+        "By default the messages below 'start:' in the file are sent.",
     ),
 ]
-Resume = Annotated[bool, Parameter(help="First go on with what earlier runs left in the journal.")]
-Seed = Annotated[int | None, WHOLE, Parameter(help="Names threads and spreads retries the same each time.")]
+Resume = Annotated[bool, Parameter(help="First continue what earlier runs left in the journal, paused threads too.")]
+Seed = Annotated[int | None, WHOLE, Parameter(help="Makes thread ids and the delays of retries the same in each run.")]
 
 
 def run(
@@ -41,11 +44,11 @@ def run(
 ) -> int:
     """Runs the organism until every thread has ended or paused.
 
-    Replies and a table of what was spent go to standard output, progress, warnings and logs to standard error.
+    Replies and a table of what was spent go to standard output; progress, warnings and logs go to standard error.
     Exits with 0; 1 if a thread failed, was cancelled or stopped, or the timeout was reached; else 3 if one was exhausted;
     else 4 if one is paused; 2 if the file or the command line is wrong; 5 if the journal is damaged or another process holds
-    it; 130 on Ctrl-C, 143 on SIGTERM. What runs then has the grace time to end; what is not over stays in a journal on a disk, and
-    'organism resume' goes on with it. A second Ctrl-C ends the process at once.
+    it; 130 on Ctrl-C, 143 on SIGTERM. After such a signal, running work has the grace time to finish; a journal on a disk keeps
+    the rest for 'organism resume'. A second signal ends the process at once.
     """
     options.check()
     labels = pairs("--label", label)

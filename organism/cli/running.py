@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from organism.cli.arguments import DEFAULT_FILE, Sets, pairs
 from organism.cli.board import Board
 from organism.cli.check import checked
-from organism.cli.conduct import GRACE, LAST, Orders, conduct
+from organism.cli.conduct import GRACE, LAST, Fork, Orders, conduct
 from organism.cli.crossings import warning_lines
 from organism.cli.interrupts import Interrupts
 from organism.cli.live import LiveBoard
@@ -43,7 +43,7 @@ Accounts = Annotated[
         allow_leading_hyphen=True,
         json_list=False,
         metavar="KIND=NAME",
-        help="An account that the threads are under; may be repeated.",
+        help="An account that the threads are charged to; may be repeated.",
     ),
 ]
 
@@ -53,14 +53,14 @@ class Options:
     """What the command line says over an organism's file, and how much of a run is shown."""
 
     set: Sets = ()
-    journal: Annotated[str | None, Parameter(metavar="URL", help="As --set journal=URL.")] = None
-    quiet: Annotated[bool, Parameter(help="Only the replies.")] = False
+    journal: Annotated[str | None, Parameter(metavar="URL", help="The journal; the same as --set journal=URL.")] = None
+    quiet: Annotated[bool, Parameter(help="Print only the replies.")] = False
     verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), help="Log every thread that ends.")] = False
     grace: Annotated[
         float,
         Parameter(
             metavar="SECONDS",
-            help=f"What runs has so long to end when Ctrl-C or SIGTERM comes; {GRACE:g} where nothing is said.",
+            help=f"How long running work may take to finish after Ctrl-C or SIGTERM; {GRACE:g} by default.",
         ),
     ] = GRACE
 
@@ -102,8 +102,10 @@ class Options:
 class RunOptions(Options):
     """The options of a run that comes to an end by itself."""
 
-    timeout: Annotated[float | None, Parameter(metavar="SECONDS", help="Cancel what still runs after that.")] = None
-    json: Annotated[bool, Parameter(help="One JSON object a root thread, in a line.")] = False
+    timeout: Annotated[float | None, Parameter(metavar="SECONDS", help="Cancel what still runs after this time.")] = (
+        None
+    )
+    json: Annotated[bool, Parameter(help="JSON lines: one object per root thread.")] = False
 
     def check(self) -> None:
         """Raises ConfigurationError for a timeout or a grace time that is no number of seconds."""
@@ -119,7 +121,7 @@ class RunOptions(Options):
         labels: Mapping[str, str] = NOTHING,
         accounts: Mapping[str, str] = NOTHING,
         resume: bool = False,
-        only: str | None = None,
+        fork: Fork | None = None,
     ) -> Orders:
         """Orders for a run with these options."""
         return Orders(
@@ -130,7 +132,7 @@ class RunOptions(Options):
             inbox=self.typed_to_read("inbox", file),
             answer=self.typed_to_read("answer", file, *ANSWERED),
             resume=resume,
-            only=only,
+            fork=fork,
             timeout=self.timeout,
             grace=self.grace,
             json=self.json,

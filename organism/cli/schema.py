@@ -25,16 +25,20 @@ def schema(
     file: File = DEFAULT_FILE,
     /,
     *,
-    xsd: Annotated[bool, Parameter(help="The XSD of all payloads, for documents in XML.")] = False,
-    json: Annotated[bool, Parameter(help="The JSON Schema of all payloads, for documents in JSON.")] = False,
-    primitives: Annotated[bool, Parameter(help="Of the organism's own payloads, such as BudgetWarning.")] = False,
-    events: Annotated[bool, Parameter(help="The lines of a session log and of a journal of JSON lines.")] = False,
+    xsd: Annotated[bool, Parameter(help="The XSD of all payloads, for XML documents.")] = False,
+    json: Annotated[bool, Parameter(help="The JSON Schema of all payloads, for JSON documents.")] = False,
+    primitives: Annotated[
+        bool, Parameter(help="With --xsd or --json: of the organism's own payloads instead, such as BudgetWarning.")
+    ] = False,
+    events: Annotated[
+        bool, Parameter(help="The JSON Schema of the lines of a session log or a jsonl: journal.")
+    ] = False,
     set: Sets = (),  # noqa: A002 - the name of the option
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Prints a schema for editors and readers: with --xsd or --json of the payloads that the organism's handlers take and send, with
-    --events of the lines that tell what happened, which needs no file.
+    """Prints a schema for editors and readers: with --xsd or --json that of the payloads that the organism's handlers take and send,
+    with --events that of the lines in which facts are kept, which needs no file.
     """
     wanted = [name for name, one in (("--xsd", xsd), ("--json", json), ("--events", events)) if one]
     if len(wanted) != 1:

@@ -1,4 +1,4 @@
-"""``organism show``: what went on in a thread, for a person to read."""
+"""``organism show``: what happened in a thread, for a person to read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cyclopts import Parameter
 from organism.cli.amounts import limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.journals import OfFile, OfJournal, OfThread, is_owned, opened
-from organism.cli.pages import How
 from organism.cli.phrases import forecast_text
 from organism.cli.reading import facts_of, meant, successor_in, threads_of
 from organism.cli.report import partial_text, problem_line, usage_table
-from organism.cli.story import Story
+from organism.cli.story.page import How
+from organism.cli.story.story import Story
 from organism.cli.tables import instant
 from organism.cli.text import one_line, wrapped
 from organism.journal.prompts import requests
@@ -24,8 +24,8 @@ from organism.results import result_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from organism.cli.pages import Line
     from organism.cli.reading import Meant, ThreadRow
+    from organism.cli.story.page import Line
     from organism.journal import Journal
     from organism.record.facts import Fact
     from organism.results import ThreadResult
@@ -41,17 +41,17 @@ def show(
     thread: OfThread,
     /,
     *,
-    prompts: Annotated[bool, Parameter(help="All that models were asked.")] = False,
-    full: Annotated[bool, Parameter(help="Payloads and answers whole, field by field.")] = False,
+    prompts: Annotated[bool, Parameter(help="The whole prompt of each call, message by message.")] = False,
+    full: Annotated[bool, Parameter(help="Payloads field by field and answers of models, whole.")] = False,
     xml: Annotated[bool, Parameter(help="Payloads as XML, whole.")] = False,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Tells what went on in a thread: who said what to whom, what models were asked and what they cost, warnings, the end.
+    """Shows what happened in a thread, in order: messages, model calls and what they cost, warnings, the end.
 
-    Times are seconds since its beginning. What a handler asks of another stands below it, further to the right.
+    Times are seconds since its beginning. What a handler asks of another is indented below it.
     """
     with opened(file, journal) as found:
         those = meant(found, thread)

@@ -20,7 +20,9 @@ _WHOLE: Final = ("seed", "context_window")
 
 Models = Annotated[
     tuple[str, ...],
-    Parameter(name="--model", json_list=False, metavar="NAME", help="A name that it answers to; may be repeated."),
+    Parameter(
+        name="--model", json_list=False, metavar="NAME", help="A model name that it answers for; may be repeated."
+    ),
 ]
 Said = Annotated[
     tuple[str, ...],
@@ -40,19 +42,19 @@ def simulate(
     ] = "127.0.0.1",
     port: Annotated[int, WHOLE, Parameter(show_default=True, help="The port; 0 takes a free one.")] = PORT,
     model: Models = ("sim-1",),
-    seed: Annotated[int | None, WHOLE, Parameter(help="Of its choices; a request's own seed wins.")] = None,
+    seed: Annotated[int | None, WHOLE, Parameter(help="The seed of its choices; a request's own seed wins.")] = None,
     option: Said = (),
-    key: Annotated[str | None, Parameter(metavar="KEY", help="Refuse who does not give this key.")] = None,
-    requests_per_minute: Annotated[int | None, WHOLE, Parameter(help="Refuse what comes beyond, with 429.")] = None,
-    tokens_per_minute: Annotated[int | None, WHOLE, Parameter(help="Refuse what comes beyond, with 429.")] = None,
+    key: Annotated[str | None, Parameter(metavar="KEY", help="Refuse requests without this key, with 401.")] = None,
+    requests_per_minute: Annotated[int | None, WHOLE, Parameter(help="Refuse requests beyond this, with 429.")] = None,
+    tokens_per_minute: Annotated[int | None, WHOLE, Parameter(help="Refuse requests beyond this, with 429.")] = None,
     debug: Debug = False,
     streams: Given,
 ) -> int:
     """Serves the simulated model over HTTP, as OpenAI's Chat Completions and as Anthropic's Messages, until Ctrl-C.
 
-    Prints its address and what to write into organism.yaml to standard output. Whatever speaks one of the two protocols
-    can talk to it. Ctrl-C lets what is being answered come to its end for two
-    seconds, and exits with 130; a second one ends it at once. Exits with 2 where it cannot listen there.
+    Prints its address and what to write into organism.yaml to standard output. Any client of one of the two protocols can use
+    it. Ctrl-C lets answers under way finish for up to two seconds, and exits with 130; a second Ctrl-C ends it at once. Exits
+    with 2 if it cannot listen at that address.
     """
     options = _options(seed, option)
     limits = {"requests-per-minute": requests_per_minute, "tokens-per-minute": tokens_per_minute}

@@ -29,9 +29,9 @@ def pause(
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Pauses a thread with all below it: what runs finishes, nothing more is delivered, and its time stands still.
+    """Pauses a thread and all below it: running handlers finish, nothing more is delivered, and its clock stops.
 
-    A process that works on the journal does it; where there is none, it is written into the journal, and holds until the thread is resumed.
+    A process that works on the journal does it; if there is none, the pause is written into the journal, and lasts until the thread is resumed.
     """
     return ordered("pause", thread, file, journal, streams)
 
@@ -45,9 +45,9 @@ def cancel(
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Cancels a thread with all below it: what is out settles, then it ends 'cancelled'.
+    """Cancels a thread and all below it: calls under way are settled, then it ends 'cancelled'.
 
-    A process that works on the journal does it; where there is none, it is written into the journal.
+    A process that works on the journal does it; if there is none, it is written into the journal.
     """
     return ordered("cancel", thread, file, journal, streams)
 
@@ -56,16 +56,16 @@ def add_budget(
     thread: OfThread,
     /,
     *units: Annotated[
-        str, Parameter(name="UNIT=AMOUNT", help="How much more of what, as in tokens=1000 cost_usd=0.5.")
+        str, Parameter(name="UNIT=AMOUNT", help="What to add to which limit, as in tokens=1000 cost_usd=0.5.")
     ],
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Raises limits of a thread by these amounts, and says what they are now.
+    """Raises limits of a thread by these amounts, and prints the old and new limits.
 
-    A process that works on the journal does it; where there is none, it is written into the journal.
+    A process that works on the journal does it; if there is none, it is written into the journal.
     """
     return ordered("add-budget", thread, file, journal, streams, _amounts(units))
 
@@ -101,6 +101,3 @@ def _number(text: str) -> int | float:
         return int(text)
     except ValueError:
         return float(text)
-
-
-__all__ = ["add_budget", "cancel", "pause"]

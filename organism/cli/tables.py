@@ -1,14 +1,17 @@
-"""Rows in columns, instants and sizes, for people."""
+"""Rows in columns, instants and sizes, for people; rows as comma-separated values, for programs."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from organism.cli.text import padded, width_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 _SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 
@@ -24,6 +27,21 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list
         for row in rows
     ]
     return [lines[0].rstrip(), "-" * width_of(lines[0]), *(line.rstrip() for line in lines[1:])]
+
+
+def csv_line(values: Iterable[Any]) -> str:
+    """A line of comma-separated cells: nothing for ``None``, 1 and 0 for true and false, JSON for lists and labels."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([_cell(value) for value in values])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return int(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def instant(at: float, to_the: Literal["seconds", "milliseconds"] = "seconds") -> str:

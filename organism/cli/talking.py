@@ -14,13 +14,13 @@ from attrs import define
 from organism.cli.board import Board
 from organism.cli.codes import EXHAUSTED, FAILED, PAUSED
 from organism.cli.conduct import interrupted, keep_drawing
+from organism.cli.input_lines import InputLines
 from organism.cli.interrupts import end_now, exit_code
 from organism.cli.live import LiveAnswer
 from organism.cli.people import People, waits
 from organism.cli.report import partial_text, problem_line, reply_text
 from organism.cli.sending import payload_of
 from organism.cli.text import harmless, one_line
-from organism.cli.typed import TypedLines
 from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
 from organism.names import excerpt
 from organism.payloads import encode_fields
@@ -70,7 +70,7 @@ class Chat:
         self._organism = organism
         self._talk = talk
         self._streams = streams
-        self._lines = TypedLines(streams.input)
+        self._lines = InputLines(streams.input)
         self._people = People(organism, streams, self._lines)
         self._asks = self._people.there
         self._over = False
@@ -349,6 +349,3 @@ def _only_text(payload: Any) -> str | None:
             return text
         case _:
             return None
-
-
-__all__ = ["PROMPT", "Chat", "Talk"]

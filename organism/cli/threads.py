@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from attrs import fields
 from cyclopts import Parameter
 
+from organism.cli.amounts import money
 from organism.cli.arguments import DEFAULT_FILE, Debug, Given
 from organism.cli.damage import Damage
 from organism.cli.journals import OfFile, OfJournal, is_owned, opened
 from organism.cli.reading import threads_of
-from organism.cli.report import money
-from organism.cli.separated import separated
-from organism.cli.tables import counted, instant, table
+from organism.cli.tables import counted, csv_line, instant, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.names import suggestion
@@ -50,7 +49,7 @@ def threads(
             allow_leading_hyphen=True,
             json_list=False,
             metavar="KEY[=VALUE]",
-            help="Only those that have this label; may be repeated: all of them.",
+            help="Only threads with this label; if repeated, with all of these.",
         ),
     ] = (),
     outcome: Annotated[
@@ -58,20 +57,20 @@ def threads(
         Parameter(
             json_list=False,
             metavar="WORD",
-            help=f"Only those that are so: {', '.join(_OUTCOMES)}; may be repeated: any of them.",
+            help=f"Only threads that are {', '.join(_OUTCOMES[:-1])} or {_OUTCOMES[-1]}; if repeated, any of these.",
         ),
     ] = (),
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
-    json: Annotated[bool, Parameter(help="One JSON object a thread, in a line.")] = False,
-    csv: Annotated[bool, Parameter(help="Comma-separated values, with a line of names.")] = False,
+    json: Annotated[bool, Parameter(help="JSON lines: one object per thread.")] = False,
+    csv: Annotated[bool, Parameter(help="Comma-separated values, with a header line.")] = False,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
     """Lists the root threads of a journal, the oldest first.
 
-    One that has not ended is 'running' while a process works on the journal, else 'unfinished'; or 'paused'. Exits with 5 where
-    one is damaged, and lists the others.
+    A thread that has not ended is 'running' while a process works on the journal, else 'unfinished'; or it is 'paused'. If a
+    thread is damaged, lists the others and exits with 5.
     """
     if csv and json:
         raise ConfigurationError(["organism threads: one of --json and --csv"])
@@ -130,8 +129,8 @@ def _texts(rows: Sequence[ThreadRow], *, json: bool, csv: bool) -> Iterator[str]
     if json:
         yield from (jsons.dumps(row.as_json()) for row in rows)
     elif csv:
-        yield separated(COLUMNS)
-        yield from (separated(flat(row).values()) for row in rows)
+        yield csv_line(COLUMNS)
+        yield from (csv_line(flat(row).values()) for row in rows)
     elif rows:
         yield "\n".join(_table(rows))
 

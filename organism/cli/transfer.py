@@ -23,6 +23,7 @@ from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import verify as first_flaw
 from organism.journal.codec import decode_entry
 from organism.journal.standing import opens_nothing
+from organism.names import told
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -36,7 +37,7 @@ _STDIN: Final = "-"
 
 def export(
     *threads: Annotated[
-        str, Parameter(name="THREAD", help="Threads, or the beginnings of their ids; all without one.")
+        str, Parameter(name="THREAD", help="Ids of threads, or unique prefixes of them; by default all threads.")
     ],
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
@@ -45,7 +46,7 @@ def export(
 ) -> int:
     """Prints threads with all that is kept of them, as JSON lines that 'organism import' reads.
 
-    Of a damaged thread nothing is printed: it is named, and the exit code is 5.
+    A damaged thread is named instead of printed, and the exit code is then 5.
     """
     damage = Damage()
     with opened(file, journal) as found:
@@ -83,8 +84,8 @@ def import_(
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Puts exported threads into the journal. All are checked first: where one is damaged, or is there already with other
-    entries, nothing is imported. One that is there as it is given is passed over.
+    """Puts exported threads into the journal. All are checked first: if one is damaged, or is there already with other
+    entries, nothing is imported. A thread that is there already with the same entries is skipped.
     """
     with _source(source, streams) as lines:
         given = _sound(lines, source)  # before there is a journal: of what cannot be imported none is left behind
@@ -143,7 +144,7 @@ class _Given:
             fact = decode_entry(document)
             odd = opens_nothing(fact) if self.number == 1 else None
             if odd is not None:
-                raise JournalError(f"thread {document['root']!r:.80}: {odd}")
+                raise JournalError(f"thread {told(document['root'])}: {odd}")
 
 
 def _sound(lines: TextIO, source: str) -> dict[str, _Given]:
@@ -157,7 +158,7 @@ def _sound(lines: TextIO, source: str) -> dict[str, _Given]:
             raise JournalError(f"{one_line(source)}: {error}; nothing was imported") from None
         if flaw is not None or root in chains:
             raise JournalError(
-                f"{one_line(source)}: thread {root!r:.80}: {flaw or 'stands in two places'}; nothing was imported"
+                f"{one_line(source)}: thread {told(root)}: {flaw or 'stands in two places'}; nothing was imported"
             )
         chains[root] = given
     return chains

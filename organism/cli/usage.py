@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from organism.budget.claims import CALLS, MESSAGES
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given
+from organism.cli.amounts import money
+from organism.cli.arguments import DEFAULT_FILE, Debug, Given, moment
 from organism.cli.calls import tell_calls
 from organism.cli.damage import Damage
 from organism.cli.journals import OfFile, OfJournal, opened
-from organism.cli.moments import moment
 from organism.cli.quotas import ALL, limits_of, limits_table
 from organism.cli.reading import facts_of, threads_of
-from organism.cli.report import ESTIMATE, money
+from organism.cli.report import ESTIMATE
 from organism.cli.tables import table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
@@ -56,7 +56,7 @@ def usage(
     thread: Annotated[
         str | None,
         Parameter(
-            name="THREAD", help="With --calls: only those of this thread and of those below it, or of a conversation."
+            name="THREAD", help="With --calls: only the calls of this thread and those below it, or of a conversation."
         ),
     ] = None,
     /,
@@ -65,7 +65,7 @@ def usage(
         str | None,
         Parameter(
             metavar="WHAT",
-            help="thread, handler, model, backend, account, day, tag, or label:KEY; handler where nothing is said.",
+            help="thread, handler (the default), model, backend, account, day, tag, or label:KEY.",
         ),
     ] = None,
     since: Annotated[
@@ -73,20 +73,20 @@ def usage(
         Parameter(
             allow_leading_hyphen=True,
             metavar="DATE",
-            help="Only what was spent from the hour of then on: 2026-11-01, with a time (UTC), or 12h.",
+            help="Only what was spent since the hour of this time: 2026-11-01, with a time (UTC), or an age: 12h.",
         ),
     ] = None,
     calls: Annotated[
-        bool, Parameter(help="A row for each model call instead; its columns are told in docs/reference/calls.md.")
+        bool, Parameter(help="A row for each model call instead; docs/reference/calls.md explains the columns.")
     ] = False,
-    json: Annotated[bool, Parameter(help="One JSON object a row, in a line; the sums have none.")] = False,
-    csv: Annotated[bool, Parameter(help="With --calls: comma-separated values, with a line of names.")] = False,
+    json: Annotated[bool, Parameter(help="JSON lines: one object per row, none for the sum.")] = False,
+    csv: Annotated[bool, Parameter(help="With --calls: comma-separated values, with a header line.")] = False,
     file: OfFile = DEFAULT_FILE,
     journal: OfJournal = None,
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Says what was spent. Days are those of UTC; what threads spent that were removed still counts."""
+    """Shows what was spent, also by threads that were removed since. Days are in UTC."""
     _check(thread, by, since, calls=calls, json=json, csv=csv)
     by = by or "handler"
     first = -math.inf if since is None else moment("--since", since, now=datetime.now(UTC)) // 3600

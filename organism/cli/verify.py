@@ -16,9 +16,9 @@ def verify(
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Checks the entries of a journal, and what it keeps beside them; names what is first wrong with each thread that is damaged.
+    """Checks the entries of a journal and what it keeps beside them, and names the first flaw of each damaged thread.
 
-    Exits with 0 where all is sound, else with 5. What removed threads spent has no entries to be compared with.
+    Exits with 0 if all is sound, else with 5. What removed threads spent cannot be checked: their entries are gone.
     """
     with opened(file, journal) as found:
         flaws = found.flaws()

@@ -23,7 +23,7 @@ from organism.config.shapes import Reading, one_of
 from organism.config.tree import Table
 from organism.config.yamltext import read_file
 from organism.errors import ConfigurationError
-from organism.names import suggestion
+from organism.names import suggestion, told
 from organism.settings import NOTHING, BudgetSettings, HandlerSettings, Quota, Settings, laid_over
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def account_names(given: Mapping[str, str] | None, settings: Settings, *, place:
     if not given:
         return ()
     if not isinstance(cast("object", given), Mapping):
-        raise TypeError(f"accounts are names by kind, as in {{'tenant': 'acme'}}, not {given!r:.80}")
+        raise TypeError(f"accounts are names by kind, as in {{'tenant': 'acme'}}, not {told(given)}")
     names: list[str] = []
     problems: list[str] = []
     for kind, name in dict[Any, Any](given).items():

@@ -231,7 +231,7 @@ def check_downgrades(sections: Mapping[str, Section], aliases: Collection[str] |
         if target == name:
             down.wrong("to", f"{shown(target)} is the alias itself: name a cheaper one, or leave `downgrade` out")
         elif aliases is not None and target not in aliases:
-            down.wrong("to", no_model(target, aliases))
+            down.wrong("to", no_model(target, aliases, down.reading.mistakes.guesses))
         elif name in (circle := _circle(name, to)):
             down.wrong("to", f"goes in a circle ({' -> '.join((*circle, name))}): a call would never arrive")
 

@@ -24,7 +24,7 @@ def check_compaction(agent: Section, aliases: Collection[str] | None) -> None:
     section: Section | None = agent.values.get("compaction")
     found = None if section is None else section.values.get("model")
     if section is not None and found is not None and found.value is not None and found.value not in aliases:
-        section.wrong("model", no_model(found.value, aliases))
+        section.wrong("model", no_model(found.value, aliases, section.reading.mistakes.guesses))
 
 
 def compaction_of(section: Section | None) -> Compaction | None:

@@ -57,6 +57,6 @@ def check_deciders(reading: Reading, handlers: Mapping[str, Draft], names: Colle
         if handler is not None:
             problem = _problem(name, handler.accepts, handler.replies)
         else:
-            problem = None if name in names else no_handler(name, names)
+            problem = None if name in names else no_handler(name, names, reading.mistakes.guesses)
         if problem is not None:
             reading.wrong(found.node, problem)

@@ -174,7 +174,7 @@ def _peers_of(section: Section, name: str, known: Known) -> tuple[str, ...]:
     found: tuple[Found, ...] = section.values.get("peers", ())
     for one in found:
         if known.handlers is not None and one.value not in {name, ORGANISM} and one.value not in known.handlers:
-            section.reading.wrong(one.node, no_handler(one.value, known.handlers))
+            section.reading.wrong(one.node, no_handler(one.value, known.handlers, section.reading.mistakes.guesses))
     return tuple(one.value for one in found)
 
 
@@ -184,7 +184,7 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
     wish = said.get("max_output_tokens")
     if known.aliases is not None:
         if "model" not in section.wrong_keys and model not in known.aliases:
-            section.wrong("model", no_model(model, known.aliases))
+            section.wrong("model", no_model(model, known.aliases, section.reading.mistakes.guesses))
         wish = known.aliases.get(model) if wish is None else wish
     least = said.get("min_output_tokens")
     if wish is not None and least is None:

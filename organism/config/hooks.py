@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import inspect
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from organism.config.places import shown
 from organism.config.references import Reference
 from organism.config.sections import ListOf, Record
 from organism.errors import ConfigurationError
+from organism.names import told
 from organism.points import POINTS
+
+if TYPE_CHECKING:
+    from organism.settings import Settings
 
 _SHAPE: Final = "a hook is 'def hook(event, ctx)', plain or async"
 
@@ -24,13 +28,13 @@ class _HookShape(Reference):
     wanted: str = "a reference to a hook, as in 'module:name'"
 
     def made(self, found: Any) -> Any:
-        problem = hook_problem(found)
+        problem = _hook_problem(found)
         if problem is not None:
             raise ConfigurationError([problem])
         return found
 
 
-def hook_problem(found: object) -> str | None:
+def _hook_problem(found: object) -> str | None:
     """Why something is no hook; ``None`` for one that may be."""
     name = shown(getattr(found, "__qualname__", None) or type(found).__name__)
     if not callable(found) or isinstance(found, type):
@@ -40,6 +44,17 @@ def hook_problem(found: object) -> str | None:
     except (TypeError, ValueError) as error:
         return f"{name} cannot be called as a hook ({error}): {_SHAPE}"
     return None
+
+
+def with_hook(settings: Settings, point: str, hook: object) -> Settings:
+    """Settings with another hook at a point, after those that it has. Raises ConfigurationError for what is no point or no hook."""
+    if point not in POINTS:
+        raise ConfigurationError([f"{told(point)} is no point; there are: {', '.join(POINTS)}"])
+    problem = _hook_problem(hook)
+    if problem is not None:
+        raise ConfigurationError([problem])
+    hooks: Any = {**settings.hooks, point: (*settings.hooks.get(point, ()), hook)}
+    return evolve(settings, hooks=MappingProxyType(hooks))
 
 
 HOOKS: Final = Record(

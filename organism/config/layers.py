@@ -5,6 +5,7 @@ Every source is turned into the same tree, one laid over the other, strongest la
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
@@ -142,7 +143,7 @@ class _Laying:
 
 
 def from_python(value: object, place_of: Callable[[Path], Place], mistakes: Mistakes, path: Path) -> Node:
-    """The tree of a Python value: mappings, lists and tuples; anything else is a single value."""
+    """The tree of a Python value: mappings, lists and tuples; anything else is a single value, and a path is its text."""
     return _Python(place_of, mistakes).node(value, path)
 
 
@@ -168,6 +169,8 @@ class _Python:
         elif isinstance(value, (list, tuple)):
             values = cast("Sequence[object]", value)
             node = Items(tuple(self.node(one, (*path, index)) for index, one in enumerate(values)), place, path)
+        elif isinstance(value, os.PathLike):
+            node = Scalar(os.fspath(cast("os.PathLike[str]", value)), "python", place, path)
         else:
             node = Scalar(value, "python", place, path)
         self._deep -= 1

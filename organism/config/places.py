@@ -9,7 +9,7 @@ from attrs import frozen
 
 from organism.errors import ConfigurationError
 from organism.likeness import without_secrets
-from organism.names import excerpt
+from organism.names import Guesses, excerpt
 
 Path = tuple[str | int, ...]
 """The keys and list positions that lead to a value: ``("handlers", "writer", "peers", 0)``."""
@@ -18,6 +18,8 @@ FILE: Final = 1
 ENVIRONMENT: Final = 2
 SET: Final = 3
 
+_COMPARISONS: Final = 20_000
+"""Of wrong names in one document with those that there are."""
 _LONGEST: Final = 80
 
 
@@ -43,6 +45,8 @@ class Mistakes:
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, int, int, str]] = {}
+        self.guesses = Guesses(_COMPARISONS)
+        """For what the wrong names of one document were meant to be."""
 
     def __len__(self) -> int:
         return len(self._found)

@@ -114,6 +114,13 @@ def text(scalar: Scalar) -> str | Wrong:
 def whole(scalar: Scalar) -> int | Wrong:
     """A whole number."""
     value = scalar.value
+    if (
+        isinstance(value, Decimal)
+        and value.is_finite()
+        and value.adjusted() <= 100
+        and value == value.to_integral_value()
+    ):
+        value = int(value)  # as amounts of money and of grants are, in a program
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return Wrong(f"{shown(value)} is no whole number")
     if isinstance(value, str):

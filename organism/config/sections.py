@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from organism.config.scalars import Wrong, is_null
 from organism.config.shapes import BROKEN, Broken, OrNull, Reading, Shape, one_of
 from organism.config.tree import Items, Node, Scalar, Table, kind_of
 from organism.config.yamltext import unfold
-from organism.names import nearest, suggestion
+from organism.names import nearest
 
 _FEW: Final = 8
 """Up to so many keys are told to who wrote one that is not among them."""
@@ -148,10 +148,10 @@ class Record:
         for name, entry in table.entries.items():
             shape = self.keys.get(name)
             if shape is None:
-                problem = self._unknown(name, table.path, reading)
+                problem, meant = self._unknown(name, table.path, reading)
                 # The node's own path: what stands in `defaults` is read again below each handler.
                 reading.mistakes.note(entry.key, entry.node.path, problem)
-                wrong |= {name, *self._meant(name, reading)}
+                wrong |= {name, *meant}
                 continue
             value = shape.read(entry.node, reading)
             if value is BROKEN:
@@ -167,35 +167,39 @@ class Record:
             return BROKEN
         return self.make(Section(values, table, reading, frozenset(wrong)))
 
-    def _meant(self, name: str, reading: Reading) -> tuple[str, ...]:
-        """The keys that may be meant by one that is none."""
+    def _unknown(self, name: str, path: Path, reading: Reading) -> tuple[str, tuple[str, ...]]:
+        """What is wrong with a key that is none here, and the keys that may be meant by it."""
         if name in self.refused:
-            return self.meant
-        near = None if any(homes_of(name, reading.root)) else nearest(name, self.keys)
-        return () if near is None else (near,)
-
-    def _unknown(self, name: str, path: Path, reading: Reading) -> str:
-        if name in self.refused:
-            return self.refused[name]
+            return self.refused[name], self.meant
         here = self.keys.items() if self.again else ()
-        below = [(*path, key, *home) for key, shape in here for home in homes_of(name, shape)]
-        homes = [dotted(home) or "the top of the file" for home in (*below, *homes_of(name, reading.root))]
+        below = [(*path, key, *home) for key, shape in here for home in _homes(name, shape, reading)]
+        homes = [dotted(home) or "the top of the file" for home in (*below, *_homes(name, reading.root, reading))]
         if homes:
-            return f"unknown key here; it belongs in {one_of(homes[:3])}"
-        near = suggestion(name, self.keys)
-        few = f"; there is {one_of(list(self.keys))}" if len(self.keys) <= _FEW else ""
-        return f"unknown key{near or few}"
+            return f"unknown key here; it belongs in {one_of(homes[:3])}", ()
+        near = nearest(name, self.keys, reading.mistakes.guesses)
+        if near is not None:
+            return f"unknown key; did you mean {shown(near)}?", (near,)
+        return f"unknown key; there is {one_of(list(self.keys))}" if len(self.keys) <= _FEW else "unknown key", ()
 
 
-def homes_of(name: str, shape: Shape | None) -> Iterator[Path]:
-    """The sections that know a key, the outermost first."""
+def _homes(name: str, shape: Shape | None, reading: Reading) -> Sequence[Path]:
+    """The sections that know a key, the outermost first; each shape is looked through once for all keys."""
+    found = reading.homes.get(id(shape))
+    if found is None:
+        found = reading.homes[id(shape)] = {}
+        for key, path in _all_homes(shape):
+            found.setdefault(key, []).append(path)
+    return found.get(name, ())
+
+
+def _all_homes(shape: Shape | None) -> Iterator[tuple[str, Path]]:
+    """Each key that there is, with the section that knows it, the outermost first."""
     within: list[tuple[Path, Shape]] = [] if shape is None else [((), shape)]
     while within:
         path, shape = within.pop(0)
         match shape:
             case Record(keys=keys, again=again):
-                if name in keys:
-                    yield path
+                yield from ((key, path) for key in keys)
                 within.extend(((*path, key), below) for key, below in keys.items() if not again)
             case MapOf(item=item):
                 within.append(((*path, "NAME"), item))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from attrs import define, field, frozen
 
 from organism.config import scalars
-from organism.config.places import Mistakes, shown
+from organism.config.places import Mistakes, Path, shown
 from organism.config.scalars import Wrong, is_null
 from organism.config.tree import Node, Scalar, kind_of
 from organism.names import ORGANISM, suggestion
@@ -21,6 +21,8 @@ from organism.names import ORGANISM, suggestion
 if TYPE_CHECKING:
     from collections.abc import Collection
     from decimal import Decimal
+
+    from organism.names import Guesses
 
 
 class Broken(Enum):
@@ -44,6 +46,8 @@ class Reading:
     """The handlers that are named in ``grants_by``: they can be looked at once all handlers are known."""
     failed: set[str] = field(factory=set[str])
     """The modules that could not be imported, and why: told once, wherever they are named."""
+    homes: dict[int, dict[str, list[Path]]] = field(init=False, factory=dict[int, dict[str, list[Path]]])
+    """By the ``id`` of a shape, which lives as long as the program: the sections that know a key, by key."""
 
     def wrong(self, node: Node, problem: str) -> Broken:
         """Notes a mistake at a node."""
@@ -239,18 +243,18 @@ class OrNull:
         return self.shape.read(node, reading)
 
 
-def no_handler(name: str, handlers: Collection[str]) -> str:
+def no_handler(name: str, handlers: Collection[str], guesses: Guesses | None = None) -> str:
     """What is wrong with a name that is none of these handlers'."""
     if name == ORGANISM:
         return f"{shown(name)} is the organism itself, and no handler: name one of 'handlers'"
-    hint = suggestion(name, handlers) or "; add it to 'handlers'"
+    hint = suggestion(name, handlers, guesses) or "; add it to 'handlers'"
     return f"{shown(name)} is no handler{hint}"
 
 
-def no_model(name: str, aliases: Collection[str]) -> str:
+def no_model(name: str, aliases: Collection[str], guesses: Guesses | None = None) -> str:
     """What is wrong with a name that is none of these aliases."""
     there = f"; there is {one_of(sorted(aliases))}" if aliases else ""
-    return f"{shown(name)} is no model{suggestion(name, aliases) or there}"
+    return f"{shown(name)} is no model{suggestion(name, aliases, guesses) or there}"
 
 
 def one_of(words: tuple[str, ...] | list[str]) -> str:

@@ -50,7 +50,7 @@ def message_of(section: Section, handlers: Mapping[str, Draft], names: Collectio
     to: Found | None = section.values.get("to")
     document: Found | None = section.values.get("payload")
     if to is not None and names is not None and to.value not in names:
-        section.wrong("to", no_handler(to.value, names))
+        section.wrong("to", no_handler(to.value, names, section.reading.mistakes.guesses))
     handler = handlers.get(to.value) if to is not None else None
     if handler is None or handler.accepts is None or document is None:
         return None

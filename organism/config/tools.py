@@ -132,7 +132,7 @@ def _check_tools_named(section: Section, key: str, allowed: Sequence[str], agent
     for name, entry in table.entries.items():
         if name in allowed:
             continue
-        problem = f"{shown(name)} is no tool of {shown(agent)}{suggestion(name, known) or _there(known)}"
+        problem = f"{shown(name)} is no tool of {shown(agent)}{suggestion(name, known, section.reading.mistakes.guesses) or _there(known)}"
         if name.partition("_")[0] == REPLY:
             problem = f"{shown(name)} is how it answers, and never counts: leave it out"
         section.reading.mistakes.note(entry.key, (*table.path, name), problem)

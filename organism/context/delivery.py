@@ -6,7 +6,6 @@ import logging
 import random
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from math import isnan
 from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
@@ -22,24 +21,24 @@ from organism.errors import (
     UnexpectedReplyError,
     as_expected,
     check_expect,
+    check_seconds,
     pairs_of,
 )
 from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.failures import failed_by
 from organism.kernel.grants import request_problem
+from organism.kernel.idempotency import key_of
 from organism.kernel.recall import CLOCK, Times
-from organism.kernel.sameness import key_of
-from organism.names import ORGANISM
+from organism.names import ORGANISM, told
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
 from organism.pump.aside import Laid
 from organism.pump.calling import Calling
-from organism.pump.gauges import budget_view
 from organism.pump.handles import ThreadHandle
 from organism.pump.keys import question
-from organism.pump.meanwhile import Waiting, stand_in_line
 from organism.pump.memory import HandlerState, copied
-from organism.pump.threads import run_from_thread
-from organism.results import result_of
+from organism.pump.thread_budget import budget_view
+from organism.pump.thread_pool import run_from_thread
+from organism.pump.waiting import Waiting, stand_in_line
 from organism.settings import BudgetSettings
 from organism.threads.frames import Ask
 from organism.threads.lineage import root_of
@@ -166,9 +165,9 @@ class DeliveryContext(Calling, Context):
 
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
         """See :class:`~organism.context.interface.Context`."""
-        if self._delivery.over or get_ident() != self._pump.home.thread:
+        if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
-        return await self._pump.threads.run(self._message, function, *args)
+        return await self._pump.thread_pool.run(self._message, function, *args)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """See :class:`~organism.context.interface.Context`."""
@@ -183,10 +182,10 @@ class DeliveryContext(Calling, Context):
 
     async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, timeout: float | None = None) -> Any:
         """See :class:`~organism.context.interface.Context`."""
-        if self._delivery.over or get_ident() != self._pump.home.thread:
+        if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
         if timeout is not None:
-            _check_seconds(timeout)
+            check_seconds("timeout", timeout)
         if expect is not None:
             check_expect(expect)
         ask = self._asked(to, payload, timeout)
@@ -206,7 +205,7 @@ class DeliveryContext(Calling, Context):
         try:
             asked = Decimal(str(amount))
         except InvalidOperation:
-            raise ConfigurationError([f"{amount!r:.80} is no amount"]) from None
+            raise ConfigurationError([f"{told(amount)} is no amount"]) from None
         problem = request_problem(unit, asked)
         if problem is not None:
             raise ConfigurationError([problem])
@@ -220,7 +219,7 @@ class DeliveryContext(Calling, Context):
 
     async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
         """See :class:`~organism.context.interface.Context`."""
-        if self._delivery.over or get_ident() != self._pump.home.thread:
+        if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
         check_expect(expect)
         asked = [(to, self._asked(to, payload, None)) for to, payload in pairs_of("ask_all", asks)]
@@ -266,17 +265,17 @@ class DeliveryContext(Calling, Context):
 
     async def _in_task(self, asks: Sequence[Ask], timeout: float | None) -> None:
         """Waits for asks to be done, so many seconds at most, in the task that asks."""
-        delivery, waits = self._delivery, self._pump.waits
+        delivery, wakeups = self._delivery, self._pump.wakeups
         self._pump.carry_out()
         delivery.begin_waiting()
         try:
             if timeout is None:
                 for ask in asks:
-                    await waits.answer_to(ask)
+                    await wakeups.answer_to(ask)
             else:
                 with anyio.move_on_after(timeout):
                     for ask in asks:
-                        await waits.answer_to(ask)
+                        await wakeups.answer_to(ask)
         finally:
             event = delivery.end_waiting()
             if event is not None:
@@ -284,7 +283,7 @@ class DeliveryContext(Calling, Context):
 
     def _give_up(self, ask: Ask, to: str = "", timeout: float | None = None) -> None:
         """An ask of ``to`` was not done in time, or whoever waits for it was cancelled."""
-        self._pump.waits.asking.pop(ask, None)
+        self._pump.wakeups.asking.pop(ask, None)
         self._pump.kernel.asks.abandon(ask, self._pump.now())
         self._pump.carry_out()
         cancelled = Failure("timeout", "the ask was cancelled", retry=True)
@@ -292,12 +291,12 @@ class DeliveryContext(Calling, Context):
 
     async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
         """See :class:`~organism.context.interface.Context`."""
-        if self._delivery.over or get_ident() != self._pump.home.thread:
+        if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
         settings = self._limits_of(to, budget)
         key = self._key("spawn", question(to, payload, repr(settings)))
         handle = await self._spawn(to, payload, settings, key)
-        return handle.held_by(Waiting(self._delivery))
+        return handle.for_delivery(Waiting(self._delivery))
 
     def _limits_of(self, to: str, budget: Mapping[str, Any] | None) -> BudgetSettings:
         """The budget of a sub-thread: its handler's own, with what was given over it."""
@@ -331,9 +330,7 @@ class DeliveryContext(Calling, Context):
             return handle
         below = self._message.thread.below
         ended = next(each for each in (below and below.records) or () if each.thread == id_)
-        over = ThreadHandle(self._pump, self._message.thread)
-        over.end(result_of(ended))
-        return over
+        return ThreadHandle.of_record(self._pump, ended, owner=self._message.frame)
 
 
 def _answer_of(ask: Ask, to: str, expect: type | None) -> Any:
@@ -347,14 +344,6 @@ def payload_of(answer: Any, expect: type | None) -> Any:
     if isinstance(answer, Failure):
         raise failed_by(answer)
     return as_expected(answer, expect)
-
-
-def _check_seconds(timeout: object) -> None:
-    """Raises TypeError or ValueError for what is no number of seconds, before anything is asked."""
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout is a number of seconds, not {timeout!r:.80}")
-    if isnan(timeout):
-        raise ValueError(f"timeout is a number of seconds, not {timeout!r}")
 
 
 def timed_out(to: str, timeout: float | None = None) -> Failure:

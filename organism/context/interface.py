@@ -1,7 +1,7 @@
-"""What a handler sees: its message's surroundings, its budget, its state, and the ways to ask the world for something.
+"""What a handler is given beside its message: where it runs, its budget, its state, and the ways to call models and other handlers.
 
-Every module of handlers imports this, so it loads nothing of what makes it true. In a test of a handler alone, a class of one's own
-may stand in for it.
+Every module of handlers imports this, so it loads nothing of the implementation. A test of a handler alone may pass a class of its
+own in its place.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class Context(ABC):
-    """What a handler sees of its delivery. Everything here acts for that one alone."""
+    """What a handler is given beside its message. It belongs to one delivery of one message, and acts for that alone."""
 
-    # Where it stands
+    # Where it runs
 
     @property
     @abstractmethod
@@ -49,9 +49,9 @@ class Context(ABC):
     @property
     @abstractmethod
     def idempotency_key(self) -> str:
-        """The same for every attempt at this work: give it to services that must not do a thing twice.
+        """A key that is the same for every attempt at this work: give it to services that must not do a thing twice.
 
-        A handler above that is tried again (``on_failure``) sends other messages, with the same keys.
+        When a handler above is tried again (``on_failure``), its messages are new, but their keys are the same.
         """
 
     @property
@@ -62,12 +62,12 @@ class Context(ABC):
     @property
     @abstractmethod
     def sender(self) -> str:
-        """The handler that sent the message; ``organism`` for primitives, empty from outside."""
+        """The handler that sent the message; ``organism`` for the organism's own, empty for one from outside."""
 
     @property
     @abstractmethod
     def options(self) -> Mapping[str, Any]:
-        """``options`` of the handler in organism.yaml: a copy, this delivery's own."""
+        """A copy of the handler's ``options`` in organism.yaml."""
 
     @property
     @abstractmethod
@@ -77,25 +77,25 @@ class Context(ABC):
     @property
     @abstractmethod
     def budget(self) -> BudgetView:
-        """The thread's budget, live: ``ctx.budget.tokens.used``, ``held``, ``limit``, ``remaining``, ``crossed``; ``seconds`` are
-        those that it has run, ``depth`` is how deep this call stands.
+        """The thread's budget, live: each unit has ``used``, ``held``, ``limit``, ``remaining`` and ``crossed``, as in
+        ``ctx.budget.tokens.used``. ``seconds`` counts the thread's running time, ``depth`` how many calls deep this one is.
         """
 
     @property
     @abstractmethod
     def state(self) -> MutableMapping[str, Any]:
-        """This handler's memory in this thread (R7): JSON values and payloads. Reads are copies; writes count when the delivery ends,
-        and raise NotRunningError afterwards.
+        """This handler's memory in this thread or conversation: JSON values and payloads. Reads are copies; writes take effect when the
+        delivery succeeds, and raise NotRunningError once it is over.
         """
 
     @property
     @abstractmethod
     def random(self) -> Random:
-        """A generator seeded from the message's id: a message that is handled again draws the same numbers."""
+        """A generator seeded from the message's id: when the message is handled again, it draws the same numbers."""
 
     @abstractmethod
     def now(self) -> datetime:
-        """The time, in UTC. A delivery that is run again after a crash reads what it read before."""
+        """The time, in UTC. A delivery that is run again after a crash gets the times that it got before."""
 
     @property
     @abstractmethod
@@ -123,14 +123,20 @@ class Context(ABC):
     ) -> Completion:
         """Calls a model, within the budget.
 
-        ``messages`` is a question or chat-completions dicts; ``tools`` payload classes or tool specifications; ``returns`` a
-        payload class that the answer is decoded into (``completion.value``). ``max_output_tokens`` is honoured or refused;
-        without it the alias's wish may be clamped, down to ``min_output_tokens``. ``wait=False`` refuses at once what would
-        have to wait. ``grace=True`` makes the one call on what is kept back, for the handler of the root frame. ``tags`` are short
-        texts that its costs are counted under (``organism usage --by tag``), beside thread, handler, model and labels.
+        - ``messages``: one text, or dicts as in chat completions.
+        - ``model``: an alias of ``models:``.
+        - ``max_output_tokens``: honoured or refused. Without it the alias's ``max_output_tokens`` is asked for, and may be lowered to
+          what the budget bears, but not below ``min_output_tokens``.
+        - ``tools``: payload classes or tool specifications.
+        - ``returns``: a payload class; the answer is decoded into it as ``completion.value``.
+        - ``wait``: with ``False``, a call that would have to wait for budget is refused at once.
+        - ``grace``: with ``True``, makes the one last call that is paid from what is kept back. Only for the handler of the thread's
+          first message.
+        - ``tags``: short texts under which the costs are counted too (``organism usage --by tag``).
+        - ``extra``: further keys of the request, passed to the provider.
 
-        Raises BudgetExhaustedError before any backend is touched, ModelError when every backend failed, and
-        InvalidPayloadError when the answer is no ``returns``; one that calls tools instead has no ``value`` yet.
+        Raises BudgetExhaustedError before any backend is touched, ModelError if every backend failed, and
+        InvalidPayloadError if the answer is not a ``returns``. An answer that calls tools instead has no ``value`` yet.
         """
 
     @abstractmethod
@@ -151,11 +157,11 @@ class Context(ABC):
     ) -> AbstractAsyncContextManager[ContextStream]:
         """As :meth:`complete`, piece by piece: ``async with ctx.stream(...) as s: async for piece in s: ...``.
 
-        After the last piece ``s.completion`` is the whole; leaving early closes the connection and charges what came. With
-        ``returns`` the pieces are JSON, and ``s.completion`` raises InvalidPayloadError where they come to no such payload.
+        After the last piece ``s.completion`` is the whole answer. Leaving early closes the connection, and what came is charged. With
+        ``returns`` the pieces are JSON, and ``s.completion`` raises InvalidPayloadError if they are not such a payload.
 
-        A call inside the block that could only go once the stream has ended is refused at once; also in tasks that were started there, in
-        a group of trio or anyio. Those of asyncio's own ``TaskGroup``, ``gather`` and ``create_task`` are not known to be inside.
+        A call inside the block is refused at once if it could only be made after the stream has ended. That holds for tasks started
+        inside it by trio or anyio too, but not for those of asyncio's own ``TaskGroup``, ``gather`` and ``create_task``, which wait.
         """
 
     # Handlers
@@ -167,47 +173,51 @@ class Context(ABC):
 
     @abstractmethod
     async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, timeout: float | None = None) -> Any:
-        """Asks a peer and waits for its first reply, ``timeout`` seconds at most.
+        """Asks a peer and waits for its first reply, for at most ``timeout`` seconds.
 
-        Raises HandlerFailedError where the peer fails or may not be asked, BudgetExhaustedError where the budget cannot
-        bear the message, UnexpectedReplyError where the reply is no ``expect``.
+        Raises HandlerFailedError if the peer fails or may not be asked, BudgetExhaustedError if the budget does not
+        allow the message, and UnexpectedReplyError if the reply is not an ``expect``.
         """
 
     @abstractmethod
     async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
-        """Asks several peers at once. The answers come in the order of the questions; failures are values among them."""
+        """Asks several peers at once; ``asks`` are (peer, payload). Returns the replies in the same order; a failure is returned as its
+        exception.
+        """
 
     @abstractmethod
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
-        """Asks for more of a unit; the handler that ``grants_by`` names decides. Returns whether anything was granted; ``ctx.budget`` has
-        the limit as it is then.
+        """Asks for more of a unit; the handler that ``grants_by`` names decides. Returns whether anything was granted; ``ctx.budget`` then
+        has the new limit.
 
-        It costs a message, and one more for the decision. Raises ConfigurationError for what is no unit or amount, and as
-        :meth:`ask` where the budget cannot bear the question.
+        It costs one message, and one more for the decision. Raises ConfigurationError if ``unit`` or ``amount`` is not valid, and
+        as :meth:`ask` if the budget does not allow the request.
         """
 
     @abstractmethod
     async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
-        """Opens a sub-thread that runs beside this handler, with a budget inside this thread's.
+        """Sends a peer a message in a sub-thread that runs beside this handler, with a budget inside this thread's; ``budget`` has keys of
+        ``budget:``, as in ``{"tokens": 500}``.
 
-        Its replies come by ``await handle.result()``, not as messages. Raises like :meth:`ask`.
+        ``await handle.result()`` gives its replies; they do not come as messages. Raises like :meth:`ask`.
         """
 
     # Threads
 
     @abstractmethod
     async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
-        """Runs a plain function in a worker thread, where it may block without stopping the event loop; returns what it returns.
-        Handlers that are a plain ``def`` are called like this.
+        """Runs a plain function in a worker thread, where it may block without stopping the event loop, and returns its result.
+        Handlers that are a plain ``def`` are called in this way.
 
-        Where the delivery is cancelled or runs out of time, it ends at once; the function cannot be stopped, and its result is dropped.
+        If the delivery is cancelled or times out, it ends at once; the function runs on, since it cannot be stopped, and its result
+        is dropped.
         """
 
     @abstractmethod
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """For plain functions, which run in a thread: awaits ``work`` in the delivery, and returns its result, as in
-        ``answer = ctx.run(ctx.ask("shouter", greeting))``. Raises what ``work`` raises; and OrganismError in a coroutine, which is to
-        use ``await``.
+        """For plain functions that run in a worker thread: awaits ``work`` in the event loop, and returns its result, as in
+        ``answer = ctx.run(ctx.ask("shouter", greeting))``. Raises what ``work`` raises, and OrganismError when called from a
+        coroutine, which can use ``await``.
         """
 
 

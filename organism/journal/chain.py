@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from organism.errors import JournalError
+from organism.names import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -110,10 +111,10 @@ def content_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 def misplaced(entry: Mapping[str, Any], head: Head, root: str | None = None) -> str | None:
     """Why an entry whose hash is sound does not follow ``head``, in the chain of ``root`` where that is known."""
     if root is not None and entry.get("root") != root:
-        return f"belongs to thread {entry.get('root')!r:.80}, and not to {root!r:.80}"
+        return f"belongs to thread {told(entry.get('root'))}, and not to {told(root)}"
     if entry.get("n") != head.number + 1:
         return (
-            f"has the number {entry.get('n')!r:.80}, and {head.number + 1} is due: entries are missing or out of order"
+            f"has the number {told(entry.get('n'))}, and {head.number + 1} is due: entries are missing or out of order"
         )
     if entry.get("prev") != head.hash:
         return "does not follow the entry before it: the hash that it holds is another's"

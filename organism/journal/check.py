@@ -1,4 +1,4 @@
-"""The contract of journals as a check: whoever writes one runs it on their own."""
+"""The contract of journals as a test, for those who write a journal of their own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from organism.errors import JournalError
 from organism.journal import forms
 from organism.journal.chain import Head, canonical, content_of, seal, verify
 from organism.journal.standing import Ledger, Standing
+from organism.names import told
 from organism.primitives import BudgetEstimate
 from organism.record.facts import (
     Accepted,
@@ -48,10 +49,10 @@ FOREIGN: Final = (
 
 
 def check_journal(make: Callable[[], Journal]) -> None:
-    """Raises AssertionError where a journal breaks the contract of :class:`organism.journal.Journal`.
+    """Raises AssertionError if a journal breaks the contract of :class:`organism.journal.Journal`.
 
-    ``make`` opens the journal: an empty one the first time, the same one again each time after it was closed. It needs no other
-    payload classes than the organism's own.
+    ``make`` opens the journal: an empty one the first time, and the same one again each time after it was closed. The journal needs no
+    payload classes but the organism's own.
     """
     _check_empty(make())
     documents = _check_chains(make())
@@ -356,16 +357,13 @@ def _all(root: str) -> tuple[Fact, ...]:
 
 def _same(what: str, found: Any, due: Any) -> None:
     if found != due:
-        raise AssertionError(f"{what} is {found!r:.2000}, and not {due!r:.2000}")
+        raise AssertionError(f"{what} is {told(found, 2000)}, and not {told(due, 2000)}")
 
 
 def _one_of(what: str, found: Any, due: tuple[Any, ...]) -> None:
     if found not in due:
-        raise AssertionError(f"{what} is {found!r:.2000}")
+        raise AssertionError(f"{what} is {told(found, 2000)}")
 
 
 def _short(root: str) -> str:
-    return f"{root!r:.40}"
-
-
-__all__ = ["FOREIGN", "check_journal"]
+    return told(root, 40)

@@ -18,6 +18,7 @@ from organism.journal.secrets import without_secrets
 from organism.journal.texts import LONGEST, root_mark, whole
 from organism.journal.values import Misread
 from organism.journal.writers import ByClass, line_writer, string
+from organism.names import told
 from organism.record import facts
 from organism.threads.outcomes import Failure, Warned
 
@@ -64,10 +65,10 @@ def contents(fact: Fact, root: str, mark: bytes, marked: Marked | None = None) -
             shown = found.encode()
             raw = whole(shown, mark, texts)
     except (OrganismError, TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
+        raise JournalError(f"thread {told(root)}: {type(fact).__name__} cannot be written: {error}") from error
     if len(raw) > LONGEST:
         raise JournalError(
-            f"thread {root!r:.80}: {type(fact).__name__} comes to {len(raw)} bytes; an entry has {LONGEST} at most"
+            f"thread {told(root)}: {type(fact).__name__} comes to {len(raw)} bytes; an entry has {LONGEST} at most"
         )
     return raw, shown
 
@@ -110,7 +111,7 @@ def decode(document: Mapping[str, Any], vocabulary: Vocabulary | None = None) ->
     """
     known = document.get("format")
     if type(known) is not int or known != FORMAT:
-        raise JournalError(f"format {known!r:.80} is not known; this version reads format {FORMAT}")
+        raise JournalError(f"format {told(known)} is not known; this version reads format {FORMAT}")
     if "lost" in document:
         raise JournalError(f"{document['lost']} facts are missing here: they could not be written")
     rest = {key: value for key, value in document.items() if key not in _HEAD}
@@ -128,7 +129,7 @@ def decode_entry(entry: Mapping[str, Any], vocabulary: Vocabulary | None = None)
     try:
         return decode(content_of(entry), vocabulary)
     except JournalError as error:
-        raise JournalError(f"thread {entry.get('root')!r:.80}, entry {entry.get('n')!r:.80}: {error}") from None
+        raise JournalError(f"thread {told(entry.get('root'))}, entry {told(entry.get('n'))}: {error}") from None
 
 
 def schema() -> dict[str, Any]:
@@ -143,7 +144,7 @@ def schema() -> dict[str, Any]:
 
 _LINE: Final[Mapping[str, Any]] = {
     "format": {"const": FORMAT},
-    "root": {"type": "string", "description": "The root thread that it belongs to."},
+    "root": {"type": "string", "description": "The root thread of the thread that it happened in."},
     "n": {"type": "integer", "minimum": 1, "description": "The entry's number in its chain."},
     "prev": {
         "type": ["string", "null"],
@@ -153,7 +154,7 @@ _LINE: Final[Mapping[str, Any]] = {
     "hash": {
         "type": "string",
         "pattern": "^[0-9a-f]{64}$",
-        "description": "SHA-256 of the line up to the comma before this key, with a closing brace behind it.",
+        "description": "SHA-256, in hex, of the line up to the comma before this key, with a closing brace behind it.",
     },
 }
 """What every line has beside the fields of its fact."""
@@ -172,7 +173,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     },
     "decimal": {"description": "An exact decimal number.", "type": "string", "pattern": r"^-?[0-9.]+(E[+-]?[0-9]+)?$"},
     "float": {
-        "description": "A number that JSON has no form for.",
+        "description": "A number that is not finite, which JSON has no form for.",
         "type": "object",
         "properties": {"$float": {"enum": ["inf", "-inf", "nan"]}},
         "required": ["$float"],

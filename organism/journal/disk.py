@@ -6,17 +6,20 @@ import errno
 import os
 from contextlib import ExitStack, suppress
 from io import FileIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_NEW: Final = "_new"
+"""The name of a file that is being made, until it is whole. One that was left behind is overwritten by the next."""
+
 
 class Disk:
     """Appends to files, one call at a time. ``durable``: what was appended survives a power cut once the call is over.
 
-    ``write``, ``sync`` and ``cut`` are each one request to the system, for whoever wants to watch or to fail them.
+    ``write``, ``sync``, ``cut`` and ``move`` are each one request to the system, for whoever wants to watch or to fail them.
     """
 
     def __init__(self, *, durable: bool) -> None:
@@ -31,6 +34,19 @@ class Disk:
         (error,) = self.append_all([(path, data, at)])
         if error is not None:
             raise error
+
+    def create(self, path: Path, data: bytes | bytearray) -> None:
+        """Makes a file that is there with all of ``data`` or not at all, even if the process is killed meanwhile. Raises OSError."""
+        new = path.with_name(_NEW)
+        self.append(new, data, at=0)
+        self.move(new, path)
+        if self._durable:
+            try:
+                self.sync_folder(path.parent)
+            except OSError:
+                with suppress(OSError):
+                    path.unlink()
+                raise
 
     def append_all(self, parts: Sequence[tuple[Path, bytes | bytearray, int]]) -> list[OSError | None]:
         """Appends to several files, as :meth:`append` does to one; gives for each why it could not be done.
@@ -103,6 +119,10 @@ class Disk:
     def cut(self, file: FileIO, size: int) -> None:
         """Shortens a file."""
         file.truncate(size)
+
+    def move(self, path: Path, to: Path) -> None:
+        """Gives a file another name, which it may take from another file."""
+        path.replace(to)
 
     def sync_folder(self, folder: Path) -> None:
         """A new file's name is on the disk when its folder is; where folders cannot be opened, the system sees to it."""

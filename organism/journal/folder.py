@@ -21,8 +21,8 @@ from organism.journal.lock import lock_path
 from organism.journal.presence import Presence, barred
 from organism.journal.room import make_folder
 from organism.journal.standing import Ledger, Standing, begins_chain
-from organism.names import CONVERSATION
-from organism.record.facts import Snapshot
+from organism.names import CONVERSATION, told
+from organism.record.facts import Forked, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -124,7 +124,8 @@ class LinesJournal:
             except JournalError as error:
                 failed[root] = error
         summaries: list[Summary] = []
-        for root, done in self._files.extend_all(contents).items():
+        copies = {root for root in contents if isinstance(chains[root][0], Forked)}
+        for root, done in self._files.extend_all(contents, whole=copies).items():
             if isinstance(done, JournalError):
                 failed[root] = (
                     done  # what is known of the chain holds: behind its end there is nothing that was committed
@@ -259,10 +260,11 @@ class LinesJournal:
             raise wrong
         entries = checked(root, documents)
         if self._first_line(root):
-            raise JournalError(f"{self.path(root)}: thread {root!r:.80} is there already")
+            raise JournalError(f"{self.path(root)}: thread {told(root)} is there already")
         facts = [decode(content_of(each)) for each in entries]
         self._known[root] = Known(Standing(root))
-        done = self._files.extend_all({root: [canonical(content_of(each)) for each in entries]})[root]
+        written = [canonical(content_of(each)) for each in entries]
+        done = self._files.extend_all({root: written}, whole={root})[root]
         if isinstance(done, JournalError):
             raise done
         self._note(list(self._written(root, facts, done)))
@@ -273,7 +275,7 @@ class LinesJournal:
         if wrong is not None:
             raise wrong
         if not self._first_line(root):
-            raise JournalError(f"{self.folder}: thread {root!r:.80} is not there")
+            raise JournalError(f"{self.folder}: thread {told(root)} is not there")
         known = self._known.get(root) or self._read(root)
         if not known.standing.over:
             raise JournalError(f"{self.path(root)}: is not finished; only a chain that is over can be removed")

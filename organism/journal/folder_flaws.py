@@ -10,6 +10,7 @@ from organism.errors import JournalError
 from organism.journal.folder_index import NAME, OVER, REMOVED
 from organism.journal.folder_known import Known
 from organism.journal.standing import Standing, opens_nothing
+from organism.names import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +32,7 @@ def flaws_of(
             said.setdefault(root, []).append(summary)
     there = files.roots()
     for root in there:
-        flaw = _flaw_of(root, facts(root), said.get(root, ()), f"{files.folder / NAME}: thread {root!r:.80}")
+        flaw = _flaw_of(root, facts(root), said.get(root, ()), f"{files.folder / NAME}: thread {told(root)}")
         if flaw is not None:
             yield root, flaw
     still = {root for kind, root in index.read() if kind != REMOVED} if said.keys() - set(there) else set[str]()
@@ -70,5 +71,5 @@ def _first_otherwise(known: Known, said: Sequence[Summary]) -> str | None:
         due = asdict(known.summary(summary.kind))
         for name, found in asdict(summary).items():
             if found != due[name]:
-                return f"{name} is {found!r:.200}, and {due[name]!r:.200} by the entries (at entry {summary.entries})"
+                return f"{name} is {told(found, 200)}, and {told(due[name], 200)} by the entries (at entry {summary.entries})"
     return None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union, get_args
 from attrs import NOTHING, fields, frozen, has
 
 from organism.journal.values import MARK, Misread, PlainPayload, amount_of, is_instant, opened, payload_of
+from organism.names import told
 from organism.record.facts import Ended
 from organism.threads.outcomes import Failure, Warned
 
@@ -48,7 +49,7 @@ class Plain:
         """As it is."""
         del words
         if type(value) is not self.cls:
-            raise Misread(f"is no {self.name}: {value!r:.80}")
+            raise Misread(f"is no {self.name}: {told(value)}")
         return value
 
     def schema(self) -> Schema:
@@ -71,9 +72,9 @@ class Amount:
         del words
         found = self._number(value)
         if found is None:
-            raise Misread(f"is no number: {value!r:.80}")
+            raise Misread(f"is no number: {told(value)}")
         if self.instant and not is_instant(found):
-            raise Misread(f"is no instant, in seconds since 1970: {value!r:.80}")
+            raise Misread(f"is no instant, in seconds since 1970: {told(value)}")
         return found
 
     def _number(self, value: Any) -> int | float | Decimal | None:
@@ -102,7 +103,7 @@ class Word:
         """As it is, where it is one of them."""
         del words
         if value not in self.words:
-            raise Misread(f"is none of {', '.join(map(repr, self.words))}: {value!r:.80}")
+            raise Misread(f"is none of {', '.join(map(repr, self.words))}: {told(value)}")
         return value
 
     def schema(self) -> Schema:
@@ -217,7 +218,7 @@ class Object:
         known = slots(self.cls)
         unknown = _instance(value, dict).keys() - {slot.name for slot in known}
         if unknown:
-            raise Misread(f"{self.cls.__name__} has no field {min(unknown)!r:.80}")
+            raise Misread(f"{self.cls.__name__} has no field {told(min(unknown))}")
         missing = [slot.name for slot in known if slot.required and slot.name not in value]
         if missing:
             raise Misread(f"{self.cls.__name__} lacks its field '{missing[0]}'")
@@ -258,7 +259,7 @@ class Tagged:
         name = _instance(value, dict).get(self.tag)
         cls = next((each for each in self.classes if each.__name__ == name), None)
         if cls is None:
-            raise Misread(f"there is no {self.tag} {name!r:.80} in this format")
+            raise Misread(f"there is no {self.tag} {told(name)} in this format")
         return Object(cls).read({key: each for key, each in value.items() if key != self.tag}, words)
 
     def schema(self) -> Schema:
@@ -375,7 +376,7 @@ def _within(step: str, form: Form, value: Any, words: Vocabulary | None) -> Any:
 
 def _instance(value: Any, cls: type) -> Any:
     if not isinstance(value, cls):
-        raise Misread(f"is no {'list' if cls is list else 'object'}: {value!r:.80}")
+        raise Misread(f"is no {'list' if cls is list else 'object'}: {told(value)}")
     return value
 
 

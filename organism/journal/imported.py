@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from organism.errors import JournalError
 from organism.journal.chain import verify
+from organism.names import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,8 +16,8 @@ def checked(root: str, documents: Iterable[Mapping[str, Any]]) -> tuple[Mapping[
     """The entries of a whole and sound chain of this root thread; raises JournalError for any other."""
     entries = tuple(documents)
     if not entries:
-        raise JournalError(f"thread {root!r:.80} cannot be taken in: there is no entry")
+        raise JournalError(f"thread {told(root)} cannot be taken in: there is no entry")
     flaw = verify(entries, root)
     if flaw is not None:
-        raise JournalError(f"thread {root!r:.80} cannot be taken in: {flaw}")
+        raise JournalError(f"thread {told(root)} cannot be taken in: {flaw}")
     return entries

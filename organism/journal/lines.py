@@ -22,7 +22,7 @@ from organism.journal.filenames import SUFFIX, file_name, is_file_name, root_of_
 from organism.journal.room import make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO, NoReturn
 
@@ -73,8 +73,14 @@ class LineFiles:
         if isinstance(written, JournalError):
             raise written
 
-    def extend_all(self, chains: Mapping[str, Iterable[bytes]]) -> dict[str, list[End] | JournalError]:
-        """Writes to several chains, to each all or nothing; gives for each its end behind every fact, or why it could not be done."""
+    def extend_all(
+        self, chains: Mapping[str, Iterable[bytes]], *, whole: Collection[str] = ()
+    ) -> dict[str, list[End] | JournalError]:
+        """Writes to several chains, to each all or nothing; gives for each its end behind every fact, or why it could not be done.
+
+        If the process is killed meanwhile, the first lines of what is written may stay behind, which is a shorter history. Of a new
+        chain in ``whole``, nothing stays behind: its first lines alone would be another history.
+        """
         if self._closed:
             return {root: JournalError(f"the journal in {self.folder} is closed") for root in chains}
         done: dict[str, list[End] | JournalError] = {}
@@ -84,6 +90,15 @@ class LineFiles:
                 parts[root] = self._sealed(root, contents)
             except JournalError as error:
                 done[root] = error
+        for root in [root for root, (end, *_) in parts.items() if root in whole and not end.size]:
+            _, lines, ends = parts.pop(root)
+            try:
+                self.disk.create(self.path(root), lines)
+            except OSError as error:
+                done[root] = self._cannot(root, error)
+            else:
+                self._ends[root] = ends[-1]
+                done[root] = ends
         waiting = list(parts.items())
         for start in range(0, len(waiting), _FILES):
             some = waiting[start : start + _FILES]

@@ -45,6 +45,3 @@ class Literal:
         """The lines of a function that returns it."""
         self._close()
         return [*self._lines, f"return f{self._literal!r}"]
-
-
-__all__ = ["Literal"]

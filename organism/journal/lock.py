@@ -10,6 +10,7 @@ import platform
 import stat
 import sys
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -42,6 +43,8 @@ class Lock:
         self._name = str(self._path)
         self._identity = dict(identity)
         self._handle: int | None = None
+        self._made = False
+        """Whether there was no file before it was taken."""
 
     def take(self) -> None:
         """Takes the journal; raises JournalHeldError where another process has it, with its identity, and JournalError where the
@@ -49,21 +52,21 @@ class Lock:
         """
         if self._handle is not None:
             return
-        try:
-            _check_links(self._journal)
-            make_room(self._path.with_name(self._path.name.removesuffix(_SUFFIX)))
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise JournalError(f"{self._path} cannot be written: {error.strerror or error}") from error
-        try:
-            self._claim(handle)
-        except BaseException as error:
-            os.close(handle)
-            if isinstance(error, OSError):
+        for _ in range(_TRIES):
+            handle = self._file()
+            try:
+                if self._claimed(handle):
+                    self._handle = handle
+                    _taken.add(self)
+                    return
+            except OSError as error:
+                self._remove_if_made()
                 raise JournalError(f"{self._path} cannot be locked: {error.strerror or error}") from error
-            raise
-        self._handle = handle
-        _taken.add(self)
+            finally:
+                if self._handle is None:
+                    os.close(handle)
+            _wait()
+        raise JournalHeldError(str(self._journal), spoken(_identity(self._path)))
 
     @property
     def path(self) -> Path:
@@ -74,22 +77,52 @@ class Lock:
         """Whether the journal is still ours: it is not where it was given back, in a child of this process, or where the lock's
         file was removed or replaced, since another process may have taken a new one.
         """
-        if self._handle is None:
-            return False
+        return self._handle is not None and self._is_there(self._handle)
+
+    def _is_there(self, handle: int) -> bool:
+        """Whether the open file is the one that stands there by now."""
         try:
-            there, ours = os.stat(self._name), os.fstat(self._handle)  # noqa: PTH116 - every write asks for it
+            there, ours = os.stat(self._name), os.fstat(handle)  # noqa: PTH116 - every write asks for it
         except OSError:
             return False
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
-    def _claim(self, handle: int) -> None:
-        if not any(_locked(handle, shared=False) or _wait() for _ in range(_TRIES)):
-            raise JournalHeldError(str(self._journal), spoken(_identity(self._path)))
+    def _file(self) -> int:
+        """The open file of the lock, made where there is none."""
+        try:
+            _check_links(self._journal)
+            make_room(self._path.with_name(self._path.name.removesuffix(_SUFFIX)))
+            try:
+                handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+                self._made = True
+            except FileExistsError:
+                handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+                self._made = False
+        except OSError as error:
+            raise JournalError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        return handle
+
+    def _claimed(self, handle: int) -> bool:
+        """Locks the open file and writes down who we are; not where another process has it, or has removed it just now."""
+        if not _locked(handle, shared=False) or not self._is_there(handle):
+            return False
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(self._identity).encode(), 0)
+        return True
+
+    def give_up(self) -> None:
+        """Gives it back where there was no journal to open after all: a file that was made for the lock goes, too."""
+        if self.holds():
+            self._remove_if_made()
+        self.release()
+
+    def _remove_if_made(self) -> None:
+        if self._made:
+            with suppress(OSError):
+                self._path.unlink()
 
     def release(self) -> None:
-        """Gives it back; once is enough. The file stays, empty: were it removed, two processes could hold one each."""
+        """Gives it back; once is enough. The file stays, empty, for the next process that takes the journal."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             _taken.discard(self)
@@ -212,9 +245,8 @@ def spoken(identity: Mapping[str, str]) -> str:
     return f"{who} ({', '.join(more)})" if more else who
 
 
-def _wait() -> bool:
+def _wait() -> None:
     Event().wait(_PAUSE)
-    return False
 
 
 if sys.platform == "win32":

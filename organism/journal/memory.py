@@ -11,6 +11,7 @@ from organism.journal.codec import content, decode
 from organism.journal.contract import Chain
 from organism.journal.imported import checked
 from organism.journal.standing import Ledger, Standing, begins_chain
+from organism.names import told
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class MemoryJournal:
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain; one that is over leaves nothing but what it spent."""
         if root in self._chains:
-            raise JournalError(f"thread {root!r:.80} is in the journal already")
+            raise JournalError(f"thread {told(root)} is in the journal already")
         found = [decode(content_of(each), self._vocabulary) for each in checked(root, documents)]
         refused = self.write([(root, fact) for fact in found])
         for error in refused.values():
@@ -138,8 +139,8 @@ class MemoryJournal:
     def remove(self, root: str) -> None:
         """There is none that is not open."""
         if root in self._chains:
-            raise JournalError(f"thread {root!r:.80} is not finished; only a chain that is over can be removed")
-        raise JournalError(f"thread {root!r:.80} is not in the journal")
+            raise JournalError(f"thread {told(root)} is not finished; only a chain that is over can be removed")
+        raise JournalError(f"thread {told(root)} is not in the journal")
 
     def close(self) -> None:
         """Lets everything go."""

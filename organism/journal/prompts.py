@@ -134,6 +134,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in given]
     return value
-
-
-__all__ = ["Prompt", "prompts", "requests"]

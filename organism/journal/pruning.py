@@ -86,6 +86,3 @@ def size_of(chains: Iterable[Chain]) -> int:
 
 def _lasts(chain: Chain) -> bool:
     return chain.root.startswith(CONVERSATION)
-
-
-__all__ = ["Mark", "Pruned", "chosen", "outcome", "size_of"]

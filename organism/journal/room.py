@@ -26,6 +26,9 @@ def make_room(path: Path) -> None:
 
 def make_folder(path: Path) -> None:
     """Makes the folder ``path`` that a journal is, and the one in which it stands. Raises as :func:`make_room`."""
+    if path.is_dir():
+        return
+    path = path.resolve()  # a symbolic link may lead to a folder that is not there yet
     try:
         path.mkdir(exist_ok=True)
     except FileNotFoundError:

@@ -24,7 +24,7 @@ from organism.journal.sqlite_reader import blob, text_of
 from organism.journal.sqlite_upgrade import upgrade
 from organism.journal.standing import Ledger, Standing, begins_chain
 from organism.journal.texts import marked_bytes, root_mark
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, told
 from organism.record.facts import Forked
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class SqliteJournal(SqliteFlaws):
             raise JournalError(f"{self.path} is {'closed' if self._closed else 'open for reading only'}")
         found = [(content_of(each), canonical(content_of(each))) for each in checked(root, documents)]
         if self._row(root) is not None:
-            raise JournalError(f"{self.path}: thread {root!r:.80} is there already")
+            raise JournalError(f"{self.path}: thread {told(root)} is there already")
         facts = [decode(each) for each, _ in found]
         work = Work()
         end = self._end(root, facts[0], work, there=False, own=True)
@@ -177,10 +177,10 @@ class SqliteJournal(SqliteFlaws):
         """Removes a chain that is over, and gives its room back; what it spent stays."""
         row = self._row(root)
         if row is None:
-            raise JournalError(f"{self.path}: thread {root!r:.80} is not there")
+            raise JournalError(f"{self.path}: thread {told(root)} is not there")
         if row.open:
             raise JournalError(
-                f"{self.path}: thread {root!r:.80} is not finished; only a chain that is over can be removed"
+                f"{self.path}: thread {told(root)} is not finished; only a chain that is over can be removed"
             )
         self._ends.pop(root, None)
         spent = self.spent_by(root)

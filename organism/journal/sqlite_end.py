@@ -10,6 +10,7 @@ from organism.errors import JournalError
 from organism.journal.chain import sealed_hash
 from organism.journal.standing import Ledger, Standing
 from organism.journal.texts import root_mark
+from organism.names import told
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def extend(work: Work, end: End, root: str, fact: Fact, content: bytes, body: by
     try:
         end.standing.apply(fact)
     except (ValueError, OverflowError) as error:
-        raise JournalError(f"thread {root!r:.80}: {type(fact).__name__} cannot be written: {error}") from error
+        raise JournalError(f"thread {told(root)}: {type(fact).__name__} cannot be written: {error}") from error
 
 
 def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:
@@ -111,7 +112,7 @@ def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:
     for column, found, due in (("snapshot", row.snapshot, snapshot), ("open", row.open, int(not standing.over))):
         if found != due:
             raise JournalError(
-                f"thread {root!r:.80}: was changed: column {column} of its row in the table chains is {found}, and its entries say"
+                f"thread {told(root)}: was changed: column {column} of its row in the table chains is {found}, and its entries say"
                 " otherwise; 'organism verify' names what it should be, and the way out"
             )
     return End(

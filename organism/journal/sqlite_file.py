@@ -236,6 +236,9 @@ def _unopened(path: Path) -> str:
             continue
         except OSError as error:
             return f"{each} cannot be opened: {error.strerror or error}"
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists():
+        return f"{path} cannot be opened: its folder may not be written; copy it together with {wal.name} to one that may be"
     return f"{path} cannot be opened: its folder may not be written, or is not there"
 
 

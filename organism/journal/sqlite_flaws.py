@@ -10,6 +10,7 @@ from organism.errors import JournalError
 from organism.journal.sqlite_file import LISTED, version_of
 from organism.journal.sqlite_reader import COLUMNS, WAY_OUT, Row, SqliteReader, blob, text_of
 from organism.journal.standing import Ledger, Standing, opens_nothing
+from organism.names import told
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class SqliteFlaws(SqliteReader):
         for number, fact in enumerate(self._facts(root, whole, 0, None), 1):
             odd = opens_nothing(fact) if number == 1 else None
             if odd is not None:
-                raise JournalError(f"{self.path}: thread {root!r:.80}: {odd}")
+                raise JournalError(f"{self.path}: thread {told(root)}: {odd}")
             standing.apply(fact)
             began = fact.at if number == 1 else began
             if number <= row.entries:  # the row of an open chain may know of no more
@@ -94,7 +95,7 @@ class SqliteFlaws(SqliteReader):
         for column, value in due.items():
             if getattr(row, column) != value:
                 found = f"column {column} is {getattr(row, column)}, and {value} by the entries"
-                return f"{self.path}: table chains: thread {root!r:.80}: {found}; {WAY_OUT}"
+                return f"{self.path}: table chains: thread {told(root)}: {found}; {WAY_OUT}"
         return self._unlisted(row, standing.threads)
 
     def _size(self, row: Row, number: int) -> int:
@@ -121,9 +122,9 @@ class SqliteFlaws(SqliteReader):
         """What belongs to a chain that is not there."""
         for (chain,) in self._ask("SELECT min(chain) FROM entries WHERE chain NOT IN (SELECT id FROM chains)"):
             if chain is not None:
-                yield f"{self.path}: table chains: row {chain!r:.80} is missing, and entries of it are there; {WAY_OUT}"
+                yield f"{self.path}: table chains: row {told(chain)} is missing, and entries of it are there; {WAY_OUT}"
         for thread, chain in self._ask("SELECT * FROM threads WHERE chain NOT IN (SELECT id FROM chains) LIMIT 1"):
-            yield f"{self.path}: table threads: {_name(thread)} is said to be of chain {chain!r:.80}, which is not there; {WAY_OUT}"
+            yield f"{self.path}: table threads: {_name(thread)} is said to be of chain {told(chain)}, which is not there; {WAY_OUT}"
 
     def _unsummed(self, spent: Ledger) -> str | None:
         """The first sum of the ledger that is another one than chains come to, with those that were removed."""
@@ -134,7 +135,7 @@ class SqliteFlaws(SqliteReader):
         for key in sorted({**have, **due}):
             if have.get(key) != due.get(key):
                 hour, handler, model, backend, under = key
-                place = f"hour {hour}, handler {handler!r:.80}, model {model!r:.80}, backend {backend!r:.80}, under {under!r:.200}"
+                place = f"hour {hour}, handler {told(handler)}, model {told(model)}, backend {told(backend)}, under {told(under, 200)}"
                 found, right = _told(have.get(key)), _told(due.get(key))
                 return f"{self.path}: table ledger: {place}: holds {found}, and {right} by the entries; {WAY_OUT}"
         return None
@@ -150,5 +151,5 @@ def _told(sums: Sums | None) -> str:
 def _name(thread: Any) -> str:
     """A thread as its row names it, whatever that is."""
     with suppress(ValueError, AttributeError):
-        return f"thread {text_of(thread)!r:.80}"
-    return f"{thread!r:.80}"
+        return f"thread {told(text_of(thread))}"
+    return f"{told(thread)}"

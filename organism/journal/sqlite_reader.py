@@ -20,6 +20,7 @@ from organism.journal.standing import spending
 from organism.journal.texts import root_mark
 from organism.journal.values import is_instant
 from organism.journal.writers import string
+from organism.names import told
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -250,13 +251,13 @@ class SqliteReader:
         if wrong or not (is_instant(row.began) and is_instant(row.last)):
             about = f"column {wrong[0]}" if wrong else "an instant"
             raise JournalError(
-                f"{self.path}: row {row.id!r:.80} of the table chains: was changed: {about} cannot be read; {WAY_OUT}"
+                f"{self.path}: row {told(row.id)} of the table chains: was changed: {about} cannot be read; {WAY_OUT}"
             )
         return row
 
     def place(self, root: str, number: int) -> str:
         """Where an entry is, for people."""
-        return f"{self.path}: thread {root!r:.80}, entry {number}"
+        return f"{self.path}: thread {told(root)}, entry {number}"
 
     def _facts(self, root: str, row: Row, after: int, words: Vocabulary | None) -> Iterator[Fact]:
         for entry in self._entries(root, row, after):

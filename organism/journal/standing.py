@@ -12,7 +12,7 @@ from attrs import fields
 
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.journal.writers import json_text
-from organism.names import ACCOUNT, CONVERSATION
+from organism.names import ACCOUNT, CONVERSATION, told
 from organism.record import facts
 from organism.usage import Reached, Spending
 
@@ -113,7 +113,7 @@ def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
     """The labels, accounts and tags of :func:`marks`."""
     parts: list[Any] = json.loads(under) if under.startswith("[") else [json.loads(under), [], []]
     if [type(part) for part in parts] != [dict, list, list]:
-        raise TypeError(f"{under!r:.80} says nothing of labels, accounts and tags")
+        raise TypeError(f"{told(under)} says nothing of labels, accounts and tags")
     return parts[0], parts[1], parts[2]
 
 
@@ -146,7 +146,7 @@ class Standing:
     threads, ``spent`` what it spent; ``threads`` are all that were opened in it, but for the root thread.
     """
 
-    __slots__ = ("_accounts", "_begun", "_copied", "holds", "open", "root", "spent", "threads")
+    __slots__ = ("_accounts", "_begun", "_copied", "_lasts", "holds", "open", "root", "spent", "threads")
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -158,13 +158,15 @@ class Standing:
         """Those that threads and the conversation are under, by their ids; of whoever is under any."""
         self._begun = False
         self._copied = 0
+        self._lasts = root.startswith(CONVERSATION)
+        """It is the chain of a conversation, which stays open between two turns."""
 
     @property
     def over(self) -> bool:
         """Whether nothing of it is unfinished: every thread ended and every hold settled. A chain begins unfinished."""
         if self.holds or not self._begun:
             return False
-        return not self.open or (len(self.open) == 1 and self.root in self.open and self.root.startswith(CONVERSATION))
+        return not self.open or (self._lasts and len(self.open) == 1 and self.root in self.open)
 
     @property
     def copies(self) -> bool:

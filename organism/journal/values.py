@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from attrs import asdict, frozen
 
 from organism.errors import PayloadError
+from organism.names import told
 from organism.payloads import encode_json, encode_xml, is_payload
 from organism.payloads.primitives import FailureCode
 from organism.threads.outcomes import Failure
@@ -65,7 +66,7 @@ def failure_of(said: Mapping[str, Any]) -> Failure:
         or type(said.get("retry", False)) is not bool
         or not all(isinstance(each, str) for each in (said["text"], *beside))
     ):
-        raise TypeError(f"no failure is {said!r:.80}")
+        raise TypeError(f"no failure is {told(said)}")
     return found
 
 
@@ -90,14 +91,15 @@ def payload_of(value: Any, words: Vocabulary | None) -> Any:
     given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     names = [name for name in given if name != _XML]
     if len(names) != 1 or not isinstance(given.get(_XML), str) or not isinstance(given[names[0]], dict):
-        raise Misread(f"is no payload, as {{'Name': {{...}}, '{_XML}': '<Name ...'}}: {value!r:.80}")
+        raise Misread(f"is no payload, as {{'Name': {{...}}, '{_XML}': '<Name ...'}}: {told(cast('object', value))}")
     (name,) = names
     if words is None:
         return PlainPayload(name, given[name], given[_XML])
     try:
         return words.decode_json({name: given[name]})
     except PayloadError as error:
-        raise Misread(f"{error}; without payload classes it can still be read") from None
+        said = f"{error}; resume it with the payload classes that it was written with; to read it, none are needed"
+        raise Misread(said) from None
 
 
 def closed(value: Any) -> Any:  # noqa: PLR0911 - a case for each type
@@ -121,13 +123,15 @@ def closed(value: Any) -> Any:  # noqa: PLR0911 - a case for each type
         case _:
             if is_payload(value) or isinstance(value, PlainPayload):
                 return xml_and_json(value)
-            raise TypeError(f"{type(value).__name__} is neither a JSON value nor a payload: {value!r:.80}")
+            raise TypeError(
+                f"{type(value).__name__} is neither a JSON value nor a payload: {told(cast('object', value))}"
+            )
 
 
 def _closed_dict(value: dict[Any, Any]) -> dict[str, Any]:
     wrong = next((key for key in value if not isinstance(key, str)), None)
     if wrong is not None:
-        raise TypeError(f"a dict has the key {wrong!r:.80}, which is no text")
+        raise TypeError(f"a dict has the key {told(wrong)}, which is no text")
     made = {key: closed(each) for key, each in value.items()}
     return {f"{MARK}object": made} if any(key.startswith(MARK) for key in made) else made
 
@@ -167,4 +171,4 @@ def _marked(mark: str, value: Any, words: Vocabulary | None) -> Any:
                 pass
     except (TypeError, InvalidOperation):
         pass  # told below
-    raise Misread(f"'{mark}' does not say what it should: {value!r:.80}")
+    raise Misread(f"'{mark}' does not say what it should: {told(cast('object', value))}")

@@ -21,6 +21,7 @@ from organism.journal import forms
 from organism.journal.literals import Literal
 from organism.journal.texts import ANSWERED, NAMESPACE, PAYLOAD, ROOT, Fragment, Texts, json_of, marked, xml_of
 from organism.journal.values import MARK, closed
+from organism.names import told
 from organism.payloads import encode_xml
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text
@@ -255,7 +256,7 @@ def number_text(value: Any, _: Texts) -> str:
         return _integer(value)
     if isinstance(value, Decimal):
         return f'"{value}"'
-    raise TypeError(f"{value!r:.80} is no number")
+    raise TypeError(f"{told(value)} is no number")
 
 
 def payload_text(value: Any, texts: Texts) -> str:
@@ -413,16 +414,3 @@ def _scalar(type_: Scalar, v: str, source: Source) -> str:  # noqa: PLR0911 - a 
 def _one_of(value: Any, texts: Texts) -> str:
     cls: type = value.__class__
     return f"{{{string(cls.__name__)}:{_fields_writer(cls)(value, texts)}}}"
-
-
-__all__ = [
-    "ByClass",
-    "answer_text",
-    "json_text",
-    "line_writer",
-    "number_text",
-    "open_text",
-    "payload_text",
-    "string",
-    "writer",
-]

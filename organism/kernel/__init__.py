@@ -1,18 +1,27 @@
-"""The pure core: facts in, commands out. No I/O, no clock, no dice, no await.
+"""The pure core: events in, facts and commands out. No I/O, no clock, no randomness, no await: instants are arguments.
+
+Laws: every method checks first, then changes the state and writes one fact (R20). Folding those facts makes the same changes again, and
+comes to the same state: the suite checks that after every test.
 
 Reading order:
 
 * ``kernel`` - what can happen, one method for each: it checks, changes the state, and writes the fact
-* ``state`` - the changes themselves; ``inbox``, ``pools``, ``rings``, ``sums``: parts of it; ``book``, ``steps``, ``marks``: writing facts down
-* ``answers`` and ``sendable`` - what a handler may answer with; ``carrying``: carrying it out; ``hop``: both in one go, for plain answers
-* ``opening``, ``conversations`` - threads, and the turns of conversations; ``crowding``, ``loops``, ``sameness``: rules for what is sent
-* ``asks``, ``people``, ``retries`` - what deliveries wait for; ``later``, ``dead``: attempts, and messages that failed for good
-* ``calls`` - model calls: hold, settle, refuse; ``holds``, ``charges``, ``windows``, ``streams``, ``knots``, ``contention``, ``prompts``: their parts
-* ``limits`` and ``grants`` - limits that change while a thread runs; ``times``: running time
-* ``warnings`` and ``notices`` - who is told what; ``failures``: where failures go
-* ``ends`` and ``outcome`` - how threads end, and what is said of that
-* ``fold``, ``index``, ``recall``, ``recovery`` - the same changes from the record; ``imaging``, ``restoring``: a shortcut through it
-* ``snapshot`` - the state as a plain value, to compare what is live with what the record folds to
+* ``state`` - the changes themselves. Its parts: ``inbox`` (questions to people), ``pools`` (budgets that threads share), ``rings`` (recent
+  messages, for loop detection), ``sums`` (totals)
+* ``book``, ``steps``, ``marks`` - writing facts down
+* ``answers``, ``sendable`` - checking what a handler answers with; ``carrying``: carrying it out; ``hop``: both at once, for plain answers
+* ``opening``, ``conversations`` - opening threads, and the turns of conversations
+* ``back_pressure``, ``loops``, ``idempotency`` - rules for what is sent
+* ``asks``, ``people`` - what deliveries wait for
+* ``failures``, ``retries``, ``later``, ``dead_letters`` - where a failure goes, further attempts, and messages that failed for good
+* ``calls`` - model calls: hold, settle, refuse. Their parts: ``holds``, ``charges``, ``windows``, ``prompts``
+* ``knots``, ``contention``, ``streams``, ``places`` - deadlocks between calls that wait for each other's streams
+* ``limits``, ``grants`` - limits that change while a thread runs; ``times``: running time
+* ``warnings``, ``notices`` - who is told of a budget, and what
+* ``ends``, ``outcome`` - how threads end, and their final record
+* ``recovery``, ``fold``, ``index``, ``recall`` - taking up what an earlier process left, from its facts
+* ``imaging``, ``restoring`` - snapshots: a thread as one frozen value, so that folding need not begin at its first fact
+* ``comparable`` - the state as a plain value, for tests that compare the live state with the folded one
 """
 
 from __future__ import annotations
@@ -27,4 +36,4 @@ if TYPE_CHECKING:
 __all__ = ["Kernel"]
 
 __getattr__ = late(__name__, {"Kernel": "organism.kernel.kernel"})
-# The context of handlers, which every module of theirs imports, needs some of these rules, and not the whole.
+# Loaded late: every module with handlers imports the context, which needs some of these rules and not the whole kernel.

@@ -11,9 +11,9 @@ from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.node import Node
 from organism.budget.tree import Lack, bears_depth, lack_of_one
 from organism.errors import BudgetExhaustedError, HandlerFailedError
-from organism.kernel.crowding import too_crowded, too_nested
+from organism.kernel.back_pressure import too_crowded, too_nested
 from organism.kernel.failures import failed_by, limited_by
-from organism.kernel.sendable import remember_met, whom_before, wrong_to_reply, wrong_to_send
+from organism.kernel.sendable import known_route, remember_route, wrong_to_reply, wrong_to_send
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.names import ORGANISM, class_name
 from organism.settings import BudgetSettings
@@ -43,7 +43,7 @@ class Refusal:
 class Target:
     """Where a message that opens a frame goes: into ``thread``, or into a new sub-thread with this budget.
 
-    One is made for every message: a frozen one would cost five times as much.
+    Not frozen, though nobody changes one: a frozen one takes five times as long to make, and most messages make one.
     """
 
     to: str
@@ -69,7 +69,9 @@ def check_target(
     budget: BudgetSettings | None = None,
     asks: bool = False,
 ) -> Target | Refusal:
-    """Where a message to ``to`` would go, or why it may not. ``asks``: its sender waits for the reply."""
+    """Where a message to ``to`` would go, or why it may not be sent. ``budget``: it is to open a sub-thread with this one; ``asks``: its sender
+    waits for the reply.
+    """
     found = _check_receiver(state, sender, to, payload)
     if isinstance(found, Refusal):
         return found
@@ -79,7 +81,7 @@ def check_target(
 
 def _check_receiver(state: State, sender: Message, to: object, payload: object) -> Route | Refusal:
     """The handler that a sender may send this to, or why not."""
-    before = whom_before(state, sender.to, to, payload)
+    before = known_route(state, sender.to, to, payload)
     if before is not None:
         return before
     wrong = wrong_to_send(state, payload)
@@ -88,7 +90,7 @@ def _check_receiver(state: State, sender: Message, to: object, payload: object) 
     found = check_address(state.routes, sender.route, to, payload)
     if isinstance(found, Misdirected):
         return Refusal(Failure(found.code, found.text))
-    remember_met(state, sender.to, found, payload)
+    remember_route(state, sender.to, found, payload)
     return found
 
 
@@ -102,7 +104,7 @@ def _check_place(
     *,
     asks: bool = False,
 ) -> Refusal | None:
-    """Why nothing may be sent to this handler in this thread, or in one that is opened for it with a budget."""
+    """Why nothing may be sent to this handler in this thread, or (``opens``) in a new one below it with this budget; ``None``: it may."""
     if thread.ending is not None or thread is not sender.thread or sender.dropped:
         refused = _not_now(sender) or closed(thread)
         if refused is not None:
@@ -155,7 +157,7 @@ def closed(thread: Thread) -> Refusal | None:
 
 
 def _placed(sender: Message, route: Route, payload: Any, depth: int, budget: BudgetSettings | None) -> Target:
-    """The thread it goes into: its own, or a sub-thread where the callee has a budget and is not the sender itself."""
+    """The thread a message goes into: the sender's, or a sub-thread where the receiver has a budget and is not the sender itself."""
     thread, to = sender.thread, route.name
     opens = budget or (route.budget if to != sender.to else None)
     if opens is None:
@@ -178,7 +180,7 @@ def depth_limit(node: Node) -> tuple[Node, int] | None:
 
 
 def bears_opening(path: Sequence[Node], budget: BudgetSettings) -> bool:
-    """Whether a thread with this budget may be opened below these nodes: as :func:`check_messages` would find nothing, sooner."""
+    """Whether a thread with this budget may be opened below these nodes: the same as :func:`check_messages` of its first message, but faster."""
     limit = budget.limits.messages
     if limit is not None and limit < 1:
         return False
@@ -189,19 +191,19 @@ def bears_opening(path: Sequence[Node], budget: BudgetSettings) -> bool:
     return True
 
 
-def check_messages(targets: Sequence[Goal]) -> Lack | None:
-    """Whether the budgets bear these messages, each for a node or for a new sub-thread below it."""
+def check_messages(payers: Sequence[Payer]) -> Lack | None:
+    """Which budget cannot bear these messages, each for a node or for a new sub-thread below it; ``None``: all can."""
     counts: dict[Node, int] = {}
     openings: dict[tuple[Node, str], int] = {}
-    for goal in targets:
-        if goal.opens is not None:
-            # Several messages for one that calls share open it once.
-            one = (goal.path[0], goal.shared)
-            count = openings[one] = (openings.get(one, 0) if goal.shared else 0) + 1
-            if goal.opens.limits.messages is not None and count > goal.opens.limits.messages:
-                return Lack(unborn(goal.path, goal.opens), MESSAGES, count, for_good=True)
-        for each in goal.path:
-            counts[each] = counts.get(each, 0) + goal.times
+    for payer in payers:
+        if payer.opens is not None:
+            # Several messages for a shared sub-thread (`per: thread`) open it once, and count there together.
+            one = (payer.path[0], payer.shared)
+            count = openings[one] = (openings.get(one, 0) if payer.shared else 0) + 1
+            if payer.opens.limits.messages is not None and count > payer.opens.limits.messages:
+                return Lack(unborn(payer.path, payer.opens), MESSAGES, count, for_good=True)
+        for each in payer.path:
+            counts[each] = counts.get(each, 0) + payer.times
     for node, count in counts.items():
         if node.used[MESSAGES] + node.held[MESSAGES] + count > node.caps.working[MESSAGES]:
             return Lack(node, MESSAGES, count, for_good=True)
@@ -209,13 +211,13 @@ def check_messages(targets: Sequence[Goal]) -> Lack | None:
 
 
 def unborn(above: tuple[Node, ...], opens: BudgetSettings) -> Node:
-    """The node of a thread that is not opened, to tell its figures; it belongs to no thread."""
+    """The node that a thread would have if it were opened, for the figures of a refusal. It belongs to no thread."""
     policy = opens.policy(above[0].policy)
     return Node("sub-thread", caps(opens.limits, policy, keeps_back=True), policy, above=above)
 
 
 def too_many_messages(missing: Lack) -> Refusal:
-    """The refusal of what needs more messages than there are."""
+    """The refusal of more messages than a budget bears."""
     node = missing.node
     text = (
         f"messages of the {node.title}: {node.used[MESSAGES]:,} used, limit {node.caps.limit[MESSAGES]:,}, "
@@ -225,7 +227,7 @@ def too_many_messages(missing: Lack) -> Refusal:
 
 
 def refusal_error(refusal: Refusal, *, hint: str = "") -> BudgetExhaustedError | HandlerFailedError:
-    """The exception of a refusal, as whoever asked gets it."""
+    """The exception that whoever asked gets for a refusal."""
     lack, failure = refusal.lack, refusal.failure
     if lack is None or failure.code != "exhausted":
         return failed_by(failure)
@@ -233,7 +235,7 @@ def refusal_error(refusal: Refusal, *, hint: str = "") -> BudgetExhaustedError |
 
 
 def exhausted_error(lack: Lack, hint: str) -> BudgetExhaustedError:
-    """What a limit could not bear, with its figures of this instant; a unit below 0 is the depth."""
+    """The exception of a limit that could not bear a need, with its figures of this instant. A unit of -1 is the depth."""
     node, unit = lack.node, lack.unit
     if unit < 0:
         return BudgetExhaustedError("depth", node.scope, lack.need - 1, 0, node.caps.depth or 0, lack.need)
@@ -249,9 +251,9 @@ def exhausted_error(lack: Lack, hint: str) -> BudgetExhaustedError:
     )
 
 
-class Goal(NamedTuple):
-    """Whose budget a message is charged to: the nodes of ``path``, and a thread below them that ``opens``; ``shared`` names the
-    handler whose calls share that one. Where it opens none, there may be several messages (``times``).
+class Payer(NamedTuple):
+    """Which budgets a message is charged to: the nodes of ``path``, and a new thread below them with the budget ``opens``; ``shared``
+    names the handler whose calls share that thread. Where none is opened, there may be several messages (``times``).
     """
 
     path: tuple[Node, ...]
@@ -260,24 +262,28 @@ class Goal(NamedTuple):
     times: int = 1
 
 
-def goal_of(target: Target) -> Goal:
-    """Whose budget a message to there is charged to."""
-    return Goal(target.thread.node.path, target.opens, target.to if target.shared else "")
+def payer_of(target: Target) -> Payer:
+    """Which budgets a message to this target is charged to."""
+    return Payer(target.thread.node.path, target.opens, target.to if target.shared else "")
 
 
 Planned = tuple[Outgoing, Target | Route | Frame | None]
-"""An outgoing that was checked, with where it goes: the route of its receiver where that opens a frame in the sender's own thread; the
-target where it opens one in another; the frame that a reply is delivered to; ``None`` for a reply that is no new message.
+"""An outgoing that was checked, and where it goes:
+
+* the Route of its receiver: it opens a frame in the sender's own thread
+* a Target: it opens a frame in another thread
+* a Frame: it is a reply, delivered to that frame as a new message
+* ``None``: it is a reply that is no new message (to an ask, or out of the thread)
 """
 
 
 def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -> Sequence[Planned] | Refusal:
-    """What is to be done with an answer, all of it, or why nothing of it is."""
+    """The plan of all that a delivery answered, or why nothing of it is carried out."""
     frame = message.frame
     plan: list[Planned] = []
     for out in outgoing:
         target: Route | Target | Frame | Refusal | None
-        wrote: Any = out  # what stands in it may be anything
+        wrote: Any = out  # its fields may hold anything
         try:
             if type(out) is Reply:
                 wrong = None if message.to == ORGANISM else wrong_to_reply(state, wrote.payload)
@@ -302,7 +308,7 @@ def check_answer(state: State, message: Message, outgoing: Sequence[Outgoing]) -
 
 
 def _no_answer(message: Message, out: object) -> Refusal:
-    """Why what a handler answered with is no answer."""
+    """The refusal of something that is no answer."""
     name = class_name(out)
     if type(out) in {Reply, Send, Forward}:
         return invalid(f"a handler answered with a {name} that holds nothing: make it with {name}(...)")
@@ -310,12 +316,12 @@ def _no_answer(message: Message, out: object) -> Refusal:
 
 
 def _is_whole(out: Outgoing) -> bool:
-    """Whether an answer was made by its constructor."""
+    """Whether an answer has its fields: one that was made without its constructor has none."""
     return hasattr(out, "payload") and (type(out) is Reply or hasattr(out, "to"))
 
 
 def _check_together(state: State, message: Message, plan: Sequence[Planned]) -> Sequence[Planned] | Refusal:
-    """Whether several answers of one delivery go together."""
+    """Checks several answers of one delivery together: at most one reply, and messages for all of them."""
     frame = message.frame
     answers = sum(type(out) is not Send for out, _ in plan)
     if answers > 1 and not _leaves(frame):
@@ -330,12 +336,12 @@ def _check_together(state: State, message: Message, plan: Sequence[Planned]) -> 
 def _check_sent(state: State, message: Message, to: object, payload: object, depth: int) -> Route | Target | Refusal:
     """Where a message goes that is part of an answer."""
     found: Route | Refusal | None
-    found = whom_before(state, message.to, to, payload)
+    found = known_route(state, message.to, to, payload)
     if found is None:
         found = _check_receiver(state, message, to, payload)
         if type(found) is not Route:
             return found
-    if found.budget is None or found is message.route:  # as most are: it goes on in its own thread
+    if found.budget is None or found is message.route:  # the common case: it stays in the sender's thread
         return _check_place(state, message, message.thread, found, depth) or found
     target = _placed(message, found, payload, depth, None)
     return _check_place(state, message, target.thread, found, depth, target.opens) or target
@@ -343,43 +349,43 @@ def _check_sent(state: State, message: Message, to: object, payload: object, dep
 
 def _missing(frame: Frame, plan: Sequence[Planned]) -> Lack | None:
     """The node that cannot bear the messages of a plan."""
-    goals: list[Goal] = []
+    payers: list[Payer] = []
     node, count = None, 0
     for _, target in plan:
         charged = _charged(frame, target)
         if charged is None:
             continue
-        # Messages to one thread that follow one another are looked at together.
+        # Consecutive messages to one thread are checked as one.
         if node is not None and charged is not node:
-            goals.append(Goal(node.path, times=count))
+            payers.append(Payer(node.path, times=count))
             count = 0
         if type(charged) is Node:
             node, count = charged, count + 1
         else:
-            goals.append(charged)
+            payers.append(charged)
             node, count = None, 0
     if node is not None:
-        goals.append(Goal(node.path, times=count))
-    return check_messages(goals) if goals else None
+        payers.append(Payer(node.path, times=count))
+    return check_messages(payers) if payers else None
 
 
 def _missing_one(frame: Frame, target: Target | Route | Frame | None) -> Lack | None:
-    """The same, of one that is all there is."""
+    """As :func:`_missing`, for a plan of one."""
     charged = _charged(frame, target)
     return None if charged is None else lack_of_one(charged) if type(charged) is Node else check_messages([charged])
 
 
-def _charged(frame: Frame, target: Target | Route | Frame | None) -> Node | Goal | None:
+def _charged(frame: Frame, target: Target | Route | Frame | None) -> Node | Payer | None:
     """Whose budget an outgoing of this frame is charged to; ``None`` where it is no new message."""
     if type(target) is Route:
         return frame.thread.node
     if type(target) is Target:
-        return target.thread.node if target.opens is None else goal_of(target)
+        return target.thread.node if target.opens is None else payer_of(target)
     return target.thread.node if type(target) is Frame else None
 
 
 def _more(plan: Sequence[Planned]) -> int:
-    """How many messages more than now are under way once a delivery is over and its plan is carried out."""
+    """By how many the messages under way grow once this plan is carried out and its delivery is over."""
     return sum(target is not None for _, target in plan) - 1
 
 

@@ -1,17 +1,17 @@
-"""What a delivery opens beside itself and may wait for: asks and spawned threads (R2, R3)."""
+"""What a delivery opens while it runs, and may wait for: asks and spawned threads (R2, R3)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism.budget.crossings import has_reached
+from organism.budget.crossings import has_crossed
 from organism.budget.tree import lack_of_one
-from organism.kernel.answers import Refusal, Target, check_messages, check_target, goal_of, too_many_messages
+from organism.kernel.answers import Refusal, Target, check_messages, check_target, payer_of, too_many_messages
+from organism.kernel.back_pressure import too_crowded
 from organism.kernel.carrying import open_at
-from organism.kernel.crowding import too_crowded
+from organism.kernel.idempotency import is_keyed, key_of_sent
 from organism.kernel.loops import note_loops
 from organism.kernel.recall import note_clock, remember
-from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
 from organism.names import ORGANISM
 from organism.record import facts
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Asks:
-    """Asks and spawns of one organism. What a refusal of messages ends is told to ``ends``, and to ``contention`` who waits."""
+    """Asks and spawns of one organism. ``ends`` exhausts threads whose messages run out by them; ``contention`` is told who waits."""
 
     def __init__(self, state: State, book: Book, ends: Ends, contention: Contention) -> None:
         self._state = state
@@ -50,7 +50,7 @@ class Asks:
         note_clock(self._state, message)
         known_as = self._known_as(message, key)
         posted = open_at(self._state, target, message, "ask", parent=message.frame, asker=message, idempotency=known_as)
-        if has_reached(message.thread.node):
+        if has_crossed(message.thread.node):
             note_crossings(self._state, message.thread, _whose(message))
         if posted.thread is not message.thread:
             note_arrival(self._state, posted, came_from=message.thread)
@@ -92,21 +92,21 @@ class Asks:
         return posted.thread
 
     def _known_as(self, message: Message, key: str) -> str:
-        """By what services know what it sends again in another attempt, whose keys end otherwise."""
+        """The idempotency key of what it sends: without the attempt's number, which ends ``key``, since it is the same in each attempt."""
         return key_of_sent(message, key.partition("@")[0]) if is_keyed(message) else ""
 
     def _check_cost(self, message: Message, target: Target | Refusal) -> Refusal | None:
         if isinstance(target, Refusal):
             return target
         node = target.thread.node
-        missing = lack_of_one(node) if target.opens is None else check_messages([goal_of(target)])
+        missing = lack_of_one(node) if target.opens is None else check_messages([payer_of(target)])
         if missing is not None:
             return too_many_messages(missing)
         crowded = too_crowded(self._state, message, more=1)
         return None if crowded is None else Refusal(crowded)
 
     def _refuse_inside(self, message: Message, refusal: Refusal, at: float) -> None:
-        """An ask or spawn was refused while its delivery goes on."""
+        """An ask or spawn was refused by a limit, and its delivery goes on: raises the warnings that are due, and records the refusal."""
         if refusal.lack is None:
             return
         lack = refusal.lack
@@ -128,9 +128,9 @@ class Asks:
             self._ends.exhaust(exhausted, refusal.failure, at)
 
     def leave(self, message: Message) -> None:
-        """What a finished delivery still asked is not waited for any more; its branches are cancelled.
+        """Cancels the branches of whatever a finished delivery still asks.
 
-        A task that outlives the delivery may wait for it all the same: it is told.
+        A task that outlives the delivery may wait for one all the same: it gets a failure.
         """
         dealings = message.dealings
         if dealings is None:
@@ -142,7 +142,7 @@ class Asks:
         dealings.wait_no_more()
 
     def abandon(self, ask: Ask, at: float) -> None:
-        """An ask is no longer waited for (it timed out, or its asker's task was cancelled): its branch is cancelled."""
+        """An ask is not waited for any more, since it timed out or its asker's task was cancelled: its branch is cancelled."""
         if ask.done or ask.frame is None:
             return
         self._book.begin(at)
@@ -165,7 +165,7 @@ class Asks:
 
 
 def _whose(message: Message) -> Message:
-    """The delivery that is told what an ask crosses. The organism asks on behalf of whoever asked it, and is told nothing itself."""
+    """The delivery that is warned of what an ask crosses. The organism asks on behalf of whoever asked it: that one is warned."""
     asker = unanswered(message.frame) if message.to == ORGANISM else None
     return message if asker is None else asker.message
 

@@ -1,4 +1,4 @@
-"""Writing facts down: one record for each change, the ends that follow from it after it."""
+"""Writing facts: one for each change, followed by the final records of threads that ended by it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @cache
 def _maker_of(fact: Callable[..., Fact]) -> Callable[..., Fact]:
-    """What makes one, written when the first of its kind is."""
+    """A fast constructor for facts of a class, made with the first of them."""
     return maker(fact)
 
 
 @final
 class Book:
-    """What the kernel writes to. ``record`` gets the root thread's id and the fact; ``None`` where nobody listens: then no
-    fact is built.
+    """What the kernel writes facts to. A change is ``begin``, changes of the state, then ``write`` (or ``unheard``, or ``give_up``).
 
-    ``ended`` is called for every thread that ended.
+    ``record`` gets the name of the chain and the fact; ``None``: nobody listens, and no fact is built. ``ended`` is called for every
+    thread that ended.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class Book:
         self._ended = ended
         self.listen(record)
         self.half_done = False
-        """A change was begun that is neither written nor given up. Where that is so between two changes, something has raised."""
+        """A change was begun and is neither written nor given up. If that is so between two changes, a change has raised half-way."""
         self.rolled: list[Node] = []
-        """For these a new window has begun; those who wait for what was held in the old one are to be tried."""
+        """Nodes for which a new window has begun: calls in line there are to be tried."""
 
     def give_up(self) -> None:
-        """Ends a change that was begun and of which nothing was made."""
+        """Ends a change that was begun and has changed nothing."""
         self.half_done, self._state.steps = False, None
 
     def listen(self, record: Callable[[str, Fact], None] | None) -> None:
-        """Who is told from now on; nobody where ``None``."""
+        """Sets what is told of facts from now on; ``None``: nobody."""
         self._record = record
         self.listening = self._state.schedule.lists = record is not None
         """Whether facts are wanted."""
@@ -65,7 +65,7 @@ class Book:
             self._state.steps = []
 
     def write(self, fact: Callable[..., Fact], thread: Thread | Conversation, **fields: Any) -> None:
-        """Ends a change: writes its fact with the steps that were made, then the threads that ended by it."""
+        """Ends a change: writes its fact with the steps that were made, then the final records of threads that ended by it."""
         state, self.half_done = self._state, False
         if self._record is not None:
             steps = tuple(state.steps or ())
@@ -76,7 +76,7 @@ class Book:
         self.unheard(thread)
 
     def unheard(self, thread: Thread | Conversation) -> None:
-        """Ends a change of which nobody hears: as :meth:`write`, without what only a fact needs."""
+        """Ends a change of which no fact is wanted: does what :meth:`write` does beside writing the fact."""
         state, self.half_done = self._state, False
         if state.inbox.questions and not isinstance(thread, Conversation):
             state.inbox.stir(thread)
@@ -86,7 +86,7 @@ class Book:
                 self.say_end(gone)
 
     def say_end(self, gone: Thread) -> None:
-        """Writes down that a thread has ended, and tells it."""
+        """Writes the final record of a thread that has ended, and tells ``ended``."""
         if self._record is not None:
             self._record(chain_of(gone), final_of(gone))
         self._ended(gone)

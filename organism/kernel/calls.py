@@ -8,7 +8,7 @@ from attrs import define
 
 from organism.budget.claims import CALLS, Charge, Claim, Crossing
 from organism.budget.tree import Lack
-from organism.budget.waiting import Granted, TooMuch, Waiter
+from organism.budget.verdicts import Granted, TooMuch
 from organism.errors import BudgetExhaustedError
 from organism.kernel.answers import exhausted_error
 from organism.kernel.charges import abandoned_charge, add_hold, apply_charge, graced, note_text
@@ -20,6 +20,7 @@ from organism.kernel.marks import left_at, marks, nearest
 from organism.kernel.places import Places, Queued
 from organism.kernel.prompts import Prompt, note_report, prompted
 from organism.kernel.recall import note_clock, remember
+from organism.kernel.streams import owners_kept_by
 from organism.kernel.warnings import fire_rest, note_crossings, note_heard
 from organism.kernel.windows import held_at, roll_hint
 from organism.quick import maker
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from organism.budget.node import Node
+    from organism.budget.waiting import Waiter
     from organism.kernel.book import Book
     from organism.kernel.state import State
     from organism.record.images import Kept, Missed
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 
 @define(eq=False, kw_only=True)
 class CallFor:
-    """Whose call it is and what it goes to. ``message`` is ``None`` for a thread without handlers. Nobody changes one, see
-    :class:`~organism.kernel.holds.Hold`.
+    """An attempt that asks for a hold: whose it is and what it goes to. ``message`` is ``None`` for a thread without handlers. Not frozen, for
+    the same reason as :class:`~organism.kernel.holds.Hold`.
     """
 
     thread: Thread
@@ -54,14 +56,14 @@ class CallFor:
     wait: bool = True
     streamed: bool = False
     key: str = ""
-    """What the call is called among those of its delivery; only while facts are recorded."""
+    """The key of the call among those of its delivery; only while facts are recorded."""
     prompt: Prompt | None = None
     """What the model is asked; of the first attempt, and only while facts are recorded."""
     tags: tuple[str, ...] = ()
     call: int | None = None
-    """The hold of its first attempt; of further ones."""
+    """Of a further attempt, the hold of the first."""
     at: tuple[Places, ...] = ()
-    """Where it has a place while it waits for its budget."""
+    """The places that it occupies while it waits for budget."""
 
     @property
     def seq(self) -> int:
@@ -103,7 +105,7 @@ class Calls:
         verdict = self._state.line.arrive(claim, path, call.owner, grace=call.grace)
         if isinstance(verdict, Granted):
             hold = self._grant(call, verdict, path)
-            if hold.streamed:  # a call that waits in its thread may never go beside it
+            if hold.streamed:  # calls of its thread that wait may be deadlocked by it, and are refused then
                 self._try_waiting(path[:1])
             return hold
         if isinstance(verdict, TooMuch) or not call.wait:
@@ -117,7 +119,7 @@ class Calls:
         return self._refuse(call, tied)
 
     def _out_of_turn(self, call: CallFor) -> BudgetExhaustedError | None:
-        """A thread that was stopped calls no more; grace is one call, and the root frame's handler has it."""
+        """The refusal of a call that may not be made at all: its thread was stopped or is out of time, or it may not be on grace."""
         thread, message = call.thread, call.message
         if thread.stopping is not None or thread.ended or (message is not None and message.dropped):
             return BudgetExhaustedError("model_calls", thread.node.scope, 0, 0, 0, 1, hint="the thread has ended")
@@ -158,7 +160,8 @@ class Calls:
         add_hold(state, hold, why=why)
         note_clock(state, call.message)
         if hold.streamed:
-            state.line.opened(thread.node)
+            for owner in owners_kept_by(hold, state.line.owners):
+                state.line.opened(owner)
             self.knots.contention.opened(hold)
         if not self._book.listening:
             self._book.unheard(thread)
@@ -214,8 +217,8 @@ class Calls:
         return exhausted_error(lack, hint or roll_hint(lack.node))
 
     def abandoned(self, thread: Thread, message: Message | None, at: float) -> None:
-        """Charges in full what streams hold that a finished delivery (or a bare thread) has left open: nobody will say
-        what they cost, and nothing stays held.
+        """Charges in full what is held by streams that a finished delivery (or a thread without handlers) has left open: nobody will say what they
+        cost.
         """
         for hold in [each for each in self._state.streams.get(thread, ()) if each.message is message]:
             self.settle(hold, abandoned_charge(hold), at)
@@ -228,11 +231,13 @@ class Calls:
         """
         state, thread = self._state, hold.thread
         if (hold.chain, hold.id) not in state.holds:
-            return ()  # its delivery left it behind, and it was charged then
+            return ()  # its delivery ended before it, and it was charged then
         self._book.begin(at)
         amounts = charge.amounts
         path = apply_charge(state, hold, charge, amounts)
         if hold.streamed:
+            for owner in owners_kept_by(hold, state.line.owners):
+                state.line.closed(owner)
             self.knots.contention.closed(hold)
         if thread.ended:
             path = _crossing(state, path)
@@ -265,7 +270,7 @@ class Calls:
 
     def _try_waiting(self, path: tuple[Node, ...]) -> None:
         self.knots.contention.touched(path)
-        # Until nobody's turn has come: what was granted may be a stream that another call of its delivery now waits for.
+        # Until nothing more is decided: what was granted may be a stream that another call of its delivery now waits for.
         while done := self._state.line.freed(path):
             for waiter, verdict in done:
                 self.knots.left(waiter)
@@ -277,19 +282,19 @@ class Calls:
                     self.answered.append((waiter, self._refuse(call, verdict.lack)))
 
     def come_to(self, at: float) -> None:
-        """It is this instant now: the windows that are over by it roll, though nothing else happens."""
+        """Sets the instant: windows that are over roll, though nothing else happens."""
         self._book.begin(at)
         self._book.give_up()
 
     def after_roll(self) -> None:
-        """A new window has begun: those who wait for what was held in the old one are tried."""
+        """Tries calls in line, after a new window has begun."""
         rolled = tuple(self._book.rolled)
         self._book.rolled.clear()
         if rolled:
             self._try_waiting(rolled)
 
     def untie(self) -> None:
-        """Refuses calls that wait for each other's streams, one after the other, until those who are left may go."""
+        """Refuses deadlocked calls (see :mod:`organism.kernel.knots`), one after the other, until those that are left may go."""
         while (tied := self.knots.tied()) is not None:
             if isinstance(tied, Queued):
                 self.knots.left(tied)
@@ -310,14 +315,14 @@ class Calls:
         self._try_waiting(waiter.path)
 
     def await_result(self, delivery: Message, thread: Thread, scopes: Iterable[object]) -> None:
-        """A delivery waits for a thread's result from now on, with whatever streams it has open."""
+        """A delivery waits for a thread's result from now on, perhaps with streams open."""
         dealings = delivery.have_dealings()
         dealings.awaits = [*(dealings.awaits or ()), thread]
         self.knots.awaits(delivery, thread, scopes)
         self.knots.contention.review(delivery)
 
     def await_no_more(self, delivery: Message, thread: Thread, scopes: Iterable[object]) -> None:
-        """It has the result, or was cancelled."""
+        """A delivery has the result that it waited for, or has given up."""
         dealings = delivery.have_dealings()
         left = list(dealings.awaits or ())
         left.remove(thread)
@@ -325,7 +330,7 @@ class Calls:
         self.knots.awaits_no_more(delivery, thread, scopes)
 
     def completed(self, call: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:
-        """A model answered; its text is kept as what the thread can hand in, all of it for its delivery under ``key`` (R21)."""
+        """A model answered. Its text is kept as what the thread can hand in, and the whole answer under ``key``, for its delivery (R21)."""
         thread = call.thread
         self._book.begin(at)
         note_text(thread, call.handler, text)
@@ -348,14 +353,14 @@ class Calls:
         )
 
     def _marks(self, thread: Thread, tags: tuple[str, ...]) -> dict[str, Any]:
-        """What facts say of whose costs they tell, while there are any."""
+        """What the fact's costs are counted under; empty where no facts are wanted."""
         return marks(thread, tags) if self._book.listening else {}
 
     def unanswered(self, call: CallFor, outcome: str, text: str, spent: Tally, at: float) -> None:
-        """A call ended without an answer; nothing changes by that, since its attempts were settled. ``spent`` is what they did cost."""
+        """Records that a call ended without an answer; nothing else changes, since its attempts were settled. ``spent`` is what these cost."""
         thread = call.thread
         if self._state.threads.get(thread.id) is not thread:
-            return  # its end says it
+            return  # the thread has ended, and its record says why
         self._book.begin(at)
         self._book.write(
             facts.CallFailed,
@@ -396,8 +401,8 @@ class Calls:
 
 
 def _crossing(state: State, path: tuple[Node, ...]) -> tuple[Node, ...]:
-    """The nodes whose levels a call of a thread that has ended may cross: those that it counts on, without threads whose last figures
-    are said.
+    """The nodes of a path whose levels a call may still cross that is settled after its thread has ended: not those of threads whose final
+    records have been made.
     """
     return tuple(
         node for node in path if node.window is not None or node.scope == SCOPE or node.thread in state.threads

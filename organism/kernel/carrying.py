@@ -1,12 +1,12 @@
-"""What is done with an answer that was checked, and how a message is posted into another thread (R1, R2)."""
+"""Carrying out an answer that was checked, and posting a message into another thread (R1, R2)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from organism.kernel.failures import climb
+from organism.kernel.idempotency import is_keyed, key_of_sent
 from organism.kernel.opening import open_thread
-from organism.kernel.sameness import is_keyed, key_of_sent
 from organism.message import Send
 from organism.threads.dependence import unanswered
 from organism.threads.frames import Frame, Message, ThreadKind
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 def above_new(parent: Frame | None, sender: Frame, thread: Thread) -> Frame | None:
-    """The frame that counts a new one in ``thread`` among its children: the one that opened it; where the new one replaces
-    that, whoever counted it. One in another thread is counted by the frame that opened it, also where it answers for that:
-    the budget of a thread holds until all that was opened in it has ended.
+    """The frame that counts a new frame in ``thread`` among its children: the frame that sent the message. Where the new frame replaces
+    the sender's in the same thread (Forward), the frame above that. In another thread it stays the sender's also then: the
+    budget of a thread must last until all that was opened in it has ended.
     """
     return sender if parent is sender or sender.thread is not thread else sender.above
 
 
 def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[Message]:
-    """Does what was checked; gives the messages that went into other threads."""
+    """Carries out a plan; gives the messages that went into other threads."""
     frame, thread = message.frame, message.thread
     elsewhere: list[Message] = []
     keyed, known_as, number = is_keyed(message), "", 0
@@ -89,7 +89,7 @@ def open_at(
     elif target.opens is not None:
         kind_of: ThreadKind = "spawn" if kind == "spawn" else "shared" if target.shared else "call"
         id_ = f"{owner.thread.id}.{owner.thread.seq + 1}"
-        while id_ in state.threads:  # somebody outside named a thread so
+        while id_ in state.threads:  # a thread from outside may have been given this id
             id_ += "+"
         thread = open_thread(state, id_, kind_of, target.to, target.opens, owner, sender.thread.labels)
     return state.post_opening(
@@ -100,7 +100,7 @@ def open_at(
 
 
 def _carry_reply(state: State, frame: Frame, payload: Any) -> None:
-    """Hands a reply on that is no new message."""
+    """Carries out a reply that is no new message: to an ask, out of the thread, or too late; or its receiver does not take it."""
     ask = frame.asker
     if ask is not None and not ask.done:
         state.resolve(ask, payload)

@@ -1,4 +1,4 @@
-"""What holds and settlements change: the holds that are open, the nodes of their path, and the sums (R12, R18, R19)."""
+"""What a hold and its settlement change: the registry of open holds, the nodes of the path, and the totals (R12, R18, R19)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def abandoned_charge(hold: Hold) -> Charge:
-    """All that was held: nobody will say what the call did cost."""
+    """A charge of all that was held, marked as an estimate: nobody will say what the call cost."""
     _, given, said, cost, calls, _ = hold.need
     return Charge(input_tokens=given, output_tokens=said, cost=cost, model_calls=calls, estimated=True)
 
 
 def add_hold(state: State, hold: Hold, *, why: Failure | None = None) -> None:
-    """Enters a hold whose amounts have been taken. ``why``: of a call on grace, what was refused before it."""
+    """Registers a hold whose amounts have been taken. ``why``: the refusal before a grace call, where there was one."""
     state.holds[hold.chain, hold.id] = hold
     root = root_of(hold.thread)
     counting = root.conversation or root
@@ -45,7 +45,9 @@ def add_hold(state: State, hold: Hold, *, why: Failure | None = None) -> None:
 
 
 def graced(node: Node, unit: int, *, hint: str = "") -> Failure:
-    """Why a thread answered on grace: this limit. Those that many threads share keep nothing back: of theirs it had what was left."""
+    """The failure that says why a thread answered on grace: this limit. Limits that many threads share keep nothing back, so the answer was made
+    on what was left of them.
+    """
     text = f"answered on what was {'kept back' if node.window is None else 'left'}"
     if node.remaining(unit) is not None:
         said = f"{figure(unit, node.used[unit]):,} used, limit {figure(unit, node.caps.limit[unit]):,}"
@@ -55,10 +57,10 @@ def graced(node: Node, unit: int, *, hint: str = "") -> Failure:
 
 
 def _graced(hold: Hold) -> Failure:
-    """Why a call is on grace before which none was refused: of the limits on its path whose working part would not bear it alone, else
-    of all, the one that is nearest to its end. Those that many threads share keep nothing back.
+    """Why a call is on grace before which none was refused. Of the limits on its path whose working part would not bear it alone, or of all
+    if none is like that, it is the one with the largest share used. Limits that many threads share are left out: they keep nothing back.
 
-    Other calls that are out do not matter: several may be granted at once, and a fold sees one after the other.
+    Other open calls are not looked at: several may be granted at once, while a fold sees them one after the other.
     """
     tightest, found = (False, -1.0), (hold.thread.node, TOKENS)
     for node in hold.path:
@@ -74,8 +76,8 @@ def _graced(hold: Hold) -> Failure:
 
 
 def apply_charge(state: State, hold: Hold, charge: Charge, amounts: Vector) -> tuple[Node, ...]:
-    """Settles the ``amounts`` of a charge on the whole path, and in the sums by handler, model, backend, account, label and tag; gives
-    the nodes that it counts on.
+    """Settles the ``amounts`` of a charge on the whole path and in the totals; gives the nodes that it was settled on, without those whose
+    window has rolled over since.
     """
     del state.holds[hold.chain, hold.id]
     if hold.streamed:
@@ -97,7 +99,7 @@ def apply_charge(state: State, hold: Hold, charge: Charge, amounts: Vector) -> t
 
 
 def note_text(thread: Thread, handler: str, text: str) -> None:
-    """Keeps the last text of the thread, the root frame's handler preferred."""
+    """Keeps the last text that the thread can hand in as ``partial``; texts of the root frame's handler are preferred."""
     if not text:
         return
     outlay = thread.have_outlay()
@@ -106,7 +108,7 @@ def note_text(thread: Thread, handler: str, text: str) -> None:
 
 
 def overdrafts(hold: Hold, charge: Charge) -> Sequence[str]:
-    """Where this charge passed its hold and, with that, a limit: one line each (R12)."""
+    """A line for each limit that this charge exceeded because it was higher than its hold (R12)."""
     if not any(map(gt, charge.amounts, hold.need)):
         return ()
     return [

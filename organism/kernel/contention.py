@@ -1,5 +1,5 @@
-"""Where streams could keep calls from budget: the nodes at which somebody who waits would lack beside what is held by open streams whose
-owners wait themselves. While there are none, no call that waits for budget is part of a knot, and nobody need look for one.
+"""A quick test for whether calls that wait for budget can be deadlocked: the nodes at which a waiting call would lack beside what is held by
+open streams whose owners wait themselves. While there are none, no such call is part of a knot, and the search need not be made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Open:
-    """The open streams of one owner. ``counts``: it waits, so that what they hold does."""
+    """The open streams of one owner. ``counts``: the owner waits, so that what they hold is counted."""
 
     def __init__(self) -> None:
         self.holds: dict[Hold, None] = {}
@@ -28,9 +28,9 @@ class _Open:
 
 
 class Contention:
-    """Counts what such streams hold, by node. ``waits`` says whether an owner waits, for anything.
+    """Counts what such streams hold, by node. ``waits`` says whether an owner waits for anything.
 
-    A node that rolls over keeps its count: that is too much for a while, and never too little.
+    A node whose window rolls over keeps its count: that is too high for a while, which only costs a search, and never too low.
     """
 
     def __init__(self, waits: Callable[[Owner], bool]) -> None:
@@ -38,7 +38,9 @@ class Contention:
         self._open: dict[Owner, _Open] = {}
         self._held: dict[Node, Vector] = {}
         self.nodes: set[Node] = set()
-        """Those at which somebody would lack."""
+        """The nodes at which a waiting call would lack."""
+        self.grown = 0
+        """How often such streams have come to hold more, or limits have changed."""
 
     def opened(self, hold: Hold) -> None:
         """A stream was granted its hold."""
@@ -50,7 +52,7 @@ class Contention:
             self.review(hold.owner)
 
     def closed(self, hold: Hold) -> None:
-        """It was settled. What an earlier process has held was never counted."""
+        """A stream's hold was settled. One that an earlier process left open was never counted, and is ignored."""
         streams = self._open.get(hold.owner)
         if streams is None or hold not in streams.holds:
             return
@@ -61,7 +63,7 @@ class Contention:
             del self._open[hold.owner]
 
     def review(self, owner: Owner) -> None:
-        """Somebody has begun to wait for something, or does so no more."""
+        """An owner has begun or ceased to wait for something."""
         streams = self._open.get(owner)
         if streams is None or streams.counts == (waits := self._waits(owner)):
             return
@@ -70,16 +72,18 @@ class Contention:
             self._count(hold, counts=waits)
 
     def touched(self, path: Iterable[Node]) -> None:
-        """What is spent at these nodes has changed, or their limits, or who waits below them."""
+        """Something has changed at these nodes: what is spent, the limits, or which calls wait below."""
         if self._held:
             for node in path:
                 self._judge(node)
 
     def limits_changed(self) -> None:
         """Limits have changed, perhaps of many nodes: a thread's policy holds for those below it."""
+        self.grown += 1
         self.touched(tuple(self._held))
 
     def _count(self, hold: Hold, *, counts: bool) -> None:
+        self.grown += counts
         for node in hold.path:
             total = tuple(map(add if counts else sub, self._held.get(node, NOTHING), hold.need))
             if any(total):

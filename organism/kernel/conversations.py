@@ -27,7 +27,7 @@ SCOPE = LASTING
 
 
 class Changes(Protocol):
-    """What conversations change; the state makes these changes."""
+    """The part of the state that conversations change."""
 
     pools: Pools
     inbox: Inbox
@@ -44,8 +44,8 @@ class Changes(Protocol):
 
 @frozen(kw_only=True)
 class Beginning:
-    """Whose turn a message is to be. The rest is for a conversation that is not there yet: its limits, the one that it goes on
-    from, and what its handlers remember of that.
+    """The conversation whose turn a message opens. What stands beside ``id`` is for one that is not there yet: its limits, the conversation that
+    it continues, what its handlers remember of that, and its accounts.
     """
 
     id: str
@@ -56,7 +56,7 @@ class Beginning:
 
 
 def begun(state: Changes, beginning: Beginning) -> Conversation:
-    """The conversation, which is opened where it is not there yet."""
+    """The conversation of this id, opened where it is not there yet."""
     known = state.conversations.get(beginning.id)
     if known is not None:
         return known
@@ -71,7 +71,7 @@ def begun(state: Changes, beginning: Beginning) -> Conversation:
 
 
 def out_of_time(conversation: Conversation) -> BudgetExhaustedError | None:
-    """Why a conversation takes no further turn, where its running time is over."""
+    """The refusal of a further turn, where the conversation's running time is used up; ``None`` where it is not."""
     limit = conversation.node.caps.seconds
     if limit is None or conversation.seconds < limit:
         return None
@@ -102,7 +102,7 @@ def open_conversation(
 def enter_conversation(
     state: Changes, id_: str, budget: BudgetSettings, before: str | None, accounts: tuple[str, ...]
 ) -> Conversation:
-    """Makes a conversation and its node, and enters it where live ones are found."""
+    """Makes a conversation and its node, and registers it as live. It writes no step."""
     policy = budget.policy(state.root.policy)
     node = Node(
         SCOPE, caps(budget.limits, policy, keeps_back=True), policy, above=state.pools.above(accounts, state.now)
@@ -114,7 +114,7 @@ def enter_conversation(
 
 
 def apply_conversation_limits(conversation: Conversation, budget: BudgetSettings) -> None:
-    """Gives a conversation other limits; the levels above the new share are armed again. A turn that runs keeps its seconds."""
+    """Gives a conversation other limits; levels are armed again as :func:`~organism.budget.node.set_caps` says. A running turn keeps its seconds."""
     node = conversation.node
     conversation.budget, node.policy = budget, budget.policy(node.path[1].policy)
     set_caps(node, caps(budget.limits, node.policy, keeps_back=True))
@@ -130,10 +130,10 @@ def join(state: Changes, thread: Thread, conversation: Conversation) -> None:
 
 
 def end_turn(state: Changes, thread: Thread, conversation: Conversation) -> None:
-    """A turn has ended: what it remembers is the conversation's, and the next one begins."""
+    """A turn has ended: the conversation takes over what it remembers, and the next turn begins."""
     running = conversation.turns[0] is thread
     conversation.turns.remove(thread)
-    thread.waits_turn = False  # nor does one that was cancelled before its turn; its handle may be kept
+    thread.waits_turn = False  # it may have been cancelled while it waited, and its handle be kept
     _keep_unheard(thread, conversation)
     if not running:
         return
@@ -149,8 +149,8 @@ def end_turn(state: Changes, thread: Thread, conversation: Conversation) -> None
 
 
 def turn_policy(above: Node, budget: BudgetSettings) -> Policy:
-    """The policy of a thread below this node. A turn has levels of its own: those that are said of a conversation count over all of
-    its turns, and a figure among them would be another one's in each.
+    """The policy of a thread below this node. A turn does not inherit ``warn_at`` from its conversation, but from the organism: a
+    conversation's levels count over all turns.
     """
     policy = budget.policy(above.policy)
     if above.scope != SCOPE:
@@ -160,8 +160,8 @@ def turn_policy(above: Node, budget: BudgetSettings) -> Policy:
 
 
 def _keep_unheard(thread: Thread, conversation: Conversation) -> None:
-    """Keeps the warnings about a conversation's limits that nobody was told of in a turn. They are in its results; those that the
-    next turn begins with are copies, whose numbers are none of its own.
+    """Keeps the warnings about a conversation's limits that nobody was told of in a turn, for the next one. They stay in the results of the
+    first; the next turn gets copies, with negative numbers, so that these are not taken for its own.
     """
     left = conversation.unheard or {}
     count = sum(map(len, left.values()))
@@ -174,8 +174,8 @@ def _keep_unheard(thread: Thread, conversation: Conversation) -> None:
 
 
 def pass_up(thread: Thread) -> None:
-    """A sub-thread has ended. What was not heard there of its conversation's limits waits in the turn: for the same handler in the
-    next sub-thread, or in the next turn.
+    """A sub-thread has ended: warnings about its conversation's limits that were not heard there wait in the turn, for the same handler in
+    the next sub-thread or turn.
     """
     root = root_of(thread)
     if root.conversation is None:
@@ -187,7 +187,7 @@ def pass_up(thread: Thread) -> None:
 
 
 def wait_to_hear(thread: Thread, handler: str) -> list[Warned]:
-    """The warnings that an agent is yet to be told in its next prompt in a thread, to be added to."""
+    """The list of warnings that an agent is to be told in its next prompt in a thread, to be added to."""
     troubles = thread.have_troubles()
     troubles.pending = troubles.pending or {}
     return troubles.pending.setdefault(handler, [])
@@ -207,7 +207,7 @@ def unheard(thread: Thread, handler: str) -> list[Warned]:
 
 
 def heard_before(thread: Thread, handler: str, seq: int) -> Warned:
-    """The warning of an earlier turn that a turn began with; raises LookupError where it has none of that number."""
+    """The warning of this number, left by an earlier turn; raises LookupError where there is none."""
     for each in unheard(thread, handler):
         if each.seq == seq:
             return each
@@ -217,7 +217,7 @@ def heard_before(thread: Thread, handler: str, seq: int) -> Warned:
 
 def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
     thread.state, thread.asked = conversation.state, conversation.asked
-    # It may have crossed levels by coming in, while it waited for its turn.
+    # Its first message may have crossed levels while it waited for its turn.
     for handler, queue in (thread.pending or {}).items():
         conversation.unheard = conversation.unheard or {}
         conversation.unheard.setdefault(handler, []).extend(queue)
@@ -226,7 +226,7 @@ def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
     limit = conversation.node.caps.seconds
     if limit is None:
         return
-    # Time is each thread's own: a turn has what the others have left.
+    # Seconds are not summed up the tree: a turn gets what the turns before it have left.
     left = max(0.0, limit - conversation.seconds)
     own = thread.budget.limits.seconds
     if own is None or left < own:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 class Ends:
-    """The ends of one organism's threads. ``cancelled`` collects the deliveries that are to be cancelled, ``cut`` the threads
-    without handlers whose calls are.
+    """The ends of one organism's threads. The pump carries out what is collected: ``cancelled`` (deliveries to be cancelled) and ``cut``
+    (threads without handlers whose calls are to be cancelled).
     """
 
     def __init__(self, state: State, book: Book, calls: Calls) -> None:
@@ -38,7 +38,7 @@ class Ends:
         self.cancelled.append(message)
 
     def close_bare(self, thread: Thread, at: float, failure: Failure | None = None) -> None:
-        """Ends a thread that was opened without a message. ``failure`` is what went wrong in it."""
+        """Ends a thread that was opened without a message. ``failure``: what went wrong in it, if anything."""
         if thread.ended:
             return
         self._calls.abandoned(thread, None, at)
@@ -58,14 +58,14 @@ class Ends:
         for message in queued:
             self._state.drop(message)
         self._book.write(facts.Stopped, thread, failure=failure, dropped=tuple(ref_of(each) for each in queued))
-        if not thread.handler:  # opened without a message: no delivery brings its end
+        if not thread.handler:  # opened without a message: there is no delivery whose end would end it
             if any(hold.thread is thread for hold in self._state.holds.values()):
                 self.cut.append(thread)
             else:
                 self.close_bare(thread, at)
 
     def halt(self, thread: Thread, failure: Failure) -> None:
-        """Part of a change: a thread is stopped with all below it, and what runs there is cancelled. What is queued is to be dropped."""
+        """Part of a change: a thread is stopped with all below it, and what runs there is cancelled. The caller drops what is queued."""
         for each in list(descendants(thread)):
             each.have_ending().stopping = failure
         for message in tuple(self._state.occupied.values()):
@@ -94,7 +94,7 @@ class Ends:
         self._book.write(facts.Resumed, thread, since=since)
 
     def exhausted_by(self, thread: Thread, refusal: Refusal) -> Thread | None:
-        """The thread that has run out of messages by this refusal."""
+        """The thread whose messages have run out by this refusal; ``None``: it is about something else, or that thread is ending already."""
         lack = refusal.lack
         if lack is None or lack.unit != MESSAGES:
             return None
@@ -103,9 +103,9 @@ class Ends:
         return None if found is None or found.is_ending else found
 
     def exhaust(self, thread: Thread, failure: Failure, at: float, *, cancel: bool = False) -> None:
-        """Messages or time ran out (R17): what is queued is refused to its senders; at the end the root's handler is told.
+        """Messages or time ran out (R17): what is queued is refused to its senders, and at the end the thread's handler gets one last delivery.
 
-        ``cancel``: what runs is cancelled as well, and so is what would be told below it (time).
+        ``cancel`` (time): what runs is cancelled as well, and handlers of threads below get no last delivery.
         """
         if thread.ended or thread.is_ending:
             return
@@ -113,7 +113,7 @@ class Ends:
         every = list(descendants(thread))
         last = thread.handler in self._state.routes and self._state.routes[thread.handler].takes_exhaustion
         self._state.run_out(thread, failure, last=last, alone=cancel)
-        # What a person has in hands is under way: only time cancels that.
+        # A question that waits for a person counts as running: only time cancels it.
         asked = () if cancel else self._state.inbox.questions
         queued = [message for each in every for message in self._state.queued_in(each) if message not in asked]
         if cancel:

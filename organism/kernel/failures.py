@@ -1,4 +1,4 @@
-"""Where a failure goes: to the caller, past callers that do not take it, up to the root (R2)."""
+"""Where a failure goes: to the caller; past callers that do not take ``HandlerFailed``, up to the root (R2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Changes(Protocol):
-    """What a failure changes on its way; the state makes these changes."""
+    """The changes of the state that a failure makes on its way."""
 
     def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
         """It reached the root of a thread."""
@@ -35,15 +35,15 @@ class Changes(Protocol):
 
 
 def failed_by(failure: Failure) -> HandlerFailedError:
-    """A failure as whoever asked gets it raised."""
+    """The exception that whoever asked gets for a failure."""
     return HandlerFailedError(
         failure.code, failure.text, retry=failure.retry, unit=failure.unit, scope=failure.scope, account=failure.account
     )
 
 
 def limited_by(failure: Failure, node: Node) -> Node:
-    """Whose limit it was, of a node and those above it; the node where none of them is named."""
-    # Failures of journals of before do not say which account it was: it is taken for the nearest.
+    """The node whose limit a failure names, among a node and those above it; the node itself where it names none of them."""
+    # In journals of earlier versions failures do not name the account: the nearest is taken.
     said = (each for each in node.path if each.scope == failure.scope and failure.account in {None, each.account})
     return next(said, node)
 
@@ -51,7 +51,7 @@ def limited_by(failure: Failure, node: Node) -> Node:
 def climb(state: Changes, frame: Frame, failure: Failure) -> None:
     """Takes a failure to the frame's caller; past callers that do not take ``HandlerFailed``, up to the root (R2).
 
-    A sub-thread whose handler has its last word yet keeps it: its caller hears that word, or the failure afterwards.
+    A sub-thread whose last delivery is still to come stops it: its caller hears the answer of that, or the failure afterwards.
     """
     step: Frame | None = frame
     while step is not None:

@@ -1,6 +1,6 @@
-"""From the record back to the state: the same changes, made again, nothing decided (R20).
+"""The fold: from facts back to the state. The same changes are made again, and nothing is decided (R20).
 
-What the record does not hold is what a restart forgets on purpose: who runs, who waits in line for budget, whose turn it is.
+What facts do not say, a restart forgets on purpose: which deliveries run, which calls wait in line for budget, whose turn it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from organism.kernel.state import State
 from organism.kernel.steps import warned_of
 from organism.kernel.warnings import enter_warning, note_heard, note_telling, tell
 from organism.kernel.windows import path_of
-from organism.names import ACCOUNT, CONVERSATION
+from organism.names import ACCOUNT, CONVERSATION, told
 from organism.record import facts
 from organism.threads.dependence import is_below
 from organism.threads.lineage import chain_of, descendants, root_of
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 
 _AMISS: Final = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, AssertionError)
-"""What changes may raise whose facts do not fit what is there: they were checked when they were made, and are not again. A fault of ours
-may raise the same.
+"""What a change may raise where its fact does not fit the state: changes check nothing, since they were checked when they were made. A bug
+in this package may raise the same.
 """
 
 
@@ -60,27 +60,28 @@ class Fold:
         self.state = State(settings, routes(settings)) if state is None else state
         self.state.index = self._index = Index()
         self.threads: set[str] = set()
-        """Every thread that it has met."""
+        """The ids of all threads that were opened."""
         self.unsaid: dict[str, Thread] = {}
-        """Threads that ended by a fact, and of whose end the record does not tell yet: it was cut right behind that fact."""
+        """Threads that have ended by a fact, while their final record has not come yet: the record may be cut off right after the fact."""
         self._parted: dict[str, Thread] = {}
+        """Threads that have ended while calls of theirs were open, by id."""
         self._warned: dict[Ref, Warned] = {}
         self._count = 0
         self._since = ""
 
     def apply(self, fact: Fact) -> None:
-        """Makes the changes of one fact. Raises JournalError where it does not follow from those before it: somebody has written to the
-        journal, or lost a part of it, and made the hashes anew. The state is of no use then.
+        """Makes the changes of one fact. Raises JournalError where it does not follow from those before it: the journal was edited or has lost a
+        part, with its hashes made anew. The state must not be used then.
         """
         self._count += 1
         try:
             self._apply(fact)
         except _AMISS as error:
-            place = f"thread {fact.thread!r:.80}: entry {self._count}{self._since}, {type(fact).__name__}"
+            place = f"thread {told(fact.thread)}: entry {self._count}{self._since}, {type(fact).__name__}"
             if isinstance(error, SenselessError):
                 raise JournalError(f"{place}: does not follow from the entries before it: {error}") from error
             why = "it does not follow from the entries before it, or this version of organism is wrong there"
-            raise JournalError(f"{place}: cannot be applied ({error!r:.200}): {why}") from error
+            raise JournalError(f"{place}: cannot be applied ({told(error, 200)}): {why}") from error
         if isinstance(fact, facts.Snapshot) and self._count == 1:
             self._since = " from its last snapshot on"
 
@@ -89,7 +90,7 @@ class Fold:
         state.come_to(fact.at)
         if isinstance(fact, facts.Ended):
             self.unsaid.pop(fact.thread, None)
-            return  # it followed from the fact before it, and has been made
+            return  # the thread has ended by the fact before this one
         if isinstance(fact, facts.Snapshot):
             if not self.knows(fact.thread):
                 self._parted |= restore(self.state, self._index, self._warned, fact.image)
@@ -127,13 +128,13 @@ class Fold:
     def _thread(self, id_: str) -> Thread:
         found = self.state.threads.get(id_) or self._parted.get(id_)
         if found is None:
-            raise SenselessError(f"it speaks of thread {id_!r:.80}, which is not open")
+            raise SenselessError(f"it speaks of thread {told(id_)}, which is not open")
         return found
 
     def _conversation(self, id_: str) -> Conversation:
         found = self.state.conversations.get(id_)
         if found is None:
-            raise SenselessError(f"it speaks of conversation {id_!r:.80}, which is not open")
+            raise SenselessError(f"it speaks of conversation {told(id_)}, which is not open")
         return found
 
     def _before(self, fact: Fact, message: Message | None) -> None:
@@ -232,7 +233,7 @@ class Fold:
             each.have_ending().stopping = failure
 
     def _cancel(self, thread: Thread) -> None:
-        """What was under way when a thread was stopped, or its time ran out, was cancelled."""
+        """Marks all open messages of a thread that was stopped, or whose time ran out, and of those below it as cancelled."""
         every = set(descendants(thread))
         for message in self._index.messages.values():
             message.dropped = message.dropped or message.thread in every
@@ -242,7 +243,7 @@ class Fold:
             self.state.drop(self._index.messages[ref])
 
     def _asked(self, fact: Fact) -> Ask | None:
-        # The first: what it crosses comes behind it.
+        # The first posted message is the question; warnings may follow it.
         step = next((step for step in fact.steps if isinstance(step, facts.Posted)), None)
         if step is None:
             raise SenselessError("it asks, and posts no message")
@@ -291,7 +292,7 @@ class Fold:
 
     def _open(self, step: facts.ThreadOpened) -> None:
         if step.thread in self.state.threads:
-            raise SenselessError(f"it opens thread {step.thread!r:.80}, which is open already")
+            raise SenselessError(f"it opens thread {told(step.thread)}, which is open already")
         self.threads.add(step.thread)
         kind: Any = step.kind
         open_thread(
@@ -345,11 +346,11 @@ class Fold:
     def _ask(self, ref: Ref) -> Ask:
         ask = self._index.frames[ref].asker
         if ask is None:
-            raise SenselessError(f"it answers message {ref[1]} of thread {ref[0]!r:.80}, which nobody asked")
+            raise SenselessError(f"it answers message {ref[1]} of thread {told(ref[0])}, which nobody asked")
         return ask
 
     def _node(self, name: str) -> Node:
-        """The node that a thread's id stands for, a conversation's chain or an account's name; the organism's for none."""
+        """The node of this name: a thread's id, a conversation's chain, or an account's name; the organism's for an empty one."""
         if name.startswith(CONVERSATION):
             return self._conversation(name.removeprefix(CONVERSATION)).node
         if name.startswith(ACCOUNT):

@@ -1,6 +1,7 @@
-"""More for those who ask: what may be granted, the grant itself, and what handlers forecast of their own need (R10, R15).
+"""Requests for more budget: what may be granted, the grant itself, and what handlers forecast of their own need (R10, R15).
 
-A grant moves headroom: a thread's limit rises as far as those above it could bear all that it may spend then, and no further.
+A grant never exceeds what is free above: a thread's limit rises at most so far that the budgets above it could bear all that it may
+spend then.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from organism.kernel.limits import apply_limits
 from organism.kernel.outcome import used
 from organism.kernel.recall import Done, remember
 from organism.kernel.times import running_time
-from organism.names import ORGANISM, suggestion
+from organism.names import ORGANISM, excerpt, suggestion, told
 from organism.record import facts
 from organism.settings import UNITS
 from organism.threads.frames import Thread
@@ -38,17 +39,17 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message
 
 GRANTABLE: Final = tuple(unit for unit in UNITS if unit != "depth")
-"""What can be asked for."""
+"""The units that can be asked for."""
 MOST: Final = Decimal(10**12)
-"""More is no sum that anybody asks for; what a limit may be goes far beyond, so that it stays a limit."""
+"""The largest amount that can be asked for. Limits may be far higher, so that a grant cannot take one beyond what counts as a limit."""
 _SMALLEST: Final = {"cost_usd": Decimal(1) / PICO_PER_USD, "seconds": Decimal("0.001")}
 
 
 @frozen
 class Room:
-    """What may be granted now: the limit of ``thread`` may rise by ``most`` (``None``: by anything); ``by`` decides on it.
+    """What may be granted now: the limit of ``thread`` may rise by ``most`` (``None``: by any amount); the handler ``by`` decides.
 
-    ``why`` says what is in the way of more.
+    ``why`` says what prevents more.
     """
 
     thread: Thread
@@ -67,7 +68,7 @@ class Grants:
         self._times = times
 
     def room(self, message: Message, asked: BudgetRequest, at: float) -> Room | str:
-        """What could be granted to whoever sent the organism this message; a text where that is nothing."""
+        """What could be granted to whoever sent the organism this message; where that is nothing, a text that says why."""
         wrong = request_problem(asked.unit, asked.amount)
         thread = None if wrong is not None else limited(message.thread, asked.unit)
         if thread is None:
@@ -80,7 +81,7 @@ class Grants:
         return why if most is not None and most <= 0 else Room(thread, by, most, why)
 
     def _bounds(self, thread: Thread, unit: str, at: float) -> Iterator[tuple[Decimal, str]]:
-        """How far a limit may rise, with what keeps it from rising further."""
+        """The bounds of how far a limit may rise, each with a text that says where it comes from."""
         up_to = thread.node.policy.grants_up_to
         if up_to is not None:
             outlay = root_of(thread).outlay or Outlay()
@@ -95,7 +96,7 @@ class Grants:
             yield difference(free, may), f"the {scope} above bears {written(max(Decimal(0), free))} {unit} in all"
 
     def _seconds_above(self, thread: Thread, at: float) -> Iterator[tuple[str, Decimal]]:
-        """The seconds that are left above a thread, where they are limited."""
+        """The seconds that are left above a thread, as (scope, seconds), where they are limited."""
         root, above = root_of(thread), thread.owner
         while above is not None:
             if above.thread.node.caps.seconds is not None:
@@ -112,8 +113,8 @@ class Grants:
     def grant(
         self, message: Message, asked: BudgetRequest, amount: Decimal, *, reason: str, key: str, at: float
     ) -> Done | str:
-        """Raises the limit by as much of ``amount`` as was asked for and there is room for; gives how much that is, or why it is
-        nothing. ``key`` names the grant: run again after a crash, its delivery is not granted twice.
+        """Raises the limit by ``amount``, or by less where less was asked for or fits; gives what was granted, or a text that says why nothing
+        was. ``key`` names the grant, so that a delivery that is run again after a crash is not granted it twice (R21).
         """
         self._book.begin(at)
         room = self.room(message, asked, at)
@@ -151,7 +152,7 @@ class Grants:
         return done
 
     def forecast(self, message: Message, said: BudgetEstimate, at: float, *, key: str) -> str | None:
-        """Writes down what the sender of a message thinks its thread will still use; a text where that makes no sense."""
+        """Records what the sender of a message thinks its thread will still use; gives a text where that makes no sense, else ``None``."""
         wrong = unit_problem(said.unit)
         if wrong is None and not 0 <= said.low <= said.high:
             wrong = f"{said.low} to {said.high} is no forecast: from 0 on, and the low end first"
@@ -185,29 +186,29 @@ class Grants:
             found["seconds"] = max(Decimal(0), min(seconds))
         depth = depth_limit(node)
         if depth is not None:
-            found["depth"] = Decimal(max(0, depth[1] - message.frame.depth + 1))  # the organism stands one below
+            found["depth"] = Decimal(max(0, depth[1] - message.frame.depth + 1))  # the organism is one deeper
         return found
 
 
 def unit_problem(unit: str) -> str | None:
-    """What is wrong with a unit that somebody asks for or forecasts."""
+    """What is wrong with a unit that is asked for or forecast; ``None``: nothing."""
     if unit in GRANTABLE:
         return None
-    return f"there is no unit {unit!r:.80}{suggestion(unit, GRANTABLE)}; there are: {', '.join(GRANTABLE)}"
+    return f"there is no unit {told(unit)}{suggestion(unit, GRANTABLE)}; there are: {', '.join(GRANTABLE)}"
 
 
 def request_problem(unit: str, amount: Decimal) -> str | None:
-    """What is wrong with what somebody asks for."""
+    """What is wrong with a request; ``None``: nothing."""
     wrong = unit_problem(unit)
     if wrong is None and not (amount.is_finite() and amount > 0):
-        wrong = f"{amount!s:.80} {unit} is nothing to ask for: an amount is above 0"
+        wrong = f"{excerpt(str(amount), 80)} {unit} is nothing to ask for: an amount is above 0"
     if wrong is None and amount > MOST:
-        wrong = f"{amount!s:.80} {unit} is too much to ask for: an amount is 10^12 at most"
+        wrong = f"{excerpt(str(amount), 80)} {unit} is too much to ask for: an amount is 10^12 at most"
     return wrong
 
 
 def _nobody_for(message: Message, by: str) -> str | None:
-    """Why nobody decides on this request."""
+    """Why nobody can decide on this request; ``None``: ``by`` can."""
     if not by:
         return "nobody grants more here (`grants_by`)"
     if by == message.sender:
@@ -225,7 +226,7 @@ def limited(thread: Thread | None, unit: str) -> Thread | None:
 
 
 def _may_spend(node: Node, unit: int) -> Decimal:
-    """What a thread may still spend, its grace included; negative where it is overdrawn."""
+    """What a thread may still spend, the part kept back for grace included; negative where it is overdrawn."""
     return Decimal(figure(unit, node.free(unit, grace=True)))
 
 
@@ -247,7 +248,7 @@ def raised(budget: BudgetSettings, unit: str, amount: Decimal) -> BudgetSettings
 
 
 def apply_grant(thread: Thread, unit: str, amount: Decimal, budget: BudgetSettings, at: float) -> None:
-    """Gives a thread its higher limit, and counts that as granted to its root thread."""
+    """Gives a thread its higher limit, and counts the amount as granted to its root thread."""
     root = root_of(thread)
     outlay = root.have_outlay()
     outlay.granted = outlay.granted or {}

@@ -1,4 +1,4 @@
-"""What pending model calls may cost."""
+"""Holds: what a pending model call may cost at most."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @define(eq=False, kw_only=True)
 class Hold:
-    """What a pending model call may cost at most, taken on ``path``. ``message`` is ``None`` for a thread without handlers.
+    """What a pending model call may cost at most (``need``), taken on ``path``. ``message`` is its delivery, ``None`` for a thread without
+    handlers. ``output`` is how many output tokens may come back, ``clamped`` that these are fewer than wished for. ``id`` numbers the
+    calls of its ``chain``, ``held_at`` is the instant whose window it is charged to.
 
-    Nobody changes one; it is not frozen, since that takes twice as long to make, and every call has one. ``id`` numbers the calls of its
-    chain, ``held_at`` is the instant whose window it is charged to.
+    Not frozen, though nobody changes one: a frozen one takes twice as long to make, and every call makes one.
     """
 
     id: int

@@ -1,18 +1,18 @@
-"""One hop: a delivery that ends with one plain answer and nothing else: a message to a handler in its own thread, or a reply to whoever
-waits for it. By far the most do.
+"""The fast path of a delivery's end: a hop. It takes a delivery that ends with one plain answer and nothing else: a message to a handler
+in its own thread, or a reply to whoever waits for it. Most deliveries are of that kind.
 
-A hop comes to the same as :func:`organism.kernel.answers.check_answer`, :func:`organism.kernel.carrying.carry_out` and the end of a
-delivery, which take any answer; here all of it is one look and one go. The new message takes the place of the delivery that is over, so
-that most counts stay as they are. Whatever is not plain goes the long way, which also says why something may not be sent.
+A hop has the same effect as the general path (:func:`organism.kernel.answers.check_answer`, :func:`organism.kernel.carrying.carry_out`
+and the end of a delivery) in one pass. The new message takes the place of the delivery that is over, so that most counts stay as they
+are. Whatever is not plain takes the general path, which also says why something may not be sent.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.budget.crossings import has_reached
+from organism.budget.crossings import has_crossed
 from organism.budget.tree import bears_one, charge_messages
-from organism.kernel.sendable import is_plain, whom_before
+from organism.kernel.sendable import is_plain, known_route
 from organism.kernel.steps import posted, ref
 from organism.kernel.warnings import note_crossings, post_notices
 from organism.message import Forward, Outgoing, Reply, Send
@@ -39,12 +39,12 @@ def hop(
     at: float,
     placed: bool,  # noqa: FBT001 - nearly every delivery comes by
 ) -> bool:
-    """Ends a delivery with this answer, whose handler made these ``changes`` of its state. ``False``: it is not plain, and nothing has
+    """Ends a delivery with the answer ``out``; ``changes`` are those of its handler's state. ``False``: it is not plain, and nothing has
     happened.
     """
     if message.dealings is not None or message.past is not None or message.route.tries_again or state.rings is not None:
         return False
-    to = whereto(state, message, out)
+    to = destination(state, message, out)
     if to is None:
         return False
     if type(to) is Ask or type(to) is Thread:
@@ -66,10 +66,10 @@ def hop(
     state.schedule.put(sent)
     if state.steps is not None:
         state.steps += _steps(sent, frame)
-    if has_reached(thread.node):
+    if has_crossed(thread.node):
         note_crossings(state, thread, message, at_once=False)
         post_notices(state, message)
-    if heir.above is not frame:  # else that counts the new frame, as it has counted the delivery
+    if heir.above is not frame:  # else it counts its new child in place of the delivery
         _give_way(state, frame, heir)
     if quiet:
         state.schedule.done(message, placed=placed)
@@ -89,7 +89,7 @@ def _begin(
 
 
 def write_answered(book: Book, message: Message, changes: Mapping[str, tuple[Any] | None] | None) -> None:
-    """Ends the change that a delivery has come to."""
+    """Ends the change by which a delivery was answered: writes its fact, where facts are wanted."""
     if book.listening:
         book.write(facts.Answered, message.thread, seq=message.seq, handler=message.to, state=changes or None)
     else:
@@ -106,9 +106,9 @@ def _hand_out(
     at: float,
     placed: bool,  # noqa: FBT001 - as above
 ) -> bool:
-    """Gives a reply to the ask that waits for it, or to the outside."""
-    if has_reached(message.thread.node):
-        return False  # a limit was lowered: a level is told of, though nothing is charged
+    """Gives a reply to the ask that waits for it, or to the outside. Nothing is charged for it."""
+    if has_crossed(message.thread.node):
+        return False  # a limit was lowered meanwhile: the general path raises the warning
     _begin(state, book, message, changes, at)
     if type(to) is Ask:
         state.resolve(to, payload)
@@ -120,7 +120,7 @@ def _hand_out(
 
 
 def _opened(frame: Frame, seq: int, route: Route, out: Outgoing) -> Frame:
-    """The frame that is opened below this one, or in place of it."""
+    """The frame of the new message: below this one for a Send, in place of it for a Forward."""
     thread = frame.thread
     if type(out) is Send:
         opened = Frame(thread, seq, route, frame, frame.depth + 1, None, frame)
@@ -131,14 +131,14 @@ def _opened(frame: Frame, seq: int, route: Route, out: Outgoing) -> Frame:
     return opened
 
 
-def whereto(state: State, message: Message, out: Outgoing) -> Route | Frame | Ask | Thread | None:
-    """Where a plain answer goes: to a handler that its sender has sent such a value before; as a reply to the frame above, to the ask
-    that waits for it, or out of the thread. ``None``: it is not plain.
+def destination(state: State, message: Message, out: Outgoing) -> Route | Frame | Ask | Thread | None:
+    """Where a plain answer goes: a message to a handler to which its sender has sent this class before (its Route); a reply to the frame above
+    (Frame), to the ask that waits for it (Ask), or out of the thread (Thread). ``None``: it is not plain.
     """
     thread, frame = message.thread, message.frame
     if thread.ending is not None:
         return None
-    wrote: Any = out  # what stands in it may be anything
+    wrote: Any = out  # its fields may hold anything
     try:
         if type(out) is Reply:
             return _listener(frame, wrote.payload) if is_plain(state, wrote.payload) else None
@@ -148,8 +148,8 @@ def whereto(state: State, message: Message, out: Outgoing) -> Route | Frame | As
             depth = frame.depth
         else:
             return None
-        route = whom_before(state, message.to, wrote.to, wrote.payload)
-    except AttributeError:  # it was made around its constructor, and holds nothing
+        route = known_route(state, message.to, wrote.to, wrote.payload)
+    except AttributeError:  # made without its constructor, it has no fields
         return None
     if route is None or not route.stays or not bears_one(thread.node, depth):
         return None
@@ -168,14 +168,15 @@ def _listener(frame: Frame, payload: object) -> Frame | Ask | Thread | None:
 
 
 def _may_wait(state: State, message: Message, route: Route) -> bool:
-    """Whether the receiver may wait for this very branch."""
+    """Whether the receiver may be waiting for this very branch: the general path finds out."""
     at_work = state.occupied.get((message.thread, route.name))
     return at_work is not None and at_work is not message and bool(at_work.asks)
 
 
 def _give_way(state: State, frame: Frame, heir: Frame) -> None:
-    """A delivery is over, and a reply in the frame above or a frame that was handed on has its place: whoever counted its frame counts
-    that now, where its own closes by it.
+    """Counts down ``frame``, whose delivery is over and whose new message went into ``heir``: the frame above (a reply), or the one that
+    replaces it (a Forward). If ``frame`` closes, whoever counted it counts the new message in its place, and no other count changes;
+    if not, the new message is counted in addition.
     """
     frame.open -= 1
     if frame.open and heir is frame.above:
@@ -185,10 +186,7 @@ def _give_way(state: State, frame: Frame, heir: Frame) -> None:
 
 
 def _steps(sent: Message, frame: Frame) -> Iterator[facts.Step]:
-    """What was sent, and of what is handed on to whom, as whoever listens hears it."""
+    """The steps of the fact: the message, and for a Forward that its frame was handed on."""
     yield posted(sent, charged=True, opens=sent.kind != "reply")
     if sent.kind == "forward":
         yield facts.Handed(frame=ref(frame), to=ref(sent.frame))
-
-
-__all__ = ["hop", "whereto", "write_answered"]

@@ -1,4 +1,4 @@
-"""A root thread or a conversation as a frozen image: a shortcut through its record that changes nothing of what follows (R20)."""
+"""Snapshots, first half: the image of a live root thread or conversation. Restored, it equals what its whole record folds to (R20)."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
 
 
 def image_of(state: State, whole: Thread | Conversation) -> Image:
-    """All that lasts of a live root thread and of what is below it, or of a conversation and its turns. It is known while facts
-    are recorded.
-    """
+    """The image of a live root thread with all below it, or of a conversation with its turns. Some of that is kept only while facts are recorded."""
     conversation = whole if isinstance(whole, Conversation) else None
     roots = [whole] if isinstance(whole, Thread) else list(whole.turns)
     chained = whole.chain if isinstance(whole, Conversation) else whole.id
@@ -59,7 +57,7 @@ def image_of(state: State, whole: Thread | Conversation) -> Image:
 
 
 def _collect(frames: dict[Frame, None], frame: Frame | None) -> None:
-    """Adds a frame behind those that it refers to."""
+    """Adds a frame, after those that it refers to."""
     if frame is not None and frame not in frames:
         _collect(frames, frame.parent)
         _collect(frames, frame.above)
@@ -73,7 +71,7 @@ def _of_conversation(conversation: Conversation) -> ConversationImage:
         budget=conversation.budget,
         before=conversation.before,
         node=_of_node(conversation.node),
-        # While a turn runs, what is remembered is that turn's.
+        # While a turn runs, its thread has the state.
         state={} if conversation.turns else {to: dict(kept) for to, kept in (conversation.state or {}).items()},
         calls=conversation.calls,
         seconds=conversation.seconds,
@@ -176,7 +174,7 @@ def _of_message(message: Message, asked_at: float | None) -> MessageImage:
 
 
 def _copies(warned: Sequence[Warned] | None) -> tuple[Warned, ...]:
-    """Who was told of a warning is still to change: an image is of one instant."""
+    """Copies of warnings: who was told of them may still change, and an image is of one instant."""
     return tuple(evolve(each) for each in warned or ())
 
 

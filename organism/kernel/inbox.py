@@ -1,4 +1,4 @@
-"""What waits for people: the questions that they are asked, and the threads in which nothing else goes on."""
+"""Questions that wait for people, and the threads in which nothing else goes on."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ if TYPE_CHECKING:
 
 
 class Inbox:
-    """Messages to people. They stand in no mailbox and take no place: any number of them waits, in any order of answers.
+    """Messages to people. They occupy no mailbox and no place: any number may wait, and be answered in any order.
 
-    Plain state; the kernel changes it.
+    Plain state; the kernel changes it. A thread is *stirred* when something happened that may make it stand still or go on; the
+    pump looks at stirred threads.
     """
 
     def __init__(self) -> None:
         self.questions: dict[Message, float] = {}
-        """Since when each waits, the oldest first."""
+        """The instant since which each waits, the oldest first."""
         self.resting: dict[Thread, float] = {}
-        """Threads whose open work all waits for people, each since when: what passes is no running time of theirs."""
+        """Threads that stand still, since all of their open work waits for people, and since when: this is no running time of theirs."""
         self.stirred: dict[Thread, None] = {}
-        """Root threads with questions, or that had one just now, in which something has happened."""
+        """Root threads with a question, or that had one until just now, in which something has happened."""
         self._by_thread: dict[Thread, dict[Message, None]] = {}
         self._by_root: dict[Thread, int] = {}
 
@@ -35,7 +36,7 @@ class Inbox:
         self.stirred[root] = None
 
     def drop(self, message: Message) -> bool:
-        """Nobody is asked any more, or there is an answer. False for what is no question that waits."""
+        """A question was answered or dropped. ``False`` for a message that is no waiting question."""
         if self.questions.pop(message, None) is None:
             return False
         beside = self._by_thread[message.thread]
@@ -63,7 +64,7 @@ class Inbox:
             self.stirred[root] = None
 
     def begin(self, thread: Thread, at: float) -> None:
-        """A thread that stood in line begins: its people are asked only now."""
+        """A turn of a conversation begins, which waited for those before it: its questions count as asked now."""
         for message in self._by_thread.get(thread, ()):
             self.questions[message] = at
         self.stir(thread)

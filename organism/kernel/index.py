@@ -1,8 +1,10 @@
-"""Finding frames, messages and warnings by what the record calls them; only a fold needs it."""
+"""Open frames and messages by the names that the record gives them; only a fold needs it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from organism.names import told
 
 if TYPE_CHECKING:
     from organism.record.images import Ref
@@ -10,23 +12,23 @@ if TYPE_CHECKING:
 
 
 class SenselessError(ValueError):
-    """A record does not follow from what was before: what it speaks of was never opened, or is over, or is there already."""
+    """A fact does not follow from those before it: what it speaks of was never opened, is over, or exists already."""
 
 
 class _Messages(dict["Ref", "Message"]):
     def __missing__(self, name: Ref) -> Message:
-        raise SenselessError(f"it speaks of message {name[1]} of thread {name[0]!r:.80}, which is not open")
+        raise SenselessError(f"it speaks of message {name[1]} of thread {told(name[0])}, which is not open")
 
 
 class _Frames(dict["Ref", "Frame"]):
     def __missing__(self, name: Ref) -> Frame:
         raise SenselessError(
-            f"it speaks of the frame of message {name[1]} of thread {name[0]!r:.80}, which is not open"
+            f"it speaks of the frame of message {name[1]} of thread {told(name[0])}, which is not open"
         )
 
 
 class Index:
-    """What is open, by (thread, seq). Asking for another one raises SenselessError."""
+    """What is open, by (thread id, seq). Looking up anything else raises SenselessError."""
 
     def __init__(self) -> None:
         self.messages: dict[Ref, Message] = _Messages()

@@ -1,15 +1,15 @@
-"""What can happen to an organism: one method for each. It checks, changes the state, and writes the fact."""
+"""What can happen to an organism, one method for each event: it checks, changes the state, and writes the fact."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
 from organism.budget.claims import MESSAGES
-from organism.budget.crossings import has_reached
+from organism.budget.crossings import has_crossed
 from organism.budget.tree import bears_depth
 from organism.errors import BudgetExhaustedError, HandlerFailedError, RoutingError
 from organism.kernel.answers import (
-    Goal,
+    Payer,
     Refusal,
     bears_opening,
     check_answer,
@@ -28,12 +28,12 @@ from organism.kernel.grants import Grants
 from organism.kernel.hop import hop, write_answered
 from organism.kernel.imaging import image_of
 from organism.kernel.loops import note_loops
-from organism.kernel.notices import stands
+from organism.kernel.notices import is_current
 from organism.kernel.opening import open_thread
 from organism.kernel.people import People
 from organism.kernel.recall import note_clock, remember
 from organism.kernel.retries import Retries
-from organism.kernel.sendable import remember_met, whom_before, wrong_to_send
+from organism.kernel.sendable import known_route, remember_route, wrong_to_send
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, note_telling, post_notices, tell
@@ -61,11 +61,18 @@ if TYPE_CHECKING:
 
 @final
 class Kernel:
-    """The core of one organism. ``at`` is always the instant, in seconds of a clock that never goes back.
+    """The core of one organism. ``at`` is always the instant, in seconds since 1970 of a clock that never goes back.
 
-    ``record`` gets every fact with the id of its root thread (``None``: none is built). ``calls``, ``asks``, ``ends``, ``times`` and ``people``
-    have the rest of what can happen. The pump carries out what these collect: ``ends.cancelled`` (deliveries to be cancelled), ``state.woken`` (asks that have their answer), ``calls.answered`` (waiting calls whose turn has come),
-    ``ended`` (threads that ended), ``state.timed`` (threads whose time is to be watched).
+    ``record`` gets every fact with the name of its chain (``None``: no fact is built). ``asks``, ``calls``, ``ends``, ``grants``, ``people``,
+    ``retries`` and ``times`` have the rest of what can happen.
+
+    What is to be done outside is collected, and the pump carries it out after each event:
+
+    * ``ended`` - threads that ended
+    * ``state.woken`` - asks that have their answer; ``calls.answered`` - calls that waited and were granted or refused
+    * ``state.timed`` - threads whose running time is to be watched; ``retries.waiting`` - messages whose next attempt is to be timed
+    * ``ends.cancelled`` - deliveries to be cancelled; ``ends.cut`` - threads without handlers whose calls are to be cancelled
+    * ``retries.escalated`` - failures for which the organism is to stop
     """
 
     def __init__(self, settings: Settings, record: Callable[[str, Fact], None] | None = None) -> None:
@@ -96,11 +103,11 @@ class Kernel:
         turn_of: Beginning | None = None,
         accounts: tuple[str, ...] = (),
     ) -> Thread:
-        """Takes a message in, in a new thread; ``turn_of`` is the conversation whose turn that is, with what it begins with where
-        it is not there yet; ``accounts`` are those that a thread is under that is no turn. Raises RoutingError or
-        BudgetExhaustedError; then nothing happened.
+        """Takes a message from outside in, in a new thread. ``turn_of``: the conversation whose turn the thread is, which is opened where it is
+        not there yet; ``accounts``: those that a thread is under that is no turn. Raises RoutingError or BudgetExhaustedError;
+        then nothing has happened.
         """
-        found = whom_before(self.state, "", to, payload) or self._receiver(to, payload)
+        found = known_route(self.state, "", to, payload) or self._receiver(to, payload)
         late = self.times.refusal(at)
         if late is not None:
             raise late
@@ -110,7 +117,7 @@ class Kernel:
         self.book.begin(at)
         conversation = None if turn_of is None else begun(self.state, turn_of)
         path = self.state.pools.above(accounts, self.state.now) if conversation is None else conversation.node.path
-        missing = None if bears_opening(path, budget) else check_messages([Goal(path, budget)])
+        missing = None if bears_opening(path, budget) else check_messages([Payer(path, budget)])
         late = None if conversation is None else out_of_time(conversation)
         if missing is not None or late is not None:
             if conversation is not None and not conversation.node.used[MESSAGES]:
@@ -133,11 +140,11 @@ class Kernel:
         wrong = wrong_to_send(self.state, payload)
         if wrong is not None:
             raise RoutingError(wrong)
-        remember_met(self.state, "", found, payload)
+        remember_route(self.state, "", found, payload)
         return found
 
     def _refused_message(self, missing: Lack | None) -> BudgetExhaustedError | HandlerFailedError:
-        assert missing is not None  # noqa: S101 - asked where something is
+        assert missing is not None  # noqa: S101 - called only where something is missing
         return refusal_error(too_many_messages(missing), hint=roll_hint(missing.node))
 
     def open_bare(
@@ -165,7 +172,9 @@ class Kernel:
         placed: bool = True,
         began: float | None = None,
     ) -> Failure | None:
-        """A delivery finished. All it answers is carried out, or nothing of it; then the failure is returned. ``began`` as in :meth:`failed`."""
+        """A delivery finished: all that it answers is carried out, or nothing of it, and the failure is returned. ``state`` is what its handler
+        changed of its state, ``placed`` whether it still has its place, ``began`` as in :meth:`failed`.
+        """
         kernel, thread = self.state, message.thread
         if kernel.streams:
             self.calls.abandoned(thread, message, at)
@@ -193,10 +202,10 @@ class Kernel:
         return None
 
     def _carry(self, message: Message, plan: Sequence[Planned]) -> Failure | None:
-        """Does what was checked; why the thread is to be stopped by it, where it is a loop."""
+        """Carries out what was checked. Gives the failure with which the thread is to be stopped, where this is a loop."""
         state, thread = self.state, message.thread
         elsewhere = carry_out(state, message, plan)
-        if has_reached(thread.node):
+        if has_crossed(thread.node):
             note_crossings(state, thread, message, at_once=False)
         for each in elsewhere:
             note_arrival(state, each, came_from=thread)
@@ -205,7 +214,7 @@ class Kernel:
     def refused(
         self, message: Message, refusal: Refusal, at: float, *, placed: bool = True, began: float | None = None
     ) -> None:
-        """A delivery answered what may not be: it failed. Where messages ran out, its thread hands in its last answer."""
+        """A delivery's answer was refused, so it failed. Where messages ran out, its thread is exhausted by that."""
         exhausted = self.ends.exhausted_by(message.thread, refusal)
         if exhausted is not None:
             self.ends.exhaust(exhausted, refusal.failure, at)
@@ -221,7 +230,9 @@ class Kernel:
         lack: Lack | None = None,
         began: float | None = None,
     ) -> None:
-        """A delivery that ``began`` at an instant raised, timed out or answered badly: it is tried again, or its caller hears it (R9)."""
+        """A delivery raised, timed out or was refused its answer: it is tried again, or its caller hears of it (R9). ``began`` is the
+        instant at which it began, ``lack`` the limit that refused its answer.
+        """
         self.calls.abandoned(message.thread, message, at)
         if self.is_void(message):
             self.dropped(message, at, placed=placed)
@@ -245,7 +256,7 @@ class Kernel:
         self.retries.write(message, failure, attempt, stops, queued)
 
     def dropped(self, message: Message, at: float, *, placed: bool = True) -> None:
-        """A delivery that was cancelled has stopped."""
+        """A delivery that was cancelled has stopped: nothing that it answers is carried out."""
         self.calls.abandoned(message.thread, message, at)
         self.book.begin(at)
         message.dropped = True
@@ -254,25 +265,25 @@ class Kernel:
         self.book.write(facts.Dropped, message.thread, seq=message.seq)
 
     def diverged(self, message: Message, keys: tuple[str, ...], at: float) -> None:
-        """A delivery that was run again after a crash has not asked for all that it was answered before."""
+        """A delivery that was run again after a crash has not asked again for everything that it was answered before: these ``keys``."""
         self.book.begin(at)
         self.book.write(facts.Diverged, message.thread, seq=message.seq, handler=message.to, keys=keys)
 
     def compacted(self, message: Message, cut: CutShort, at: float, *, key: str) -> None:
-        """An agent's history was cut short: run again after a crash, its delivery cuts it in the same way."""
+        """An agent's history was cut short. It is recorded, so that a delivery that is run again after a crash cuts it in the same way."""
         self.book.begin(at)
         remember(message, key, cut)
         self.book.write(facts.Compacted, message.thread, seq=message.seq, handler=message.to, key=key, cut=cut)
 
     def snapshot(self, chain: str, at: float) -> None:
-        """Writes down all that a chain has come to, so that taking it up need not read what came before."""
+        """Writes a snapshot of a chain: whoever takes it up need not read the facts before."""
         whole = self.state.chain(chain)
         if whole is not None:
             self.book.begin(at)
             self.book.write(facts.Snapshot, whole, image=image_of(self.state, whole))
 
     def unfit(self, message: Message) -> Failure | None:
-        """Why a message that an earlier process left cannot be handled: its handler is gone, or takes other payloads now."""
+        """Why a message that an earlier process accepted cannot be handled: its handler is gone, or takes other payloads now."""
         if message.to not in self.routes:
             return Failure("routing", f"'{message.to}' is no handler any more")
         kind: type = message.payload.__class__
@@ -285,23 +296,23 @@ class Kernel:
         return message.dropped or message.thread.stopping is not None
 
     def unheard(self, message: Message) -> tuple[Warned, ...]:
-        """The warnings that an agent is to be told in its next prompt: also those of a prompt that no model has answered, be it that its
-        process ended meanwhile.
+        """The warnings that an agent is to be told in its next prompt. Those of an earlier prompt that no model has answered are among
+        them, also where a crash came in between.
         """
-        if not self.routes[message.to].told:  # it may have been, in the process before
+        if not self.routes[message.to].told:  # an earlier process may have left some
             return ()
         hears = message.thread
         waiting = (*(message.telling or ()), *unheard(hears, message.to))
-        still = [each for each in waiting if stands(self.state.threads, hears, each)]
+        still = [each for each in waiting if is_current(self.state.threads, hears, each)]
         if not still:  # as for most prompts
             return ()
-        # One that was armed again and has fired once more is told once, as it fired last.
+        # A level that was armed again and has fired twice is told once, as it fired last.
         last = {(each.node, each.unit, each.level, each.threshold): each for each in still}
         return tuple(each for each in still if each.about is not None or each in last.values())
 
     def noticed(self, message: Message, heard: Sequence[Warned], at: float) -> None:
-        """A prompt that tells an agent of these warnings leaves now. It may be one that told them before: it was too long and was cut short,
-        or another delivery of the agent in its thread asks at the same time.
+        """A prompt that tells an agent of these warnings is sent now. Some may have been told before: the prompt was too long and is sent again,
+        or another delivery of the agent in its thread asks at the same time. Those are not recorded twice.
         """
         waiting = unheard(message.thread, message.to)
         first = [each for each in heard if each in waiting]

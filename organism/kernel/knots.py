@@ -1,26 +1,30 @@
-"""Calls that wait for each other: each needs what is held by a stream that will not end before another of them has gone, or is barred
-by one that does. It is budget that is held, or a place: at a backend, or the one from which a circuit is tried.
+"""Knots: deadlocks between calls that wait for each other. Each needs what is held by a stream that will not end before another of them has
+gone, or is barred by a call that does. What is held is budget, or a place: at a backend, or that of the call that probes a circuit.
 
-A delivery that waits, for budget or for what others do, is taken to read on in none of its streams: what these hold of budgets comes back
-once it goes on. A place at a backend comes back once the stream's block is left, whatever the delivery waits for outside of that: its other
-tasks may. Those that were started in a group inside the block are in it, too. The place of a circuit, and any other that a call has while it
-waits for budget, comes back once that call has gone.
+Assumptions:
 
-The line knows a call's own streams and refuses it at once; here are the knots that several deliveries tie, in whatever order they came to
-it, and all that have to do with places.
+* A delivery that waits, for budget or for what others do, reads on in none of its streams: their holds come back once it goes on.
+* The place of a stream at a backend comes back once the stream's block is left. What a delivery waits for outside of the block does not
+  delay that, since another task may leave it; tasks that were started in a group inside the block do.
+* The place of a circuit's probe, and any other that a call has while it waits for budget, comes back once that call has gone.
+
+The line of waiting calls refuses a call at once that its own delivery's streams keep from going. Here are the knots between several
+deliveries, in whatever order they came to it, and all those over places.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
+from operator import add, gt
 from typing import TYPE_CHECKING
 
 from attrs import define
 
-from organism.budget.claims import NOTHING
+from organism.budget.claims import NOTHING, Vector
+from organism.budget.node import Node
 from organism.budget.tree import Lack
-from organism.budget.waiting import Waiter, lacking
+from organism.budget.waiting import Waiter, lacking, spare
 from organism.kernel.contention import Contention
 from organism.kernel.places import Kept, Queued
 from organism.kernel.streams import held_by
@@ -31,8 +35,6 @@ from organism.threads.lineage import descendants
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
-    from organism.budget.claims import Vector
-    from organism.budget.node import Node
     from organism.kernel.holds import Hold
     from organism.kernel.places import Owner, Places
     from organism.kernel.state import State
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class _Call:
-    """A call that waits, ``inside`` the blocks of these streams; the youngest has the highest ``age``."""
+    """A call that waits ``inside`` the blocks of these streams. ``age`` numbers them: the youngest has the highest."""
 
     call: Waiter | Queued
     age: int
@@ -49,17 +51,28 @@ class _Call:
 
 
 @define(eq=False)
+class _Clear:
+    """What a look was based on that found nobody tied, where all were calls that wait for budget: it holds ``until`` so much is used at the nodes
+    in question, or something has ``grown`` that keeps somebody from going.
+    """
+
+    grown: tuple[int, int, int]
+    until: dict[Node, Vector]
+
+
+@define(eq=False)
 class _Need:
-    """What a delivery waits for others to do, and who can bring it."""
+    """An ask or a thread that a delivery waits for (``what``), and the deliveries one of which must end first (``by``)."""
 
     what: Ask | Thread
     by: list[Message]
 
 
 class Knots:
-    """Looks for knots among those who wait. Nothing is decided here: who is found is to be refused.
+    """Looks for knots among those who wait. It decides nothing: the caller refuses whoever is found.
 
-    ``scopes`` are the cancel scopes that the task stands in which asks, the innermost first: those of the blocks of streams are among them.
+    ``scopes``, where a method takes them, are the cancel scopes that the calling task stands in, the innermost first: they tell inside which
+    streams' blocks it is.
     """
 
     def __init__(self, state: State) -> None:
@@ -72,15 +85,18 @@ class Knots:
         self._blocks: dict[object, Kept] = {}
         """The streams by the scopes of their blocks."""
         self._shut: Counter[Places] = Counter()
-        """How many places may not come back before somebody who waits has gone: those of streams that wait."""
+        """How many places are kept by streams inside whose blocks something is waited for."""
         self._queues: Counter[Places] = Counter()
         """How many calls wait for a place."""
         self.contention = Contention(self._is_waiting)
-        """Where streams could keep those from going who wait for budget."""
+        """The quick test for knots over budget."""
+        self._grown = 0
+        """How often somebody has begun to wait for a call, or waits for less than before and still waits."""
+        self._clear: _Clear | None = None
 
     def joined(self, waiter: Waiter, scopes: Iterable[object]) -> Lack | None:
-        """Notes a call that waits for budget from now on; where it ties a knot by that, what it lacks for good. An older one that it ties
-        is found by the next :meth:`tied`.
+        """Notes a call that waits for budget from now on. Gives what it lacks for good, where it is the one to be refused for a knot that this
+        makes; an older call that is to be refused instead is found by the next :meth:`tied`.
         """
         self._join(waiter, scopes)
         self.contention.touched(waiter.path)
@@ -101,14 +117,16 @@ class Knots:
             self.contention.touched(call.path)
         for kept in gone.inside:
             self._wait_in(kept, calls=-1)
+        if self._is_waiting(call.owner):
+            self._grown += 1  # that one may have gone, and with it the delivery
         self.contention.review(call.owner)
 
     @contextmanager
     def queued(
         self, owner: Owner, at: Places, refuse: Callable[[], object], scopes: Iterable[object]
     ) -> Generator[None]:
-        """A block in which a call waits for a place; ``refuse`` is called, now or later, where it would wait for ever. An older one that
-        it ties is found by the next :meth:`tied`.
+        """A block in which a call waits for a place; ``refuse`` is called, now or later, where it would wait for ever. An older call that is to
+        be refused instead is found by the next :meth:`tied`.
         """
         call = Queued(owner, at, refuse)
         self._join(call, scopes)
@@ -141,26 +159,33 @@ class Knots:
             self._wait_in(kept, begins=what)
 
     def awaits_no_more(self, owner: Message, what: Ask | Thread, scopes: Iterable[object]) -> None:
-        """It has that, or does without."""
+        """It has that, or has given up."""
         for kept in self._around(owner, scopes):
             self._wait_in(kept, ends=what)
         self.contention.review(owner)
 
     def tied(self) -> tuple[Waiter, Lack] | Queued | None:
-        """The youngest of those who would wait for ever, with what it lacks where it waits for budget; ``None`` while everybody may yet go."""
+        """The youngest call that would wait for ever, with what it lacks where it waits for budget; ``None`` while all may still go.
+
+        All waits count as stuck at first; those that may go on beside the others are taken out, until none is left that may.
+        """
         if not self._may_be_tied():
             return None
         waits = self._waits()
         stuck = {wait for each in waits.values() for wait in each}
+        clear = _Clear(self._all_grown, {}) if all(map(_waits_for_budget, stuck)) else None
         while True:
             blocked = {owner for owner, each in waits.items() if stuck.issuperset(each)}
             held = held_by(hold for hold in self._streams() if hold.owner in blocked)
+            if clear is not None:
+                self._note_until(clear, held)
             taken = self._taken(waits, stuck)
             go = [wait for wait in stuck if self._may_go(wait, blocked, held, taken)]
             if not go:
                 break
             stuck.difference_update(go)
         youngest = max(self._tying(waits, stuck, blocked), key=lambda each: each.age, default=None)
+        self._clear = clear if youngest is None else None
         if youngest is None:
             return None
         if isinstance(youngest.call, Queued):
@@ -170,6 +195,7 @@ class Knots:
 
     def _join(self, call: Waiter | Queued, scopes: Iterable[object]) -> None:
         self._ages += 1
+        self._grown += 1
         inside = self._around(call.owner, scopes)
         self.waiting.setdefault(call.owner, {})[call] = _Call(call, self._ages, inside)
         for kept in inside:
@@ -197,17 +223,40 @@ class Knots:
             _add(self._shut, kept.at, kept.waits - before)
 
     def _may_be_tied(self) -> bool:
-        """Whether to look at all, which takes the longer the more there are: whoever waits for budget goes, where not even all that
-        wait hold too much of it; and then whoever waits for a place does, where not even all their streams keep all places.
+        """Whether there can be a knot, so that the search is worth its time: waiting streams hold too much of some budget, or keep all places
+        of a backend for which a call waits.
         """
-        return bool(self.contention.nodes) or any(self._shut[at] >= at.most for at in self._queues)
+        if self.contention.nodes and not self._is_clear():
+            return True
+        return any(self._shut[at] >= at.most for at in self._queues)
+
+    @property
+    def _all_grown(self) -> tuple[int, int, int]:
+        return self._grown, self.contention.grown, self._state.line.lost_patience
+
+    def _is_clear(self) -> bool:
+        """Whether the last look found nobody tied, and would again."""
+        clear = self._clear
+        return (
+            clear is not None
+            and clear.grown == self._all_grown
+            and all(
+                node in clear.until and not any(map(gt, node.used, clear.until[node])) for node in self.contention.nodes
+            )
+        )
+
+    def _note_until(self, clear: _Clear, held: Mapping[Node, Vector]) -> None:
+        """Notes how much may be used while just the same calls lack beside this."""
+        for node in self.contention.nodes:
+            until = tuple(map(add, node.used, spare(node, held.get(node, NOTHING))))
+            clear.until[node] = tuple(map(min, until, clear.until.get(node, until)))
 
     def _streams(self) -> Iterator[Hold]:
         for holds in self._state.streams.values():
             yield from holds
 
     def _waits(self) -> dict[Owner, list[_Call | _Need]]:
-        """All that streams may be waiting for, by whose they are: calls, and what others are to do."""
+        """All that keeps streams from ending, by owner: calls that wait, and what others are to do."""
         running = self._state.occupied
         frames, threads = all_below(running)
         found: dict[Owner, list[_Call | _Need]] = {}
@@ -236,13 +285,13 @@ class Knots:
         return found
 
     def _in_line_at(self, at: Places) -> Iterator[Owner]:
-        """Whose calls have a place there, and wait for budget."""
+        """The owners of calls that have a place there and wait for budget."""
         for owner, calls in self.waiting.items():
             if any(at in _places_of(call) for call in calls):
                 yield owner
 
     def _has_work(self, thread: Thread, frame: Frame | None = None) -> bool:
-        """Whether something is queued in a thread, on the frame's behalf, that nobody who waits keeps from being handled."""
+        """Whether a message is queued in a thread (and below the frame) whose mailbox is free, so that it will be handled."""
         state = self._state
         return any(
             (frame is None or is_below(message.frame, frame))
@@ -259,7 +308,7 @@ class Knots:
     def _taken(
         self, waits: Mapping[Owner, list[_Call | _Need]], stuck: Collection[_Call | _Need]
     ) -> Mapping[Places, int]:
-        """The places that nobody gives back before one who is stuck has gone."""
+        """How many places of each backend do not come back before something stuck has gone."""
         taken: Counter[Places] = Counter()
         for kept in self.kept:
             if any(_keeps_open(kept, wait) for wait in waits.get(kept.owner, ()) if wait in stuck):
@@ -286,15 +335,15 @@ class Knots:
         stuck: Collection[_Call | _Need],
         blocked: Collection[Owner],
     ) -> Iterator[_Call]:
-        """The calls that are stuck where something else waits for whoever makes them: all of a delivery, or the block of a stream."""
+        """The stuck calls whose refusal may untie the knot: everything of their owner is stuck, or they are inside a stream's block."""
         for owner, each in waits.items():
             for wait in each:
                 if isinstance(wait, _Call) and wait in stuck and (owner in blocked or wait.inside):
                     yield wait
 
     def _keeps(self, waiter: Waiter, held: Mapping[Node, Vector]) -> Lack | None:
-        """What keeps a call from going beside this alone: what it lacks, or what an older one that bars it lacks. That one
-        goes on waiting, whatever else its owner does, and whether or not a stream waits for that.
+        """What keeps a call from going where only this is held: what it lacks itself, or what an older call lacks that bars it. The older one
+        goes on waiting, whatever else its owner does.
         """
         for node in waiter.path:
             for unit in lacking(waiter, node, held.get(node, NOTHING)):
@@ -308,8 +357,12 @@ class Knots:
         return None
 
 
+def _waits_for_budget(wait: _Call | _Need) -> bool:
+    return isinstance(wait, _Call) and isinstance(wait.call, Waiter)
+
+
 def _places_of(call: Waiter | Queued) -> Sequence[Places]:
-    """The places that a call has while it waits for budget."""
+    """The places that a call occupies while it waits for budget."""
     if isinstance(call, Queued):
         return ()
     at: tuple[Places, ...] = call.note.at
@@ -317,12 +370,12 @@ def _places_of(call: Waiter | Queued) -> Sequence[Places]:
 
 
 def _keeps_open(kept: Kept, wait: _Call | _Need) -> bool:
-    """Whether a stream stays open while its delivery waits for this: it is waited for inside its block."""
+    """Whether a stream stays open while its delivery waits for this, since that is waited for inside its block."""
     return kept in wait.inside if isinstance(wait, _Call) else wait.what in kept.awaits
 
 
 def _add(counter: Counter[Places], at: Places, more: int) -> None:
-    """Counts, and keeps no nulls."""
+    """Adds to a count, and removes counts of 0."""
     counter[at] += more
     if not counter[at]:
         del counter[at]

@@ -1,4 +1,4 @@
-"""A message that is put back, to be tried again later: live, and when the record is folded."""
+"""Putting a message back to be tried again later: live (``put_back``) and when facts are folded (``take_back``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def put_back(state: State, message: Message, attempt: Attempt, *, placed: bool) -> None:
-    """A delivery is over that is tried again later: all of it is forgotten but that it was. ``placed``: it has its place still."""
+    """Puts back the message of a delivery that failed: nothing of that attempt is kept but that it failed. ``placed``: it still has its place."""
     state.occupied.pop((message.thread, message.mailbox), None)
     state.schedule.taken.pop(message, None)
     state.schedule.hold_back(message, placed=placed)
@@ -23,7 +23,7 @@ def put_back(state: State, message: Message, attempt: Attempt, *, placed: bool) 
 
 
 def take_back(state: State, message: Message, tries: tuple[Attempt, ...]) -> None:
-    """The same for one that was queued, or waits for another attempt already: these have failed."""
+    """Puts back a message that is queued, or waits for another attempt already. ``tries`` are all attempts that failed so far."""
     if message not in state.retries:
         state.schedule.drop(message)
         state.schedule.hold_back(message, placed=False)
@@ -36,6 +36,3 @@ def _wait(state: State, message: Message, tries: tuple[Attempt, ...]) -> None:
         message.dealings.wait_no_more()
         message.dealings.known = message.dealings.clock_reads = None
     state.retries[message] = tries[-1].again_at or state.now
-
-
-__all__ = ["put_back", "take_back"]

@@ -1,4 +1,4 @@
-"""Changed limits and policies, down to the threads that have a part of theirs from above (R10, R15)."""
+"""Changing limits and policies, and passing policies on to live sub-threads and turns, which inherit parts of them (R10, R15)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
-    """Changes a node's limits and policy, and arms its levels again where the new share is below them. Live sub-threads have of the
-    policy what they do not say themselves.
+    """Changes a thread's limits and policy, and arms levels again as :func:`~organism.budget.node.set_caps` says. Live sub-threads inherit
+    what their own budget does not say.
     """
     node = thread.node
     before = node.policy
@@ -29,7 +29,7 @@ def apply_limits(thread: Thread, budget: BudgetSettings, at: float) -> None:
 
 
 def pass_on_policy(conversation: Conversation, at: float) -> None:
-    """The turns of a conversation that live have of its policy what they do not say themselves."""
+    """Live turns of a conversation inherit what their own budget does not say of its changed policy."""
     for turn in conversation.turns:
         if turn_policy(conversation.node, turn.budget) != turn.node.policy:
             apply_limits(turn, turn.budget, at)

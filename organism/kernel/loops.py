@@ -1,4 +1,7 @@
-"""Loops: the same payload over the same route again and again is warned of once, and then its thread is stopped."""
+"""Loop detection: the same payload sent again and again from one handler to another is warned of once, then the thread is stopped.
+
+What was sent is counted in :mod:`organism.kernel.rings`.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message
 
 UNIT: Final = "repeats"
-"""What warnings of loops count. It is a unit of its own: rows of ``messages`` tell of a budget, and of nothing else."""
+"""The unit of warnings of loops: one of its own, since warnings in ``messages`` are about a budget."""
 
 
 def note_loops(state: State, sender: Message) -> Failure | None:
-    """Warns of what this delivery has sent too often; why its thread is to be stopped, where it was warned of that before.
+    """Warns of what this delivery has sent too often. Gives the failure with which its thread is to be stopped, where that was warned of before.
 
-    An agent is told in its next prompt: it is not stopped for what it sent before it could read that.
+    An agent reads the warning in its next prompt: it is not stopped for what it sends before that.
     """
     rings = state.rings
     if rings is None or not rings.repeated:
@@ -40,7 +43,7 @@ def note_loops(state: State, sender: Message) -> Failure | None:
 
 
 def _warn(state: State, sender: Message, repeated: Repeated, loops: Loops) -> None:
-    """Writes the one warning down that there is of this route: so its level is final."""
+    """Raises the one warning that there is before the thread is stopped: so its level is final."""
     root, message = root_of(sender.thread), repeated.message
     said = Crossing(
         unit=UNIT,
@@ -58,7 +61,7 @@ def _warn(state: State, sender: Message, repeated: Repeated, loops: Loops) -> No
 
 
 def _waits_to_hear(sender: Message, seq: int) -> bool:
-    """Whether the warning of this number waits for the next prompt of an agent."""
+    """Whether the warning of this number still waits for the sender's next prompt."""
     queue = (sender.thread.pending or {}).get(sender.to, ())
     return any(each.seq == seq for each in queue)
 

@@ -1,4 +1,4 @@
-"""What facts of model calls say for those who meter and study them: whose costs they are, and how near a limit was."""
+"""What facts of model calls say for metering and studies: what the costs are counted under, and how near a limit was."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def marks(thread: Thread, tags: tuple[str, ...]) -> dict[str, Any]:
 
 
 def nearest(path: tuple[Node, ...], held: Vector) -> Nearest | None:
-    """What was left on the path before ``held`` was taken, where the smallest share of a working limit was; ``None`` where
-    nothing is limited. Of equal ones it is the node that is nearest to the thread.
+    """The node and unit on the path of which the smallest share of the working limit was left before ``held`` was taken, with its figures;
+    ``None`` where nothing is limited. Of equals it is the node nearest to the thread.
     """
     least, found = 2.0, None
     for node in path:

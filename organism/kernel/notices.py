@@ -1,4 +1,4 @@
-"""What the organism says of budgets, as payloads and in words. The figures are those of the instant it is said."""
+"""Messages about budgets, as payloads and in words, with the figures of the instant."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ WORDS: Final[Mapping[str, str]] = {
 
 
 def highest(warned: Sequence[Warned]) -> Warned:
-    """The warning that one message for all of them carries."""
+    """The most urgent of some warnings: the one that a message for all of them carries."""
     return max(warned, key=lambda each: URGENCY.index(each.level))
 
 
 def warning_payload(warned: Sequence[Warned]) -> BudgetWarning:
-    """One message for all crossings of one call; it carries the highest."""
+    """One message for several warnings: the fields of the most urgent, the text of all."""
     top = highest(warned)
     text = " ".join(dict.fromkeys(sentence(each) for each in warned))
     return BudgetWarning(
@@ -64,19 +64,19 @@ def sentence(warned: Warned) -> str:
 
 
 def live(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Warned:
-    """A warning with the figures of this instant, as one in the thread ``hears`` who is told later should read them."""
+    """A warning with the figures of this instant, for a handler in the thread ``hears`` that is told only now."""
     node = _node_of(threads, hears, warned)
     if node is None:
         return warned
     used, held, limit, remaining = node.figures(VECTOR.index(warned.unit))
-    # How many calls are left depends on what a call costs, which is told of the thread whose call it was.
+    # How many more calls fit depends on what the last one cost, which is known of the thread whose call it was.
     left = calls_left(hears) if warned in (hears.warnings or ()) else warned.calls_left
     return evolve(warned, used=used, held=held, limit=limit, remaining=remaining, calls_left=left)
 
 
-def stands(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> bool:
-    """Whether what a warning says is still so. It is not where the limit was raised meanwhile, or a new window has begun, and its
-    level was armed again by that, nor where there is no limit any more.
+def is_current(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> bool:
+    """Whether a warning still holds. It does not where its level was armed again, since the limit was raised or a new window has begun, nor
+    where there is no limit any more.
     """
     node = _node_of(threads, hears, warned)
     if node is None or warned.about is not None:
@@ -88,7 +88,7 @@ def stands(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> bool
 
 
 def _node_of(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Node | None:
-    """The node whose unit a warning is of, where it still is one that the hearing thread's calls, or those below it, are held on."""
+    """The node that a warning is about, where it is still on the path of the thread ``hears`` or that of a thread below it."""
     if warned.unit not in VECTOR:
         return None
     below = threads.get(warned.node)

@@ -1,4 +1,4 @@
-"""Opening threads: each gets its budget node below the one it belongs to, and is entered where live threads are found."""
+"""Opening threads: each gets a budget node below the one that it belongs to, and is registered as live."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from organism.settings import BudgetSettings, Policy
 
 _TERMS: Final = 1000
-"""Budgets whose policies and caps are kept. Whoever sends may name any number of them."""
+"""How many budgets have their policies and caps cached. Senders may name any number of budgets."""
 
 
 def open_thread(
@@ -62,7 +62,7 @@ def open_thread(
 
 
 def _terms(state: State, above: Node, budget: BudgetSettings) -> tuple[Policy, Caps]:
-    """The policy and the caps of a thread with this budget. Most threads are opened with the one of the settings, and share them."""
+    """The policy and the caps of a thread with this budget, cached: most threads have that of the settings."""
     known = state.terms.get(id(budget))
     if known is not None and known[0] is budget and known[1] is above.policy and above.scope != CONVERSATION_SCOPE:
         return known[2], known[3]
@@ -86,7 +86,7 @@ def enter_thread(
     conversation: Conversation | None = None,
     accounts: tuple[str, ...] = (),
 ) -> Thread:
-    """Makes a thread and its node, and enters it where live threads are found."""
+    """Makes a thread and its node, and registers it as live. It writes no step, and begins no turn."""
     if owner is not None:
         path, scope = owner.thread.node.path, "sub-thread"
     else:
@@ -94,7 +94,7 @@ def enter_thread(
         scope = "thread"
     policy, limits = _terms(state, path[0], budget)
     node = Node(scope, limits, policy, thread=id_, above=path)
-    if type(labels) is not FrozenDict:  # handlers see them in many places, and those below share them
+    if type(labels) is not FrozenDict:  # handlers see them, and sub-threads share them: they must not be changed
         labels = FrozenDict(labels)
     thread = Thread(id_, kind, handler, node, owner, labels, state.now, budget)
     if conversation is not None:

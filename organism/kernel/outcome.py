@@ -1,4 +1,4 @@
-"""How a thread ended: its outcome by what reached its root unhandled, and its final record (R5)."""
+"""How a thread ended: its outcome, by the failures that reached its root unhandled, and its final record (R5)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from organism.usage import Usage
 
 GRAVITY: Final = ("completed", "exhausted", "failed", "stopped", "cancelled")
-"""Outcomes, from the mildest to the gravest; the gravest of what was not handled is the thread's."""
+"""Outcomes, from the mildest to the gravest. The thread's is the gravest of its unhandled failures."""
 
 
 _new_record: Final = maker(Ended)
@@ -55,7 +55,7 @@ def record_of(thread: Thread, now: float) -> Ended:
     """The final record of a thread that ends now."""
     outcome, failure = decisive(thread)
     node = thread.node
-    until = now if thread.paused_at is None else thread.paused_at  # what runs while it is paused is no time of its own
+    until = now if thread.paused_at is None else thread.paused_at  # while it is paused, no running time is counted
     seconds = max(0.0, until - thread.opened_at)
     outlay = thread.outlay or Outlay()
     partial = outlay.partial[1] if outlay.partial is not None and not thread.replies else None
@@ -90,8 +90,8 @@ def record_of(thread: Thread, now: float) -> Ended:
 
 
 def final_of(thread: Thread) -> Ended:
-    """The final record of a thread that has ended, made when it is first asked for: many who wait for a thread ask for no more than its
-    reply. What it says is what was at the end: see :func:`seal`.
+    """The final record of a thread that has ended. It is made when it is first asked for, since many callers only want the reply; its
+    figures are those of the end all the same: see :func:`seal`.
     """
     if thread.final is None:
         assert thread.ended_at is not None  # noqa: S101 - asked of threads that have ended
@@ -100,8 +100,21 @@ def final_of(thread: Thread) -> Ended:
     return final
 
 
+def let_go(thread: Thread) -> bool:
+    """Drops what a thread that has ended remembers and its final record does not say. ``False``: it refers to what it cannot drop and may be large.
+
+    A result whose record is made later keeps the thread in memory until then.
+    """
+    if not (thread.conversation is None and thread.below is None and thread.owner is None):
+        return False
+    thread.state = thread.asked = None
+    if thread.outlay is not None and thread.replies:
+        thread.outlay.partial = None  # the text of a completion: only a thread without a reply hands it in
+    return thread.outlay is None or thread.outlay.partial is None
+
+
 def seal(thread: Thread) -> None:
-    """Before something of a thread that has ended, or of those above it, is changed: what their records say stays as it is."""
+    """Makes the final records of a thread and of those above it, as far as they have ended: to be called before their figures change."""
     above: Thread | None = thread
     while above is not None and above.ended:
         final_of(above)
@@ -109,7 +122,7 @@ def seal(thread: Thread) -> None:
 
 
 def amend(thread: Thread) -> None:
-    """What was settled after a thread's end is part of its record, where whoever called it still keeps that (R18)."""
+    """Updates the records of an ended thread after a late settlement, in those of the threads above that still live (R18)."""
     while thread.ended and thread.owner is not None:
         above = thread.owner.thread.have_below()
         above.records = [
@@ -129,7 +142,7 @@ def _amended(record: Ended, thread: Thread) -> Ended:
 
 
 def used(thread: Thread, unit: str, seconds: float) -> Decimal:
-    """What a thread that has run so many ``seconds`` has used of a unit by now, with those below it."""
+    """What a thread, with those below it, has used of a unit by now; ``seconds`` is how long it has run."""
     if unit == "seconds":
         return Decimal(str(round(seconds, 3)))
     index = VECTOR.index(unit)

@@ -1,4 +1,4 @@
-"""What people do, and what waiting for them is: answers, refusals, and threads in which nothing else goes on (R3, R5, R8, R11)."""
+"""Questions to people: answers, refusals, timeouts, and threads that stand still meanwhile (R3, R5, R8, R11)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Deliveries(Protocol):
-    """How the kernel ends a delivery, a person's as any other."""
+    """What :class:`People` needs of the kernel: how a delivery ends, a person's like any other."""
 
     def answered(
         self,
@@ -39,7 +39,7 @@ class Deliveries(Protocol):
 
 
 class People:
-    """The people of one organism. A message to one of them is a delivery that takes no place and ends with the answer."""
+    """The questions of one organism to people. A message to a person is a delivery that takes no place and ends with the answer."""
 
     def __init__(self, state: State, book: Book, deliveries: Deliveries) -> None:
         self._state = state
@@ -53,23 +53,23 @@ class People:
         return next((message for message in asked if message.id == id_), None)
 
     def answer(self, message: Message, payload: Any, at: float) -> Failure | None:
-        """A person answers a question that waits; the payload fits. Gives the failure that it became where its thread could not
-        bear the answer: it has run out of messages.
+        """A person answers a waiting question, with a payload of a class that fits it. Gives the failure where the answer could not be carried
+        out, since the thread's messages have run out.
         """
         return self._deliveries.answered(message, (Reply(payload),), None, at, placed=False)
 
     def refuse(self, message: Message, text: str, at: float) -> None:
-        """A person does not answer: whoever asked hears why."""
+        """A person declines to answer: whoever asked hears why."""
         self._deliveries.failed(message, Failure("refused", text), at, placed=False)
 
     def expire(self, message: Message, at: float) -> None:
-        """A question was not answered in the time that its handler gives."""
+        """A question was not answered within the ``timeout`` of its handler."""
         within = self._state.routes[message.to].patience or 0.0
         text = f"'{message.to}' did not answer within {duration(within)}"
         self._deliveries.failed(message, Failure("timeout", text, retry=True), at, placed=False)
 
     def stand(self, thread: Thread, at: float) -> None:
-        """From now on all open work of a thread waits for people: its running time stands still."""
+        """All open work of a thread waits for people from now on: its running time stands still."""
         if thread.ended or thread.paused_at is not None or thread in self._state.inbox.resting:
             return
         self._book.begin(at)

@@ -1,5 +1,6 @@
-"""Places at backends (``max_concurrent``, and the one of a circuit for the call that tries it), as far as somebody may wait for one for
-ever: those that open streams keep, and who waits.
+"""Places at backends, where calls may deadlock over them: which ones open streams keep, and who waits for one.
+
+A backend has ``max_concurrent`` places; a circuit that is half-open has one, for the call that probes it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Places(Protocol):
 
 @final
 class Kept:
-    """The place of an open stream: it comes back once the stream's block is left, and so after all that is waited for inside that."""
+    """The place that an open stream keeps until its block is left, and so until all that is waited for inside the block has come."""
 
     __slots__ = ("at", "awaits", "calls", "owner")
 
@@ -36,7 +37,7 @@ class Kept:
         self.calls = 0
         """How many calls wait inside the block, in whichever task."""
         self.awaits: list[Ask | Thread] = []
-        """What is waited for inside it, of what others do."""
+        """The asks and threads that are waited for inside the block."""
 
     @property
     def waits(self) -> bool:

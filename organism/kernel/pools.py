@@ -1,4 +1,4 @@
-"""The nodes that many threads share, the organism's own and those of accounts, and the windows they count over (R10, R18)."""
+"""The budgets that many threads share, the organism's ceiling and the accounts, and the windows they count over (R10, R18)."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Spent(NamedTuple):
 
 
 Before = dict[Node, tuple[Window, Spent]]
-"""What nodes had spent, each in the window that it was in."""
+"""What nodes had spent at some instant, and in which window."""
 
 
 class Pools(dict[str, Node]):
-    """The shared nodes by name: the organism's own (``root``) under the empty one, ``account:kind:name`` for those that threads were
-    under. ``rolls_at`` is the instant at which the first of their windows is over.
+    """The shared nodes by name: the organism's own (``root``) under the empty name, those of accounts under ``account:kind:name``, made when a
+    thread is first under them. ``rolls_at`` is the instant at which the first of their windows ends.
     """
 
     def __init__(self, settings: Settings, policy: Policy) -> None:
@@ -51,12 +51,13 @@ class Pools(dict[str, Node]):
         self._now = 0.0
         self._spent_before: dict[str, tuple[Window, Used]] = {}
         self._spent_ahead: dict[str, tuple[Spending, ...]] = {}
-        """What earlier processes spent in windows that are still to come: their clock was ahead."""
+        """What earlier processes, whose clock was ahead, spent in windows that have not begun yet."""
         self._charged_ahead: dict[str, list[tuple[float, Sequence[int]]]] = {}
-        """What this process charged to such windows, by node, with an instant of each: to threads that it has not taken up."""
+        """What this process charged to such windows, by node: (an instant of the window, amounts)."""
         self._reached: dict[str, list[tuple[int, Reached]]] = {}
+        """The levels that fired in earlier processes, by node: (hour, level)."""
         self._expected: dict[str, tuple[tuple[str, float, Vector], ...]] = {}
-        """By chain: the node, the instant and the amounts of each call that was left under way."""
+        """The calls that earlier processes left under way, by chain: (node, instant, amounts)."""
         self._expecting: dict[str, dict[str, None]] = {}
         """The chains of those calls, by node."""
         window = window_of(settings.ceiling.window, self._now)
@@ -66,7 +67,7 @@ class Pools(dict[str, Node]):
         self.rolls_at = window.ends
 
     def begin(self, settings: Settings, spendings: Sequence[Spending], at: float) -> None:
-        """Counts what earlier processes spent in the windows of this instant."""
+        """Counts what earlier processes spent (``spendings``) in the windows of this instant."""
         self._now = at
         by_account: dict[str, list[Spending]] = {}
         for each in spendings:
@@ -82,7 +83,7 @@ class Pools(dict[str, Node]):
                 self._know(f"{ACCOUNT}{name}", quota.window, rows)
 
     def _know(self, name: str, kind: WindowKind, rows: Sequence[Spending]) -> None:
-        """Keeps of a node what was spent in its window before, and in later ones."""
+        """Keeps what earlier processes spent at a node in the window of now, and in later ones."""
         window = window_of(kind, self._now)
         self._spent_before[name] = (window, used_in(window, rows))
         ahead = tuple(each for each in rows if each.hour * HOUR >= window.ends)
@@ -91,12 +92,12 @@ class Pools(dict[str, Node]):
 
     @property
     def are_limited(self) -> bool:
-        """Whether what one thread spends may be another's to miss."""
+        """Whether any limit is shared: what one thread spends another may lack."""
         return bool(self.root.caps.limited or self._quotas)
 
     def expect(self, chain: str, holds: Iterable[Hold]) -> None:
-        """Counts calls as spent that an earlier process left under way in a chain: whoever takes it up will charge them in full (R22), and
-        until then nobody else may spend that.
+        """Counts the calls as spent that an earlier process left under way in a chain. Whoever takes the chain up will charge them in full
+        (R22); until then nobody else may spend that.
         """
         self.expect_no_more(chain)
         expected = tuple((node.thread, hold.held_at, hold.need) for hold in holds for node in hold.path if node.window)
@@ -108,7 +109,7 @@ class Pools(dict[str, Node]):
         self._expected[chain] = expected
 
     def expect_no_more(self, chain: str) -> None:
-        """The calls of a chain are charged by whoever has it now."""
+        """A chain is taken up, so that its calls are charged by that: they are not counted here any more."""
         for name, at, need in self._expected.pop(chain, ()):
             self._expecting[name].pop(chain, None)
             node = self.get(name)
@@ -116,12 +117,12 @@ class Pools(dict[str, Node]):
                 _count(node, need, -1)
 
     def come_to(self, at: float) -> None:
-        """Accounts that are opened from here on count over a window of this instant or a later one."""
+        """Sets the instant: accounts that are opened from here on count over its window or a later one."""
         self._now = at
 
     def account(self, name: str, at: float) -> Node:
-        """The node of an account (``kind:name``), which begins with what was spent in its window by earlier processes. One that is
-        not configured any more has no limits. ``at`` is in the past while facts are folded.
+        """The node of an account (``kind:name``), made where it is missing, with what earlier processes spent in its window. An account that is
+        not configured any more has no limits. ``at`` lies in the past while facts are folded.
         """
         known = self.get(f"{ACCOUNT}{name}")
         if known is not None:
@@ -142,14 +143,14 @@ class Pools(dict[str, Node]):
         return (*[self.account(name, at) for name in accounts], self.root) if accounts else self._above_all
 
     def roll_over(self, at: float, needed: Collection[Node]) -> tuple[Node, ...]:
-        """A new window begins for the nodes whose old one is over: nothing was spent in it, and nothing is held; what is held from
-        the old one is charged to that (R18). Accounts that are not ``needed`` any more are forgotten.
+        """Begins a new window for each node whose window is over, and gives these nodes. Nothing is spent or held in it; holds of the old
+        window are charged to that (R18). Accounts that are not ``needed`` are forgotten.
         """
         rolled = tuple(node for node in self.values() if at >= _window(node).ends)
         for node in rolled:
             node.window = window_of(_window(node).kind, at)
             roll(node)
-            self._take_up(node)  # facts of an earlier process may be what brings it to this window
+            self._take_up(node)  # needed where it is facts of an earlier process that move it to this window
             if node is not self.root and node not in needed:
                 del self[node.thread]
         self.rolls_at = min(_window(node).ends for node in self.values())
@@ -160,12 +161,12 @@ class Pools(dict[str, Node]):
         return {node: (_window(node), _spent(node)) for node in self.values()}
 
     def keep(self, before: Before) -> None:
-        """Gives the nodes the sums back that they had before facts were folded whose spending is in them already. A count of one
-        process has nothing of what fired in another.
+        """Gives the nodes back the figures that they had before facts were folded: what these spent is in them already. A ``run`` window,
+        which counts one process alone, also forgets which levels the fold has fired.
         """
         for node in self.values():
             window, known = before.get(node, (None, None))
-            # Facts of a clock that was ahead may have brought it to a later window.
+            # Facts whose clock was ahead may have moved it to a later window.
             if known is None or window != node.window:
                 held, fired, runways = node.held, node.fired, node.runways
                 self._take_up(node, always=True)
@@ -179,9 +180,9 @@ class Pools(dict[str, Node]):
                 aim(node, unit)
 
     def add(self, other: Pools, before: Before) -> None:
-        """Counts here what was spent on other pools since they stood as ``before``, now or when that window comes."""
+        """Counts here what was spent on other pools since they stood as ``before``: now, or once its window begins."""
         for name, node in other.items():
-            # Of now, and not of the other ones' instant: their clock may have been ahead.
+            # As of now, and not of the others' instant: their clock may have been ahead.
             here = self.account(name.removeprefix(ACCOUNT), self._now) if name else self.root
             window, known = before.get(node, (None, None))
             then = known.used if known is not None and window == node.window else NOTHING
@@ -192,7 +193,7 @@ class Pools(dict[str, Node]):
                 self._charged_ahead.setdefault(name, []).append((_window(node).begins, spent))
 
     def _take_up(self, node: Node, *, always: bool = False) -> None:
-        """A node whose window has begun counts what earlier processes spent in it."""
+        """Counts what earlier processes spent in a node's window, which has just begun. ``always``: also where that is nothing."""
         window, used = self._spent_before.get(node.thread, (None, None))
         if window != node.window and node.thread in self._spent_ahead:
             used = used_in(_window(node), self._spent_ahead[node.thread])
@@ -211,7 +212,7 @@ class Pools(dict[str, Node]):
                 fire(node, unit, Mark(0, reached.level, Decimal(reached.threshold)))
 
     def _known_beside(self, name: str) -> Iterator[tuple[float, Sequence[int]]]:
-        """What counts at a node beside what earlier processes spent: the instant and the amounts."""
+        """What counts at a node beside what earlier processes spent: calls left under way, and charges ahead of time, as (instant, amounts)."""
         for chain in self._expecting.get(name, ()):
             yield from ((at, need) for node, at, need in self._expected[chain] if node == name)
         yield from self._charged_ahead.get(name, ())
@@ -238,6 +239,3 @@ def _spent(node: Node) -> Spent:
         list(node.used), list(node.own), list(node.overdraft), list(node.details), list(node.details_own), node.estimated,
         list(node.fired), node.runways,
     )  # fmt: skip
-
-
-__all__ = ["SCOPE", "Pools"]

@@ -1,6 +1,6 @@
-"""What models are asked, told by what they were asked before: a conversation of n turns takes O(n) bytes, not O(n^2).
+"""Recording prompts as differences to the prompt before, so that a conversation of n turns takes O(n) bytes and not O(n^2).
 
-What backends reported of it outlives a process: what was held by it there can be held by it where the conversation is taken up.
+What backends reported for prompts is recorded as well: estimates of input are based on it, also in the next process.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 @frozen(eq=False, kw_only=True)
 class Prompt:
-    """The request of a call: its messages, and the rest of it (tools, temperature, and so on), all as JSON values that nobody changes any
-    more. ``key`` names it among those of its delivery, and ``naming`` is what whoever named it knows the next one by. ``begins``: with
-    how many messages of which prompt it begins, and asks the same beside them, where of that only the name is known.
+    """The request of a call: its ``messages``, and the rest of it (``asked``: tools, temperature, and so on), as frozen JSON values.
+
+    ``key`` names it among those of its delivery (R21). ``naming`` belongs to whoever made the key, to make the next one faster. ``begins``:
+    (the prompt before, with how many of its messages this one begins), where of that one only the name is known.
     """
 
     key: str
@@ -39,14 +40,14 @@ class Prompt:
 
 @frozen(eq=False)
 class Name:
-    """What is known of a prompt whose messages stand before a snapshot: its key, and how many they are."""
+    """What is known of a prompt whose messages were recorded before a snapshot: its key, and how many messages it has."""
 
     key: str
     count: int
 
 
 def prompted(hold: Hold, prompt: Prompt) -> Prompted:
-    """How a prompt is written down; the next one of its handler in its thread is told by it."""
+    """A prompt as it is recorded: the difference to the one before of its handler in its thread. The next one is compared with it."""
     last = _last_call(hold.thread, hold.handler)
     after, before, asked = last.hold, last.prompt, prompt.asked
     last.hold, last.prompt = hold.id, prompt
@@ -65,7 +66,7 @@ def prompted(hold: Hold, prompt: Prompt) -> Prompted:
 
 
 def note_prompt(hold: Hold, key: str, given: Prompted) -> None:
-    """A record says what a model was asked: the next prompt is told by it."""
+    """Takes a prompt from a fact, while facts are folded: the next prompt is compared with it."""
     last = _last_call(hold.thread, hold.handler)
     before = last.prompt if last.hold == given.after else None
     last.hold = hold.id
@@ -73,14 +74,14 @@ def note_prompt(hold: Hold, key: str, given: Prompted) -> None:
         last.prompt = Name(key, given.kept + len(given.messages))
         return
     messages: Any = before.messages if isinstance(before, Prompt) else []
-    del messages[given.kept :]  # it is the fold's own list, and goes on: one for each prompt took O(n^2) for n turns
+    del messages[given.kept :]  # changed in place: a copy for each prompt would take O(n^2) for n turns
     messages.extend(given.messages)
     earlier: Mapping[str, Any] = before.asked if isinstance(before, Prompt) else {}
     last.prompt = Prompt(key=key, messages=messages, asked=earlier if given.asked is None else given.asked)
 
 
 def note_report(hold: Hold, digests: tuple[str, ...], tokens: int) -> None:
-    """A backend reported so many tokens for the prompt of these digests."""
+    """Notes how many tokens a backend reported for the prompt of these digests."""
     if digests and not hold.thread.ended:
         report = Report(handler=hold.handler, backend=hold.backend, digests=digests, tokens=tokens)
         last = _last_call(hold.thread, hold.handler)
@@ -89,13 +90,13 @@ def note_report(hold: Hold, digests: tuple[str, ...], tokens: int) -> None:
 
 
 def reports_of(whole: Thread | Conversation) -> tuple[Report, ...]:
-    """The first and the last report for the calls of each handler there; once where they are the same."""
+    """The first and the last report for the calls of each handler of a thread or conversation; one where they are the same."""
     known = [each for each in (whole.asked or {}).values() if each.report is not None]
     return tuple(report for each in known for report in dict.fromkeys((each.first, each.report)))
 
 
 def prompts_of(whole: Thread | Conversation) -> tuple[LastPrompt, ...]:
-    """The last prompt of each handler there, by its name."""
+    """The names of the last prompts of each handler of a thread or conversation."""
     return tuple(
         LastPrompt(handler=handler, hold=last.hold, key=last.prompt.key, count=_count(last.prompt))
         for handler, last in (whole.asked or {}).items()
@@ -104,7 +105,7 @@ def prompts_of(whole: Thread | Conversation) -> tuple[LastPrompt, ...]:
 
 
 def recalled(reports: Iterable[Report], prompts: Iterable[LastPrompt]) -> dict[str, LastCall] | None:
-    """The last calls of handlers of which nothing but these is known."""
+    """The last calls of handlers, made of what a snapshot says of them."""
     found = {each.handler: LastCall(each.hold, Name(each.key, each.count)) for each in prompts}
     for each in reports:
         last = found.setdefault(each.handler, LastCall())
@@ -113,7 +114,7 @@ def recalled(reports: Iterable[Report], prompts: Iterable[LastPrompt]) -> dict[s
 
 
 def _last_call(thread: Thread, handler: str) -> LastCall:
-    """The last call of a handler, to be changed."""
+    """The last call of a handler, made where there is none, to be changed."""
     if thread.asked is None:
         thread.asked = {}
     found = thread.asked.get(handler)
@@ -127,13 +128,13 @@ def _count(prompt: Prompt | Name) -> int:
 
 
 def common(one: Sequence[Any], other: Sequence[Any]) -> int:
-    """How many messages both begin with, that tell a model the same: 1, 1.0 and True are equal to Python, and three to it."""
+    """How many messages both begin with that are the same as JSON: 1, 1.0 and True are equal in Python, but not to a model."""
     if not (one and other) or one[0] != other[0]:
         return 0
-    same = sum(takewhile(bool, map(is_, one, other)))  # as nearly all of an agent's are
+    same = sum(takewhile(bool, map(is_, one, other)))  # identical objects, as nearly all of an agent's history are
     pairs = enumerate(zip(one[same:], other[same:], strict=False), same)
     equal = next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))
-    # Texts that are equal are the same. The others are looked at together: one by one took five times as long.
+    # Equal texts are the same. Messages with other values are compared as JSON, all at once: one by one took five times as long.
     odd = [number for number in range(same, equal) if not _TEXTS.issuperset(map(type, other[number].values()))]
     if not odd or _text([one[number] for number in odd]) == _text([other[number] for number in odd]):
         return equal

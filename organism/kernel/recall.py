@@ -1,4 +1,4 @@
-"""What deliveries were answered by the world, kept so that one that is run again is answered the same (R21)."""
+"""The answers that deliveries got from the world, kept so that a delivery that is run again after a crash gets the same (R21)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message
 
 CLOCK: Final = "clock"
-"""The key of all that a delivery has read from the clock, in its order."""
+"""The key of all instants that a delivery has read from the clock."""
 
 
 @frozen
 class Times:
-    """What a delivery has read from the clock."""
+    """The instants that a delivery has read from the clock, in order."""
 
     read: tuple[float, ...]
 
 
 @frozen
 class Done:
-    """What the organism did for a delivery, and does once: ``amount`` is what was granted, 0 where nothing was to be, and
-    ``text`` what is said of it.
+    """Something that the organism did for a delivery and must not do twice: ``amount`` is what was granted (0 for a forecast), ``text``
+    what is said of it.
     """
 
     amount: Decimal
@@ -36,7 +36,7 @@ class Done:
 
 
 def remember(message: Message | None, key: str, answer: Any) -> None:
-    """Keeps what a delivery was answered, while facts are recorded: run again after a crash, it is answered the same (R21).
+    """Keeps an answer that a delivery got, under its ``key``; an empty key, as where nothing is recorded, keeps nothing.
 
     ``answer`` is an Ask, the id of a spawned thread, (text, Kept) of a completion, a :class:`Times`, a :class:`Done`, or a
     :class:`organism.record.images.CutShort`.
@@ -49,7 +49,9 @@ def remember(message: Message | None, key: str, answer: Any) -> None:
 
 
 def note_clock(state: State, message: Message | None) -> None:
-    """Writes down what a delivery has read from the clock, with what it asks for now or comes to: nothing left it that depends on it."""
+    """Records the instants that a delivery has read from the clock, as part of the change by which it asks for something or ends: before that,
+    nothing that depends on them could leave it.
+    """
     dealings = None if message is None else message.dealings
     if message is not None and dealings is not None and dealings.clock_reads:
         times, dealings.clock_reads = tuple(dealings.clock_reads), None
@@ -57,7 +59,7 @@ def note_clock(state: State, message: Message | None) -> None:
 
 
 def read_clock(state: State, message: Message, times: tuple[float, ...]) -> None:
-    """Keeps what a delivery has read from the clock, in its order."""
+    """Keeps instants that a delivery has read from the clock, live and when facts are folded."""
     before: Times | None = (message.known or {}).get(CLOCK)
     remember(message, CLOCK, Times(times if before is None else (*before.read, *times)))
     if state.steps is not None:

@@ -1,4 +1,4 @@
-"""Taking up what a process left: the changes of its record are made again, then what nobody will answer for is settled (R20 to R22)."""
+"""Recovery: taking up what an earlier process left. Its facts are folded, then calls that were under way are charged in full (R20 to R22)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def begin(kernel: Kernel, spendings: Sequence[Spending], at: float) -> None:
-    """The organism starts at this instant, with all that was spent before, in whatever process."""
+    """Starts the organism at this instant, with all that earlier processes spent."""
     state = kernel.state
     state.come_to(at)
     state.pools.begin(state.settings, spendings, at)
@@ -48,11 +48,11 @@ def _tallies(state: State, spent: Spending) -> list[Tally]:
 
 
 def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, since: float) -> list[Thread]:
-    """Takes up a chain from its record: the root thread that is unfinished, or the turns of a conversation that are. Their
-    deliveries that were under way are run again.
+    """Takes up a chain from its record, and gives its unfinished root threads: one, or the turns of a conversation. Deliveries that were
+    under way are run again.
 
-    The organism's own sums have it already, by :func:`begin`. The process that left it was last known to live at ``since``:
-    what has passed from then on is no running time. Calls that were under way are charged in full (R22).
+    Totals are not changed: :func:`begin` has counted what the record says. ``since`` is the last instant at which the earlier process is known
+    to have lived: what has passed from then on is no running time. Calls that were under way are charged in full (R22).
     """
     state, book = kernel.state, kernel.book
     book.rolled += state.come_to(at)
@@ -77,17 +77,17 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
             _take_up(kernel, thread, at)
         else:
             kernel.ends.stop(thread, Failure("cancelled", "the program that opened it has ended"), at)
-            kernel.ends.close_bare(thread, at)  # one that was stopped before, while its last call was out
+            kernel.ends.close_bare(thread, at)  # where it had been stopped already, while its last call was open
     return unfinished(kernel, chain)
 
 
 def unfinished(kernel: Kernel, chain: str) -> list[Thread]:
-    """The root threads of a chain that lives here and have not ended."""
+    """The root threads of a chain that live here and have not ended."""
     return [thread for thread in _roots(kernel.state, chain) if not thread.ended]
 
 
 def reports(kernel: Kernel, chain: str) -> Iterator[Report]:
-    """What backends reported first and last, in whatever process, for the calls of a chain that was taken up."""
+    """What backends first and last reported for the calls of a chain that was taken up: estimates of input begin with that."""
     whole = kernel.state.chain(chain)
     if isinstance(whole, Conversation):
         yield from reports_of(whole)
@@ -104,7 +104,7 @@ def _roots(state: State, chain: str) -> list[Thread]:
 
 
 def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
-    """Folds the record into the live state, whose sums over all threads stay as they are."""
+    """Folds a record into the live state. Totals and shared budgets stay as they are: they count it already."""
     state = kernel.state
     sums, totals, timed, woken = state.pools.sums(), state.sums.totals, state.timed, state.woken
     state.sums.totals, state.timed, state.woken = {}, [], []
@@ -118,7 +118,9 @@ def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
 
 
 def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:
-    """What was cancelled is dropped; a delivery that waits for others has its mailbox at once, as it had it before."""
+    """Readies the open messages of a thread: cancelled ones are dropped, those that wait for asks get their mailbox back, those that wait
+    for their next attempt are timed.
+    """
     state, book = kernel.state, kernel.book
     every: list[Message] = [each for below in descendants(thread) for each in state.open_messages(below)]
     for message in every:
@@ -132,6 +134,3 @@ def _take_up(kernel: Kernel, thread: Thread, at: float) -> None:
             kernel.suspended(message)
         if message in state.retries:
             kernel.retries.take_up(message, at)
-
-
-__all__ = ["begin", "recover", "reports", "unfinished"]

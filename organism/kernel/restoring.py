@@ -1,4 +1,4 @@
-"""A frozen image made part of a state again; nothing that follows differs from folding the record that it stands for (R20)."""
+"""Snapshots, second half: restoring an image. The state is the same as after folding the facts that the image stands for (R20)."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 
 def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image) -> dict[str, Thread]:
-    """Makes an image part of a state in which none of its threads lives. The organism's own sums are not in it.
+    """Restores an image into a state in which none of its threads lives. It holds no totals, and no figures of shared budgets.
 
-    ``index`` gets its frames and messages, ``warned`` its warnings by (root thread, number). Gives the threads that have ended and
-    whose calls are still out.
+    ``index`` gets its open frames and messages, ``warned`` its warnings by (root thread's id, number). Gives the threads that have ended while
+    calls of theirs are still open, by id.
     """
     conversation = None if image.conversation is None else _restore_conversation(state, image.conversation)
     frames = _Frames(state, index, image)
@@ -72,7 +72,7 @@ def _restore_threads(
     state: State, frames: _Frames, warned: dict[Ref, Warned], image: Image, conversation: Conversation | None
 ) -> None:
     for thread in image.threads:
-        # A sub-thread hangs on a frame of a thread above it, which stands before it.
+        # A sub-thread refers to a frame of a thread above it, which precedes it in the image.
         owner = None if thread.owner is None else frames.made_of(thread.owner)
         made = _restore_thread(state, owner, thread, None if owner is not None else conversation)
         for raised in chain(thread.warnings, *thread.pending.values()):
@@ -92,7 +92,7 @@ def _restore_conversation(state: State, image: ConversationImage) -> Conversatio
 
 
 def _gone(state: State, conversation: Conversation | None, image: HoldImage) -> Thread:
-    """A thread that has ended, for a call of it that is still out: what that costs is charged to those above that live."""
+    """A stand-in for a thread that has ended while a call of it is open: its charge goes to the live nodes above."""
     budget = BudgetSettings()
     living = state.threads.get(image.under)
     above = living.node if living is not None else state.root if conversation is None else conversation.node
@@ -130,7 +130,7 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
 
 
 def _restore_rest(thread: Thread, image: ThreadImage) -> None:
-    """What only some threads have."""
+    """Restores what only some threads have."""
     if image.records:
         thread.have_below().records = list(image.records)
     pending = {handler: list(warned) for handler, warned in image.pending.items()}
@@ -204,7 +204,7 @@ def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) 
     if image.asker is None:
         return
     message = index.messages.get(image.asker)
-    if message is None:  # it is over, and only what is late needs to know that it asked
+    if message is None:  # it is over: late replies only need to know that there was an asker
         id_, seq = image.asker
         message = Message(state.threads[id_], seq, state.routes[""], None, "", frame, "ask")
     ask = frame.asker = Ask(message)
@@ -237,7 +237,7 @@ def _restore_known(index: Index, image: MessageImage) -> None:
 
 
 def _share_warnings(thread: Thread, warned: dict[Ref, Warned]) -> None:
-    """A warning that waits to be told is the one that results show."""
+    """Makes warnings that wait to be told the same objects as those in the results, which note who was told."""
     root = root_of(thread).id
     troubles = thread.troubles
     if troubles is not None and troubles.pending is not None:
@@ -249,7 +249,7 @@ def _share_warnings(thread: Thread, warned: dict[Ref, Warned]) -> None:
 def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) -> None:
     ending = None if thread.ending is None else evolve(thread.ending)
     message = index.messages.get((image.thread, image.seq))
-    if message is None and image.handler:  # its delivery is over, and only who made it is still to be known
+    if message is None and image.handler:  # its delivery is over: a stand-in that only says whose call it was
         route = state.routes[image.handler]
         frame = Frame(thread, image.seq, route, None, 0, None, None)
         message = Message(thread, image.seq, route, None, "", frame, "send")
@@ -260,8 +260,8 @@ def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) 
         tags=image.tags,
     )  # fmt: skip
     add_hold(state, hold)
-    thread.ending = ending  # the image of its thread has what became of that
+    thread.ending = ending  # add_hold may have set it for a grace call; the image of the thread has the real one
     for node in path_of(hold):
-        # The others have it in their figures; a thread that has ended has none of before.
+        # Restored nodes have it in their figures; shared nodes and the stand-in of an ended thread do not.
         if node.window is not None or (thread.ended and node is thread.node):
             node.held = [have + more for have, more in zip(node.held, image.need, strict=True)]

@@ -1,10 +1,10 @@
-"""Attempts at messages: which failed, when the next one is due, and what comes of a message after its last (R9)."""
+"""Attempts at messages: which failed, when the next one is due, and what happens after the last (R9)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.kernel.dead import Letters
+from organism.kernel.dead_letters import DeadLetters
 from organism.kernel.later import put_back
 from organism.kernel.recall import note_clock
 from organism.kernel.steps import ref_of
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Retries:
-    """What follows from failures in one organism. ``unfit`` says why a message cannot be handled at all.
+    """What follows from failures in one organism. ``unfit`` says why a message cannot be handled at all (``None``: it can).
 
-    The pump carries out what these collect: ``waiting`` (messages whose next attempt is to be timed) and ``escalated`` (the root
-    thread for which the organism is to stop, and why).
+    The pump carries out what is collected here: ``waiting`` (messages whose next attempt is to be timed) and ``escalated`` (failures for
+    which the organism is to stop: root thread and reason).
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Retries:
         self._asks = asks
         self._unfit = unfit
         self.waiting: list[Message] = []
-        self.letters = Letters(state, book)
+        self.letters = DeadLetters(state, book)
         self.escalated: list[tuple[Thread, str]] = []
 
     def attempt(self, message: Message, failure: Failure, at: float, began: float | None) -> Attempt:
-        """The attempt that failed now; it says whether and when there is another one. ``began`` is the instant at which it did."""
+        """The attempt that failed now, with the instant of the next one if there is one. ``began`` is the instant at which it began."""
         thread, policy = message.thread, self._state.routes[message.to].on_failure
         ran = max(0.0, at - thread.opened_at)
         since = ran if began is None else max(0.0, began - thread.opened_at)
@@ -54,7 +54,7 @@ class Retries:
         return Attempt(at=at, began=round(since, 6), code=failure.code, text=failure.text, again_at=due)
 
     def put_back(self, message: Message, failure: Failure, attempt: Attempt, at: float, *, placed: bool) -> None:
-        """A delivery failed that is tried again: what it asked is not waited for, nobody hears of it, and its place is free."""
+        """A delivery failed and is tried again: what it asked is cancelled, nobody is told, and its place is given back."""
         self._book.begin(at)
         note_clock(self._state, message)
         self._asks.leave(message)
@@ -73,8 +73,8 @@ class Retries:
         )
 
     def take_up(self, message: Message, at: float) -> None:
-        """An earlier process left a message that was to be tried again: at once where that had begun, and never later than the longest
-        wait from now, whatever the clocks say.
+        """Takes up a message of an earlier process that waits for its next attempt. It is due at once where that attempt had begun, and
+        within the longest backoff from now otherwise, whatever that process's clock said.
         """
         longest = self._state.routes[message.to].on_failure.backoff[1]
         due = self._state.retries[message]
@@ -82,18 +82,18 @@ class Retries:
         self.waiting.append(message)
 
     def due(self, message: Message) -> float | None:
-        """When a message is to be tried again; ``None`` where it does not wait for that (any more)."""
+        """The instant at which a message is to be tried again; ``None`` where it does not wait for that (any more)."""
         return self._state.retries.get(message)
 
     def begin(self, message: Message) -> None:
-        """Its next attempt may begin: it is delivered once its handler has a place."""
+        """The next attempt is due: the message is delivered once its handler has a place."""
         if self._state.retries.pop(message, None) is not None:
             self._state.schedule.bring_back(message)
 
     def halt(self, message: Message, failure: Failure) -> Failure | None:
-        """Part of the change by which a message fails for good: stops its whole thread where its handler's ``on_failure`` says so.
+        """Part of the change by which a message fails for good: stops its whole root thread where its handler's ``on_failure`` says so.
 
-        Gives why; what is queued is to be dropped.
+        Gives the failure with which it is stopped, ``None`` where it goes on. The caller then drops what is queued.
         """
         do = self._state.routes[message.to].on_failure.do
         root = root_of(message.thread)
@@ -109,14 +109,14 @@ class Retries:
         return stopped
 
     def tell(self, message: Message, failure: Failure, at: float) -> None:
-        """Tells the handler of dead letters of a message that is about to be one: before it is, so that no crash comes in between."""
+        """Tells the handler of dead letters of a message that is about to become one. This comes first: a crash in between must not lose it."""
         if self._is_dead(message, failure):
             self.letters.tell(message, failure, at)
 
     def write(
         self, message: Message, failure: Failure, attempt: Attempt, stops: Failure | None, queued: Sequence[Message]
     ) -> None:
-        """Ends the change by which a message failed for good. ``stops`` is why its thread was stopped by that; ``queued`` was dropped."""
+        """Ends the change by which a message failed for good. ``stops``: why its thread was stopped by that; ``queued``: what was dropped."""
         if not self._is_dead(message, failure):
             self._book.write(facts.Failed, message.thread, seq=message.seq, handler=message.to, failure=failure)
             return
@@ -128,6 +128,3 @@ class Retries:
             return False
         policy = self._state.routes[message.to].on_failure
         return is_dead(policy, failure.code) or self._unfit(message) is not None
-
-
-__all__ = ["Retries"]

@@ -1,8 +1,10 @@
-"""The last messages of each root thread, as digests: what loops are told by.
+"""Ring buffers of the last messages of each root thread, as digests: loop detection counts repetitions in them.
 
-A ring is bounded whatever is sent, and counting is one look. What a handler begins is counted: sends, asks, spawns, forwards. A
-reply answers one of these, so no loop goes without them; and a worker that answers "done" to many tasks is in no loop. What is asked
-of the organism itself is not counted either: an agent may look at its budget as often as it likes.
+A ring has a fixed length, and a count takes one lookup. Counted is what a handler begins: sends, asks, spawns and forwards. Replies are
+not: no loop can do without the messages that they answer, and a worker that answers "done" to many tasks is in no loop. Messages to the
+organism itself are not either: an agent may look at its budget as often as it likes.
+
+The rules (when to warn, when to stop) are in :mod:`organism.kernel.loops`.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ if TYPE_CHECKING:
     from organism.settings import Loops
 
 WARNED: Final = 256
-"""Routes that a thread remembers to have warned of; further ones take the places of the oldest."""
+"""How many repeated messages a thread remembers to have warned of; a further one replaces the oldest."""
 
 
 @frozen(eq=False)
 class Repeated:
-    """A message that was sent for the ``times``-th time among the last ones of its thread."""
+    """A message that stands ``times`` times among the last ones of its thread."""
 
     message: Message
     digest: str
@@ -38,7 +40,9 @@ class Repeated:
 
 @define(eq=False)
 class Ring:
-    """The last messages of a root thread, as digests, and the routes that were warned of, each with the number of its warning."""
+    """The digests of the last messages of a root thread (``recent``), how often each stands there (``counts``), and those that were warned of,
+    each with the number of its warning (``warned``).
+    """
 
     recent: deque[str]
     counts: dict[str, int]
@@ -58,14 +62,14 @@ class Ring:
         return count
 
     def warn(self, digest: str, seq: int) -> None:
-        """A route was warned of."""
+        """A repeated message was warned of, by the warning of this number."""
         self.warned[digest] = seq
         while len(self.warned) > WARNED:
             del self.warned[next(iter(self.warned))]
 
 
 class Rings:
-    """The rings of an organism's live root threads. ``repeated`` collects what was repeated too often, until somebody asks."""
+    """The rings of an organism's live root threads. ``repeated`` collects messages that were repeated too often; ``note_loops`` takes them."""
 
     def __init__(self, loops: Loops) -> None:
         self.loops = loops
@@ -110,10 +114,10 @@ class Rings:
 
 
 def digest_of(message: Message) -> str:
-    """What says that two messages are the same: sender, receiver and payload. It is the same in every process."""
+    """The digest of a message: of its sender, receiver and payload. It is the same in every process."""
     try:
         said = encode_xml(message.payload)
-    except OrganismError:  # what cannot be written down is told by what it shows
+    except OrganismError:  # what has no XML is told by its repr
         said = repr(message.payload).encode("utf-8", "backslashreplace")
     route = f"{message.sender}\0{message.to}\0".encode()
     return hashlib.blake2b(route + said, digest_size=12).hexdigest()

@@ -1,4 +1,7 @@
-"""Whether a value may be sent at all, whoever it goes to."""
+"""Whether a value may be sent at all, whoever it goes to. What was sent before and is plain is remembered, so that most values need one check.
+
+Plain is a value of a class that any handler may send, that holds no other payloads and whose name no other class of the organism has.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from organism.threads.routing import Route
 
 _KINDS: Final = 1000
-"""Payload classes that are remembered as plain. A handler may make any number of classes."""
+"""How many payload classes are remembered as plain. A handler may make any number of classes."""
 
 
 def wrong_to_send(state: State, payload: object) -> str | None:
@@ -29,7 +32,9 @@ def wrong_to_send(state: State, payload: object) -> str | None:
 
 
 def wrong_to_reply(state: State, payload: object) -> str | None:
-    """Why a handler may not reply this value; whoever it goes to may take any class, and knows them by their names."""
+    """Why a handler may not reply this value; ``None`` where it may. As :func:`wrong_to_send`, and no class may have the name of another of the
+    organism's: an asker takes any class, and agents and people know classes by their names.
+    """
     if is_plain(state, payload):
         return None
     wrong = _wrong(payload)
@@ -57,9 +62,9 @@ def _wrong(payload: object) -> str | None:
     return f"only the organism itself sends {kind.__name__}"
 
 
-def whom_before(state: State, sender: str, to: object, payload: object) -> Route | None:
-    """Whom a handler (empty: the outside) has sent such a value before, where it may send this one as well; ``None`` where there is more
-    to look at.
+def known_route(state: State, sender: str, to: object, payload: object) -> Route | None:
+    """The route of ``to``, where ``sender`` (empty: the outside) has sent it this class before and may send it this value; ``None``: it
+    needs the full check.
     """
     try:
         met = state.met.get((sender, to, type(payload))) if type(to) is str else None
@@ -73,29 +78,26 @@ def whom_before(state: State, sender: str, to: object, payload: object) -> Route
 
 
 def is_plain(state: State, payload: object) -> bool:
-    """Whether it is plainly one that may be sent: by far the most are. Where not, there is more to look at."""
+    """Whether a value is plain, as most are, and sound. ``False``: it needs the full check."""
     try:
         check = state.plain.get(type(payload))
         if check is None:
             return False
         check(payload)
-    except Exception:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at, and so may its class
+    except Exception:  # noqa: BLE001 - a value that is not whole may raise anything when it is read, and so may its class
         return False
     return True
 
 
 def _remember(state: State, kind: type) -> None:
-    """Values of this class may be sent, and it stands in for no other one: the next ones need less."""
+    """Remembers a class as plain, where it is."""
     check = check_alone(kind)
     if check is not None and len(state.plain) < _KINDS:
         state.plain[kind] = check
 
 
-def remember_met(state: State, sender: str, receiver: Route, payload: object) -> None:
-    """A handler (empty: the outside) may send such values there: where they are plain, the next ones need less."""
+def remember_route(state: State, sender: str, receiver: Route, payload: object) -> None:
+    """Remembers that ``sender`` (empty: the outside) may send values of this class there, where they are plain."""
     check = state.plain.get(type(payload))
     if check is not None:
         state.met[sender, receiver.name, type(payload)] = (receiver, check)
-
-
-__all__ = ["is_plain", "remember_met", "whom_before", "wrong_to_reply", "wrong_to_send"]

@@ -1,8 +1,8 @@
-"""The state of an organism and the changes it can undergo. No change checks anything: who calls it has decided.
+"""The state of an organism and the changes it can undergo. No change checks anything: the caller has decided.
 
 The same changes are made live and when facts are folded, so that both come to the same state. While ``steps`` is a list, each
-change writes itself down there; what follows from a change by counting alone (a frame that closes, an ask without a
-reply, a thread that ends) is not written as a step, since counting again finds it again.
+change appends a step to it. What follows from a change by counting alone (a frame closes, an ask gets no reply, a thread
+ends) is not written as a step: the fold counts too, and comes to the same.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ class State:
         )
         self.sums = Sums()
         self.plain: dict[type, Check] = {}
-        """The checks of payload classes that any handler may send and that hold no other payloads, as they are first sent."""
+        """The checks of payload classes that any handler may send and that hold no other payloads. Filled as they are first sent."""
         self.terms: dict[int, tuple[BudgetSettings, Policy, Policy, Caps]] = {}
-        """What budgets come to below a policy (budget, policy above, own policy, caps), by the identity of the budget."""
+        """A cache of policies and caps: (budget, policy above, own policy, caps) by the identity of the budget."""
         self.met: dict[tuple[str, str, type], tuple[Route, Check]] = {}
-        """By sender, receiver and class: whom a handler has sent what before, and may again, where that is plain."""
+        """A cache of addresses that were checked: by sender, receiver and class, where the class is in ``plain``."""
         self.occupied: dict[tuple[Thread, str], Message] = {}
         """The suspended delivery of each mailbox."""
         self.inbox = Inbox()
@@ -93,7 +93,7 @@ class State:
         self.timed: list[Thread] = []
 
     def come_to(self, at: float) -> tuple[Node, ...]:
-        """It is this instant now. Gives the shared nodes for which a new window has begun by that."""
+        """Sets the instant. Gives the shared nodes for which a new window has begun by that."""
         self.now = at
         if at < self.pools.rolls_at:
             return ()
@@ -109,7 +109,7 @@ class State:
         return [thread for thread in self.threads.values() if thread.owner is None]
 
     def chain(self, name: str) -> Thread | Conversation | None:
-        """What lives of a chain: a root thread, or a conversation."""
+        """The live root thread or conversation that a chain of the journal is of; ``None`` where it does not live."""
         if name.startswith(CONVERSATION):
             return self.conversations.get(name.removeprefix(CONVERSATION))
         return self.threads.get(name)
@@ -135,11 +135,11 @@ class State:
             self.schedule.pause(thread)
 
     def resume(self, root: Thread, since: float) -> None:
-        """A root thread goes on; what has passed since then, or since a thread below was opened, is no running time of it."""
+        """A root thread goes on. The time since the instant ``since``, or since a thread below was opened, is not counted as running time."""
         for thread in descendants(root):
             thread.paused_at = None
             stood = min(since, self.inbox.resting.pop(thread, since))
-            thread.opened_at += self.now - max(stood, thread.opened_at)  # a process may find its clock set back
+            thread.opened_at += self.now - max(stood, thread.opened_at)  # the clock may have been set back
             self.timed.append(thread)
             self.schedule.resume(thread)
 
@@ -148,14 +148,14 @@ class State:
         self.inbox.resting[thread] = self.now
 
     def go_on(self, thread: Thread) -> None:
-        """It stands still no more, if it did; what has passed since then is no running time of it."""
+        """A thread that stood still, if it did, goes on; the time in between is not counted as running time."""
         since = self.inbox.resting.pop(thread, None)
         if since is not None:
             thread.opened_at += self.now - since
 
     def run_out(self, thread: Thread, failure: Failure, *, last: bool, alone: bool) -> None:
-        """Nothing more is delivered in a thread and below it, but for one last message where there is to be one. ``alone``: none below
-        it is.
+        """Nothing more is delivered in a thread and below it but last messages: one to the thread's own handler if ``last``, and none
+        to the handlers of threads below if ``alone``.
         """
         for each in list(descendants(thread)):
             ending = each.have_ending()
@@ -163,7 +163,7 @@ class State:
             if alone:
                 ending.last_due = False
             if each is thread or failure.unit == "seconds":
-                # Nobody below goes on either where it is time: that cancels what runs.
+                # When time runs out what runs is cancelled, so nobody below goes on either.
                 ending.exhausted = ending.exhausted or failure
         thread.have_ending().last_due = last
 
@@ -265,14 +265,14 @@ class State:
             self.sums.count(message)
         if self.index is not None:
             self.index.posted(message)
-        if thread.owner is None and not message.route.answers:  # as queue() does it, for the most
+        if thread.owner is None and not message.route.answers:  # the common case of queue(), inline
             thread.undone += 1
             self.schedule.put(message)
         else:
             self.queue(message, self.now)
 
     def queue(self, message: Message, at: float) -> None:
-        """Puts a message where its handler gets it from; one for a person waits there from this instant on."""
+        """Puts a message into the ready queue, or, if it is for a person, into the inbox, where it waits since the instant ``at``."""
         thread = message.thread
         root = thread if thread.owner is None else root_of(thread)
         root.undone += 1
@@ -284,7 +284,7 @@ class State:
         self.inbox.put(message, at)
 
     def resolve(self, ask: Ask, answer: Any) -> None:
-        """Gives an ask its answer: a payload or a Failure. It is the frame's one answer."""
+        """Gives an ask its answer, a payload or a Failure: this is the frame's one reply."""
         ask.done = True
         ask.answer = answer
         ask.message.have_dealings().wait_no_more(ask)
@@ -292,7 +292,7 @@ class State:
             ask.frame.answered = True
         if self.steps is not None and ask.frame is not None:
             self.steps.append(facts.Resolved(ask=ref(ask.frame), answer=answer))
-        ask.frame = None  # what is over is given back at once: nothing of it is to wait for the collector of cycles
+        ask.frame = None  # breaks a reference cycle, so that memory is freed at once
         self.woken.append(ask)
 
     def leave(self, frame: Frame, payload: Any) -> None:
@@ -304,12 +304,12 @@ class State:
             self.steps.append(facts.Left(thread=frame.thread.id, sender=frame.handler, payload=payload))
 
     def come_late(self, frame: Frame, payload: Any) -> None:
-        """Notes a reply that nobody waits for any more."""
+        """Records a reply that nobody waits for any more; it changes nothing else."""
         if self.steps is not None:
             self.steps.append(facts.CameLate(frame=ref(frame), payload=payload))
 
     def hand_over(self, frame: Frame, to: Frame | None) -> None:
-        """``frame`` answers no more: ``to`` does in its place, or a failure has."""
+        """``frame`` answers no more: ``to`` does in its place (Forward); ``None``: a failure was its answer."""
         if to is not None:
             to.answered = frame.answered
             frame.asker = None
@@ -318,7 +318,7 @@ class State:
             self.steps.append(facts.Handed(frame=ref(frame), to=ref(to)))
 
     def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
-        """A failure reached the root of a thread: it colours the outcome. ``at_root``: there is no caller to hear it."""
+        """A failure reached the root of a thread, and counts for its outcome. ``at_root``: there is no caller to tell."""
         for each in leaving(thread) if at_root else (thread,):
             troubles = each.have_troubles()
             troubles.failures = [*(troubles.failures or ()), failure]
@@ -326,7 +326,7 @@ class State:
             self.steps.append(facts.Unhandled(thread=thread.id, failure=failure, at_root=at_root))
 
     def cut(self, ask: Ask, dropped: Iterable[Message]) -> None:
-        """An ask is not waited for any more; the queued messages of its branch go with it."""
+        """An ask is not waited for any more: the queued messages of its branch, ``dropped``, are dropped with it."""
         ask.done = True
         ask.message.have_dealings().wait_no_more(ask)
         gone = tuple(dropped)
@@ -349,12 +349,12 @@ class State:
         memory.change(changes)
 
     def finish(self, message: Message, *, placed: bool) -> None:
-        """A delivery is over: its mailbox goes to the next, its frame counts down."""
+        """A delivery is over: its mailbox goes to the next message, its frame counts down. ``placed``: it still has its place."""
         self.let_go(message, placed=placed)
         self._forget(message)
 
     def let_go(self, message: Message, *, placed: bool) -> None:
-        """The mailbox of a delivery that is over goes to the next."""
+        """The mailbox of a delivery that is over goes to the next message. ``placed`` as for :meth:`finish`."""
         if message.holds:
             self.occupied.pop((message.thread, message.mailbox), None)
         if self.schedule.taken:
@@ -364,7 +364,7 @@ class State:
         self.schedule.done(message, placed=placed)
 
     def drop(self, message: Message) -> None:
-        """Takes back a message that was queued; its frame counts down."""
+        """Drops a queued message, wherever it waits; its frame counts down."""
         message.dropped = True
         if self.occupied.get((message.thread, message.mailbox)) is message:
             del self.occupied[message.thread, message.mailbox]
@@ -408,7 +408,7 @@ class State:
             frame = frame.above
 
     def _close_unanswered(self, frame: Frame) -> None:
-        """Whoever waits for a frame that closes hears that nothing comes. Counting comes to this again: it is no step."""
+        """Whoever waits for a frame that closes hears that nothing comes. No step is written: the fold counts too."""
         thread, ask = frame.thread, frame.asker
         steps, self.steps = self.steps, None
         if frame.top and frame.parent is not None and not frame.answered and thread.closing and thread.exhausted:
@@ -418,7 +418,7 @@ class State:
         self.steps = steps
 
     def _last_word(self, thread: Thread, frame: Frame) -> bool:
-        """Whether an exhausted thread that is about to end, and whose last delivery is due, is given that instead (R17)."""
+        """An exhausted thread that is about to end gets its last delivery, where that is due (R17). ``False``: there is none, and it ends."""
         thread.have_ending().last_due = False
         has_answered = bool(thread.replies) if frame.parent is None else frame.answered
         if thread.stopping is not None or has_answered or thread.exhausted is None:
@@ -433,7 +433,7 @@ class State:
         self.steps = steps
         if frame.asker is not None:
             frame.asker = None
-        # The new frame has been counted beside the one that closes here.
+        # The new frame was counted while the old one was open: count the old one down.
         if self.index is not None:
             self.index.closed(frame)
         thread.open -= 1

@@ -1,4 +1,4 @@
-"""How changes of the state are written down: frames and messages by their names, values as they are."""
+"""Changes of the state as steps of a fact: frames and messages are named by (thread id, seq), values stand as they are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def ref_of(message: Message) -> Ref:
-    """(thread, seq) of a message."""
+    """The name of a message: (thread id, seq)."""
     return (message.thread.id, message.seq)
 
 
@@ -23,7 +23,7 @@ def ref(frame: Frame) -> Ref: ...
 @overload
 def ref(frame: Frame | None) -> Ref | None: ...
 def ref(frame: Frame | None) -> Ref | None:
-    """(thread, seq) of a frame; ``None`` for none."""
+    """The name of a frame: (thread id, seq of the message that opened it); ``None`` for none."""
     return None if frame is None else (frame.thread.id, frame.seq)
 
 
@@ -55,7 +55,7 @@ def raised(
     told_after: Message | None,
     digest: str | None,
 ) -> facts.WarningRaised:
-    """The step of a level that was first reached."""
+    """The step of a warning that was raised. See :func:`organism.kernel.warnings.enter_warning`."""
     return facts.WarningRaised(
         thread=thread.id,
         seq=warned.seq,
@@ -79,7 +79,7 @@ def raised(
 
 
 def warned_of(step: facts.WarningRaised) -> Warned:
-    """The crossing that a step tells of, as results show it."""
+    """The warning of such a step."""
     return Warned(
         seq=step.seq,
         unit=step.unit,

@@ -1,4 +1,4 @@
-"""The running sums: what messages and calls came to, by handler, model, backend, account, tag and label."""
+"""Running totals of messages and model calls, by handler, model, backend, account, tag and label (R19)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message, Thread
 
 ALL: Final = ("all", "")
-"""The sum of everything, among those by handler, model, backend, account, tag and label."""
+"""The key of the total of everything, beside those by (kind, name)."""
 
 
 class Sums:
-    """The sums by (kind, name). ``totals`` may be put away and brought back, as while a record is folded.
+    """The totals by (kind, name). ``totals`` may be put aside and set again, as while a record is folded.
 
-    A call counts in four of them at least: it is added once, beside those of the same handler, model and backend, and to each of the four
-    when the sums are next read. So are messages, which count in two.
+    A call counts in four totals at least. To save work it is added to one tally, that of its handler, model and backend, and from there to
+    the four when totals are next read. The same goes for messages, which count in two.
     """
 
     def __init__(self) -> None:
         self._totals: dict[tuple[str, str], Tally] = {}
         self._sent: dict[str, int] = {}
-        """How many messages came to each handler since the sums were read."""
+        """How many messages came to each handler since totals were last read."""
         self._calls: dict[tuple[str, str, str], Tally] = {}
-        """What calls came to since the sums were read, by handler, model and backend."""
+        """The calls since totals were last read, by handler, model and backend."""
 
     @property
     def totals(self) -> dict[tuple[str, str], Tally]:
-        """All sums."""
+        """All totals, up to date."""
         self._gather()
         return self._totals
 
@@ -42,7 +42,7 @@ class Sums:
         self._sent, self._calls = {}, {}
 
     def tally(self, kind: str, name: str) -> Tally:
-        """The running sum for one name of a kind."""
+        """The running total of one name of a kind, up to date."""
         self._gather()
         return self._sum(kind, name)
 
@@ -54,7 +54,7 @@ class Sums:
         return found
 
     def _gather(self) -> None:
-        """Adds what messages and calls came to where it belongs."""
+        """Adds the messages and calls since the last time to the totals that they count in."""
         sent, self._sent = self._sent, {}
         for handler, count in sent.items():
             for name in (ALL, ("handler", handler)):

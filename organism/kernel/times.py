@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Times:
-    """What becomes due by time alone. ``ends`` hears of a thread whose time ran out."""
+    """What becomes due by time alone. ``ends`` exhausts threads whose time has run out."""
 
     def __init__(self, state: State, book: Book, ends: Ends) -> None:
         self._state = state
@@ -37,7 +37,7 @@ class Times:
         self._started = at
 
     def leap(self, since: float, at: float) -> None:
-        """The clock has leapt: the machine slept, or its clock was set. What lies between is nobody's running time."""
+        """The clock has leapt: the machine slept, or its clock was set. The time in between is nobody's running time."""
         self._started += at - since
         state = self._state
         for root in state.roots:
@@ -48,8 +48,8 @@ class Times:
                 state.inbox.stir(root)
 
     def due(self, thread: Thread) -> float | None:
-        """When :meth:`reach` is to be called for a thread next."""
-        # One that was stopped ends as soon as what runs has settled: its time would be due for ever, and nothing come of it.
+        """The instant at which :meth:`reach` is to be called for a thread next; ``None``: never, as far as is known."""
+        # A thread that was stopped ends as soon as what runs has settled: its time would be due again and again, with no effect.
         if thread.ended or thread.is_ending:
             return None
         if thread.paused_at is not None or thread in self._state.inbox.resting:
@@ -69,7 +69,7 @@ class Times:
             self._ends.exhaust(thread, _run_out(thread.node), at, cancel=True)
 
     def ceiling_due(self) -> float | None:
-        """When :meth:`reach_ceiling` is to be called next."""
+        """The instant at which :meth:`reach_ceiling` is to be called next."""
         return _due(self._state.root, self._started, self._fired)
 
     def reach_ceiling(self, at: float) -> None:
@@ -80,7 +80,7 @@ class Times:
         said = tuple(_crossed(root, self._fired, self._started, at))
         over = at >= self._started + root.caps.seconds
         if not (said or over):
-            return  # the clock has leapt since it was said when this would be
+            return  # too early: the clock has leapt since the timer was set
         self._fired += len(said)
         for thread in self._state.roots:
             self._book.begin(at)
@@ -96,7 +96,7 @@ class Times:
         return None if seconds is None else seconds - (at - self._started)
 
     def refusal(self, at: float) -> BudgetExhaustedError | None:
-        """Why nothing more is taken in, once the organism's time has run out."""
+        """The refusal of any message from outside, once the organism's time has run out; ``None`` before."""
         seconds = self._state.root.caps.seconds
         if seconds is None or at < self._started + seconds:
             return None
@@ -104,7 +104,7 @@ class Times:
         return BudgetExhaustedError("seconds", ORGANISM, used, 0, int(seconds), 1)
 
     def _tell(self, thread: Thread, said: Crossing) -> None:
-        """The handler of the root frame hears of time: an agent in its next prompt, code by a message once it is free."""
+        """Warns the handler of the thread's root frame: an agent in its next prompt, code by a message once it is free."""
         state = self._state
         running = state.occupied.get((thread, thread.handler))
         route = state.routes.get(thread.handler)
@@ -133,8 +133,8 @@ def _due(node: Node, since: float, fired: int) -> float | None:
 
 
 def _crossed(node: Node, fired: int, since: float, now: float) -> Iterator[Crossing]:
-    """The levels that have come. They are compared as :func:`_due` gives them: a difference of floats may fall just short
-    of what was added, and what is due would be due for ever.
+    """The levels that have been reached. Instants are computed as in :func:`_due`, not as differences: rounding might make those fall just
+    short, and the same level would be due again and again.
     """
     caps, elapsed = node.caps, now - since
     if caps.seconds is None:

@@ -1,11 +1,15 @@
-"""Who is told of a crossing, and when (R15, R16)."""
+"""Warnings: which levels fire, who is told of them, and when (R15, R16).
+
+A level is *fired* once; the warning that it raises is entered in the thread whose call crossed it. It *waits* (``pending``) for the next
+prompt of an agent, or for the end of a delivery of code (``told``), and is *told* then.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from organism.budget.claims import NOTHING, VECTOR, Crossing, Vector
-from organism.budget.crossings import crossing, crossings, has_reached
+from organism.budget.crossings import crossing, crossings, has_crossed
 from organism.budget.node import Node, fire, unfired
 from organism.kernel.conversations import SCOPE as CONVERSATION_SCOPE
 from organism.kernel.conversations import wait_to_hear
@@ -33,20 +37,20 @@ def note_crossings(
     at_once: bool = True,
     path: tuple[Node, ...] | None = None,
 ) -> tuple[Crossing, ...]:
-    """Fires the levels that the thread's path has reached and writes down who hears of each.
+    """Fires the levels that use has reached on the thread's path, and raises a warning for each.
 
-    ``message`` is the delivery that crossed them (``None``: nobody can be told); ``at_once``: it still runs, so that code
-    sees them in its completion and in ``ctx.budget``; ``path``: only these nodes of the thread's are looked at.
+    ``message`` is the delivery that crossed them (``None``: nobody can be told); ``charge`` is what its call cost; ``at_once``: it still
+    runs, so that code sees them in its completion and in ``ctx.budget``; ``path``: only these nodes are looked at.
     """
-    if path is None and charge is NOTHING and not has_reached(thread.node):
+    if path is None and charge is NOTHING and not has_crossed(thread.node):
         return ()
     found = crossings(thread.node.path if path is None else path, charge)
     return fire_all(state, thread, message, found, at_once=at_once) if found else ()
 
 
 def note_arrival(state: State, message: Message, *, came_from: Thread | None = None) -> None:
-    """Fires the levels that a message reached by coming into its thread. No call in there made them, so the handler that
-    is about to get the message hears of them.
+    """Fires the levels that a message crossed by coming into its thread, where that is another than ``came_from``. No delivery there caused
+    them, so the handler that is about to get the message is told.
     """
     if message.thread is not came_from:
         note_crossings(state, message.thread, message, at_once=False)
@@ -82,13 +86,31 @@ def raise_crossing(
     about: str | None = None,
     digest: str | None = None,
 ) -> Warned:
-    """Writes one crossing down, and for whom it waits. ``message`` is the delivery whose handler is to hear of it; where
-    none runs, ``hears`` names that handler. ``about`` and ``digest`` are of a loop, which is nobody's matter but the sender's.
+    """Raises the warning of one crossing, and decides for whom it waits. ``message`` is the delivery whose handler is to be told; where none
+    runs, ``hears`` names that handler. ``about`` and ``digest`` are set for a loop, of which only the sender is told.
     """
     to = hears if message is None else message.to
     route = None if to is None else state.routes[to]
     told = "agent" in thread.node.policy.notify
-    warned = Warned(
+    agent = route if route is not None and route.agent else None
+    code = route if route is not None and not route.agent else None
+    # Code that still runs sees it in its completion and in ctx.budget, whoever else is told.
+    warned = _warning(thread, said, to if at_once and code is not None else None, about)
+    enter_warning(
+        state,
+        thread,
+        warned,
+        to if told and agent is not None and agent.told else None,
+        _other_reader(state, message, said) if digest is None else None,
+        message if told and code is not None and code.takes_warnings else None,
+        digest=digest,
+    )
+    return warned
+
+
+def _warning(thread: Thread, said: Crossing, to: str | None, about: str | None) -> Warned:
+    """The warning of a crossing, as results show it, with the next number of its root thread."""
+    return Warned(
         seq=root_of(thread).seq + 1,
         unit=said.unit,
         level=said.level,
@@ -99,35 +121,23 @@ def raise_crossing(
         remaining=said.remaining,
         scope=said.scope,
         calls_left=calls_left(thread) if said.unit in VECTOR else None,
-        # Code sees it in its completion and its budget, whoever else is told.
-        to=to if at_once and route is not None and not route.agent else None,
+        to=to,
         node=said.thread,
         about=about,
     )
-    hears_after = told and message is not None and route is not None and route.takes_warnings and not route.agent
-    enter_warning(
-        state,
-        thread,
-        warned,
-        to if told and route is not None and route.agent and route.told else None,
-        _other_reader(state, message, said) if digest is None else None,
-        message if hears_after else None,
-        digest=digest,
-    )
-    return warned
 
 
 def fire_rest(
     state: State, thread: Thread, message: Message | None, node: Node, unit: int, *, at_once: bool = True
 ) -> tuple[Crossing, ...]:
-    """Fires all levels of a unit that have not fired: nobody is refused unwarned (R15)."""
+    """Fires all levels of a unit that have not fired yet, before a refusal: nobody is refused unwarned (R15)."""
     if not node.thread and node is not state.root:
         return ()  # the sub-thread was never opened
     return fire_all(state, thread, message, tuple((node, unit, mark) for mark in unfired(node, unit)), at_once=at_once)
 
 
 def post_notices(state: State, message: Message) -> None:
-    """Sends what a finished delivery is to hear as one message in its frame."""
+    """Sends code the warnings of its finished delivery as one message in its frame."""
     dealings, thread = message.dealings, message.thread
     if dealings is None or not dealings.told:
         return
@@ -149,10 +159,10 @@ def enter_warning(
     *,
     digest: str | None = None,
 ) -> None:
-    """Writes a crossing into the warnings of the thread whose call made it.
+    """Enters a warning in the thread whose call crossed the level, live and when facts are folded.
 
-    ``pending_for`` is the agent that is yet to be told in its next prompt, ``pending_caller`` (thread, handler) another;
-    ``told_after`` is the delivery whose handler gets it as a message once it is done.
+    ``pending_for`` is an agent of the thread that is to be told in its next prompt, ``pending_caller`` (thread id, handler) another agent;
+    ``told_after`` is the delivery whose handler gets it as a message once it is over; ``digest`` is that of a loop's message.
     """
     if told_after is not None:
         dealings = told_after.have_dealings()
@@ -173,7 +183,7 @@ def enter_warning(
 
 
 def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
-    """Notes that a handler of the thread was told of warnings, also of those that waited for its next prompt."""
+    """Marks warnings as told to a handler of the thread; they do not wait for its next prompt any more."""
     told = list(warned)
     for queues in {thread, root_of(thread)}:
         troubles = queues.troubles
@@ -191,20 +201,20 @@ def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -
 
 
 def note_telling(message: Message, warned: Iterable[Warned]) -> None:
-    """Notes what a prompt of a delivery tells of: it waits on until a model has answered."""
+    """Notes which warnings a prompt of a delivery tells of: until a model answers, they go into the next prompt as well."""
     dealings = message.have_dealings()
     dealings.telling = [*(dealings.telling or ()), *warned]
 
 
 def note_heard(message: Message | None) -> None:
-    """A model has answered a delivery: what its prompt told of has been heard."""
+    """A model has answered a delivery: the warnings in its prompt have been heard."""
     if message is not None and message.dealings is not None:
         message.dealings.telling = None
 
 
 def tell_caller(state: State, message: Message | None, warned: Sequence[Warned]) -> None:
-    """Sends the caller what a delivery crossed, where callers are told and it is code that takes warnings; a caller
-    that is an agent reads it in its next prompt.
+    """Sends warnings to the caller of a delivery, where callers are told (``notify``) and it is code that takes warnings. An agent reads
+    them in its next prompt instead.
     """
     caller = _caller(message) if warned else None
     if caller is None:
@@ -217,8 +227,10 @@ def tell_caller(state: State, message: Message | None, warned: Sequence[Warned])
 
 
 def _other_reader(state: State, message: Message | None, said: Crossing) -> tuple[str, str] | None:
-    """Another agent that is to read of a crossing in its prompt, as (thread, handler): the caller, where callers are told. Of a
-    conversation's limits the agent that has its turns, where code crossed them that takes no warnings: nobody else would act on them.
+    """Another agent that is to be told of a crossing in its prompt, as (thread id, handler); ``None``: nobody else.
+
+    That is the caller, where callers are told (``notify``). Of a conversation's limits it is the agent that handles its turns, where
+    they were crossed by code that takes no warnings: nobody else would act on them.
     """
     caller = _caller(message)
     if message is None or (caller is None and (said.scope != CONVERSATION_SCOPE or root_of(message.thread).ended)):
@@ -236,11 +248,11 @@ def _other_reader(state: State, message: Message | None, said: Crossing) -> tupl
 
 
 def _caller(message: Message | None) -> Frame | None:
-    """The frame of whoever called the delivery, where it is told what its callees cross and can still hear it."""
+    """The frame of whoever called the delivery, where callers are told (``notify``) and it is still open."""
     if message is None or "caller" not in message.thread.node.policy.notify:
         return None
     caller = message.frame.parent
-    # A call may come back when its delivery, and whoever called that, are over.
+    # A call may be settled after its delivery, and whoever called that, are over.
     if caller is None or not caller.open or caller.thread.is_ending:
         return None
     return caller

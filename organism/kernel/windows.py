@@ -1,4 +1,4 @@
-"""The windows of the nodes on a path, as holds and refusals meet them (R18)."""
+"""How holds and refusals deal with the windows of the nodes on a path (R18)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def roll_hint(node: Node) -> str:
-    """When a node's window rolls over, for whoever was refused by it."""
+    """A text for whoever was refused by a node: when its window ends; empty where it has no end."""
     window = node.window
     if window is None or math.isinf(window.ends):
         return ""
@@ -22,8 +22,8 @@ def roll_hint(node: Node) -> str:
 
 
 def held_at(path: Sequence[Node], at: float) -> float:
-    """The instant whose windows a call is charged to that is held now. Where the facts of an earlier process, whose clock was ahead,
-    have brought a node to a later window, it is in that one: nothing would be given back there otherwise.
+    """The instant whose windows a call that is held now is charged to: ``at``, unless an earlier process's clock was ahead and its facts have moved
+    a node to a later window. Then it is the begin of that one, or its settlement would give nothing back there.
     """
     for node in path:
         if node.window is not None and node.window.begins > at:
@@ -32,7 +32,7 @@ def held_at(path: Sequence[Node], at: float) -> float:
 
 
 def path_of(hold: Hold) -> tuple[Node, ...]:
-    """The nodes that a hold is on: not those whose window has rolled over since."""
+    """The nodes on which a hold still counts: its path without the nodes whose window has rolled over since."""
     at = hold.held_at
     for node in hold.path:
         if node.window is not None and at < node.window.begins:

@@ -20,7 +20,7 @@ from organism.models.bounded import MOST, bound_stream
 from organism.models.chat import mapping
 from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, Response
-from organism.models.endings import Body
+from organism.models.endings import Body, asking
 from organism.models.event_streams import Events, Pieces
 from organism.models.messages import OWNED, answer_tool, body_of
 from organism.models.refusals import heard_in
@@ -83,7 +83,7 @@ class AnthropicBackend:
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
-        with self._failures():
+        with self._failures(), asking(request):
             answer = await self._client.post(_PATH, cast_to=httpx2.Response, body=body, options=options)
             response = response_of(content_of(answer.content, answer.headers), answer=answer_tool(request))
             return evolve(response, allowance=allowance_in(answer.headers))
@@ -92,7 +92,7 @@ class AnthropicBackend:
     async def stream(self, request: Request) -> AsyncGenerator[Pieces]:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
-        with self._failures():
+        with self._failures(), asking(request):
             events = await self._client.post(
                 _PATH,
                 cast_to=object,

@@ -123,6 +123,7 @@ class Attempt:
             reasoning_effort=call.reasoning_effort,
             options=self.seat.settings.options,
             extra=call.extra,
+            came=self.received.append,
         )
 
     async def ask(self) -> Response:

@@ -256,10 +256,7 @@ def _response(
 def _message(text: str, calls: Sequence[ToolCall], thoughts: Sequence[Mapping[str, Any]]) -> Message:
     message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
     if calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in calls
-        ]
+        message["tool_calls"] = [call.in_message for call in calls]
     return message | ({THINKING: list(thoughts)} if thoughts else {})
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
+import anyio
 import httpx2
 
 from organism.models.contract import BackendError
-from organism.models.endings import run_out
+from organism.models.endings import run_out, told_what_came
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,7 +47,7 @@ def bound_stream(response: httpx2.Response, tokens: int) -> None:
 
 class Bounded(httpx2.AsyncByteStream):
     """The body of a response, unpacked. Iterating raises BackendError (``broken``) where it has more than ``most`` bytes, and (``cut``)
-    where it breaks off, with what came where that is an ``answer``: it is billed.
+    where it breaks off, with what came where that is an ``answer``: it is billed. Who is cancelled within one tells what came.
     """
 
     def __init__(self, stream: httpx2.AsyncByteStream, packed: str, most: int, *, answer: bool) -> None:
@@ -59,6 +60,7 @@ class Bounded(httpx2.AsyncByteStream):
         self._came = 0
         self._given = 0
         self._kept: list[bytes] | None = [] if answer else None
+        self._told = told_what_came()
 
     def goes_on(self, more: int) -> None:
         """It may have so many bytes more, and nothing is kept of it."""
@@ -79,6 +81,10 @@ class Bounded(httpx2.AsyncByteStream):
             raise BackendError(
                 "cut", f"the connection broke within the answer: {error}", received=self._text()
             ) from None
+        except anyio.get_cancelled_exc_class():
+            if self._kept:
+                self._told(self._text())
+            raise
         self._given += len(chunk)
         if self._kept is not None and self._given - len(chunk) < _KEPT:
             self._kept.append(chunk)

@@ -13,7 +13,7 @@ from organism.errors import InvalidPayloadError
 from organism.models.completion import Call, Completion, new_call
 from organism.models.contract import ToolSpec
 from organism.models.prompt import canonical
-from organism.names import excerpt
+from organism.names import excerpt, told
 from organism.payloads import decode_fields, describe, is_payload, json_schema, parse_json
 from organism.settings import NOTHING
 
@@ -79,6 +79,18 @@ def asked_for(
     )
 
 
+def checked(call: Call) -> Call:
+    """A call that was made, or changed, by hand. Raises as :func:`asked_for`, for the same reasons."""
+    _check_figures(call.max_output_tokens, call.min_output_tokens, call.temperature, call.seed)
+    _check_count("wish", call.wish)
+    _check("model", call.model, _is(str), "the name of an alias")
+    _check("tools", call.tools, _is(list, tuple), "a list of payload classes and ToolSpecs")
+    _check("extra", call.extra, _is(Mapping), "a mapping")
+    canonical(call.extra, "extra")
+    tools, tags = tuple(tool_of(tool) for tool in call.tools), tags_of(call.tags)
+    return evolve(call, messages=messages_of(call.messages), tools=tools, tags=tags)
+
+
 def messages_of(messages: str | Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
     """A question, or chat-completions messages, as a tuple of messages."""
     if isinstance(messages, str):
@@ -90,7 +102,7 @@ def messages_of(messages: str | Sequence[Mapping[str, Any]]) -> tuple[Message, .
     for index, message in enumerate(found):
         role: object = message.get("role") if hasattr(message, "get") else None
         if not isinstance(role, str) or role not in ROLES:
-            raise ValueError(f"messages[{index}] has no role of {', '.join(sorted(ROLES))}: {message!r:.80}")
+            raise ValueError(f"messages[{index}] has no role of {', '.join(sorted(ROLES))}: {told(message)}")
     return found
 
 
@@ -101,7 +113,7 @@ def tool_of(tool: Any) -> ToolSpec:
     if _is_payload_class(tool):
         described = describe(tool)
         return ToolSpec(name=described.name, description=described.doc, parameters=json_schema(tool))
-    raise TypeError(f"a tool is a payload class or a ToolSpec, not {tool!r:.80}")
+    raise TypeError(f"a tool is a payload class or a ToolSpec, not {told(tool)}")
 
 
 def tags_of(tags: object) -> tuple[str, ...]:
@@ -111,7 +123,7 @@ def tags_of(tags: object) -> tuple[str, ...]:
     for tag in given:
         _check("a tag", tag, _is(str), "a text")
         if not tag.strip() or len(tag) > TAG_LENGTH or not tag.isprintable():
-            raise ValueError(f"a tag is a text of 1 to {TAG_LENGTH} printable characters, not {tag!r:.80}")
+            raise ValueError(f"a tag is a text of 1 to {TAG_LENGTH} printable characters, not {told(tag)}")
     found = tuple(dict.fromkeys(given))
     if len(found) > TAGS:
         raise ValueError(f"a call has at most {TAGS} tags, not {len(found)}")
@@ -121,10 +133,8 @@ def tags_of(tags: object) -> tuple[str, ...]:
 def _check_figures(most: object, least: object, temperature: object, seed: object) -> None:
     if most is None and least is None and temperature is None and seed is None:
         return
-    for name, value in (("max_output_tokens", most), ("min_output_tokens", least)):
-        if value is not None:
-            _check(name, value, _is_whole, "a whole number from 1 on")
-            _check_range(name, value, 1, "a whole number from 1 on")
+    _check_count("max_output_tokens", most)
+    _check_count("min_output_tokens", least)
     if seed is not None:
         _check("seed", seed, _is_whole, "a whole number")
     if temperature is not None:
@@ -132,14 +142,20 @@ def _check_figures(most: object, least: object, temperature: object, seed: objec
         _check_range("temperature", temperature, 0, "a number from 0 on")
 
 
+def _check_count(name: str, value: object) -> None:
+    if value is not None:
+        _check(name, value, _is_whole, "a whole number from 1 on")
+        _check_range(name, value, 1, "a whole number from 1 on")
+
+
 def _check(name: str, value: object, fits: Callable[[object], bool], wanted: str) -> None:
     if not fits(value):
-        raise TypeError(f"{name} is {wanted}, not {value!r:.80}")
+        raise TypeError(f"{name} is {wanted}, not {told(value)}")
 
 
 def _check_range(name: str, value: Any, least: int, wanted: str) -> None:
     if not least <= value < math.inf:
-        raise ValueError(f"{name} is {wanted}, not {value!r:.80}")
+        raise ValueError(f"{name} is {wanted}, not {told(value)}")
 
 
 def _is(*kinds: type) -> Callable[[object], bool]:

@@ -354,10 +354,7 @@ class _Answer:
     def _message(self, calls: Sequence[ToolCall]) -> Message:
         message: dict[str, Any] = {"role": "assistant", "content": self.text or (None if calls else self.refusal)}
         if calls:
-            message["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in calls
-            ]
+            message["tool_calls"] = [call.in_message for call in calls]
             if said := self._kept(calls):
                 message[KEPT] = {"server": self.server, "said": said}
         return message

@@ -1,4 +1,4 @@
-"""The proof of a provider: :func:`check_backend` plays each of its ways to answer and to fail, and looks whether the contract holds."""
+"""A test of providers: :func:`check_backend` plays each way in which a server may answer or fail, and checks that the contract holds."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from attrs import define, evolve, field, frozen
 from organism.models.checked import response_of, usage_of
 from organism.models.contract import Backend, BackendError, Failure, Message, Piece, Request, Response, Stream, ToolSpec
 from organism.models.measured import measured
+from organism.names import told
 
 
 class Scenario(Enum):
-    """What the world of a backend is asked to be: a server that does the same with every request that it gets."""
+    """What the server behind a backend does, the same with every request that it gets."""
 
-    ANSWERS = "answers every question in text of several words, and reports what it used"
-    CALLS = "calls the tool that it is offered; where it was given a result, it answers in text"
-    RETURNS = "answers in JSON that fits the schema which the request has as `returns`"
-    LENGTH = "is stopped by the limit of output tokens, in the midst of a text"
-    RATE_LIMITED = "refuses since too much was asked (429), and says to come again after 2 seconds"
+    ANSWERS = "answers every question with a text of several words, and reports its usage"
+    CALLS = "calls the tool that it is offered; given a result of the tool, it answers with a text"
+    RETURNS = "answers in JSON that satisfies the schema in the request's `returns`"
+    LENGTH = "is stopped by the limit of output tokens, in the middle of a text"
+    RATE_LIMITED = "refuses because of its rate limit (429), and says to retry after 2 seconds"
     FAILING = "fails (500)"
     WRONG_KEY = "refuses the key (401)"
-    REJECTING = "refuses what the request says (400)"
-    TOO_LONG = "refuses since the prompt is longer than the model can read"
-    UNREACHABLE = "is not there"
-    GARBLED = "answers in something that is none of its protocol"
-    CUT = "breaks the connection off: of an answer before it came, of a stream after its first piece"
-    HANGING = "takes the request, and says nothing; of a stream nothing after its first piece"
+    REJECTING = "refuses the request as invalid (400)"
+    TOO_LONG = "refuses a prompt that is longer than the model's window"
+    UNREACHABLE = "cannot be connected to"
+    GARBLED = "answers with something that does not follow its protocol"
+    CUT = "breaks the connection: before the answer, or after the first piece of a stream"
+    HANGING = "accepts the request and sends nothing, or nothing after the first piece of a stream"
 
 
 FAILURES: Final[Mapping[Scenario, tuple[Failure, ...]]] = {
@@ -45,7 +46,7 @@ FAILURES: Final[Mapping[Scenario, tuple[Failure, ...]]] = {
     Scenario.GARBLED: ("broken", "cut"),
     Scenario.CUT: ("cut",),
 }
-"""The kinds of BackendError that a scenario may be told as. A stream of gibberish may be taken for one that broke off."""
+"""The kinds of BackendError that each scenario may raise. A stream of gibberish may be taken for one that broke off."""
 
 QUESTION: Final[Message] = {"role": "user", "content": "What is a fork?"}
 TOOL: Final = ToolSpec(
@@ -68,8 +69,8 @@ _PATIENCE: Final = 10.0
 
 @frozen(kw_only=True)
 class Stand:
-    """A backend before its world. ``asked``: how many requests the world got; ``deserted``: returns once nobody waits for an answer
-    of the world, nor reads one; ``None`` where nobody can tell. ``key`` is the one that was given to the backend, if any.
+    """A backend in front of a server that plays a scenario. ``asked``: how many requests the server got; ``deserted``: returns once nobody
+    waits for an answer of the server, or reads one. Both are ``None`` if nobody can tell. ``key`` is the key that the backend was given.
     """
 
     backend: Backend
@@ -80,13 +81,13 @@ class Stand:
 
 
 World = Callable[[Scenario], AbstractAsyncContextManager[Stand | None]]
-"""Makes the world of a scenario with a fresh backend before it, and takes it down; ``None``: it cannot be so."""
+"""Starts a server that plays a scenario, with a fresh backend in front of it, and stops it; ``None``: this scenario cannot be played."""
 
 
 async def check_backend(world: World) -> tuple[Scenario, ...]:
-    """Looks whether a backend keeps its contract (:class:`~organism.models.contract.Backend`), in every scenario that its world knows.
+    """Checks that a backend keeps its contract (:class:`~organism.models.contract.Backend`) in every scenario that ``world`` can play.
 
-    Gives the scenarios that were played. Raises AssertionError with a line for each promise that is not kept.
+    Returns the scenarios that were played. Raises AssertionError with a line for each promise that is not kept.
     """
     played: list[Scenario] = []
     broken: list[str] = []
@@ -167,7 +168,7 @@ class _Check:
                 raise _BrokenError("`usage` of the stream is not that of its response")
         if "".join(said) != response.text:
             raise _BrokenError(
-                f"its pieces of text come to {''.join(said)!r:.80}, its response has {response.text!r:.80}"
+                f"its pieces of text come to {told(''.join(said))}, its response has {told(response.text)}"
             )
         return response
 
@@ -210,7 +211,7 @@ class _Check:
             for number in range(_AT_ONCE):
                 tasks.start_soon(ask, number)
         for number, text in enumerate(alone):
-            _expect(found[number] == text, f"call {number} got {found[number]!r:.80}, and alone {text!r:.80}")
+            _expect(found[number] == text, f"call {number} got {told(found[number])}, and alone {told(text)}")
 
     async def _leave(self) -> None:
         async with self.stand.backend.stream(self._request()) as stream, _iterating(stream) as pieces:
@@ -228,7 +229,7 @@ class _Check:
             for call in response.tool_calls:
                 _expect(call.name == TOOL.name, f"it calls '{call.name}', which nobody offered")
                 _expect(
-                    isinstance(json.loads(call.arguments), dict), f"arguments are {call.arguments!r:.80}, and no object"
+                    isinstance(json.loads(call.arguments), dict), f"arguments are {told(call.arguments)}, and no object"
                 )
             kept = [call["id"] for call in response.message.get("tool_calls", ())]
             _expect(kept == ids, f"its message has calls with the ids {kept}, its tool_calls have {ids}")
@@ -241,7 +242,7 @@ class _Check:
     async def _returns(self) -> None:
         async def look(response: Response) -> None:
             found: object = json.loads(response.text)
-            _expect(isinstance(found, dict) and "text" in found, f"{response.text!r:.80} does not fit the schema")
+            _expect(isinstance(found, dict) and "text" in found, f"{told(response.text)} does not fit the schema")
             _expect(not response.tool_calls, "how the answer was handed in shows as a call")
 
         await self._both("", self._request(returns=SCHEMA), look)
@@ -275,7 +276,7 @@ class _Check:
             if error.kind == "rate_limited":
                 _expect(error.retry_after == 2, f"retry_after is {error.retry_after}, and not 2")
         else:
-            raise _BrokenError(f"it answered {response.text!r:.80}")
+            raise _BrokenError(f"it answered {told(response.text)}")
         await self._deserted()
 
     async def _hanging(self) -> None:
@@ -321,6 +322,3 @@ def _sound(response: Response) -> Response:
     _expect(sound.message.get("content") == sound.text or not sound.text, "its message does not say what its text says")
     _expect(measured(sound.usage) is not None, f"its usage cannot be charged: {sound.usage}")
     return sound
-
-
-__all__ = ["FAILURES", "Scenario", "Stand", "World", "check_backend"]

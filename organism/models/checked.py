@@ -15,6 +15,7 @@ from organism.models.contract import Allowance, BackendError, Failure, Piece, Ra
 from organism.models.fixed import OTHER, fixed, fixed_texts
 from organism.models.halves import all_joined, joined
 from organism.models.prompt import canonical
+from organism.names import told
 from organism.quick import maker
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def response_of(given: object) -> Response:
     """The response, where it is one, in whole characters. Raises BackendError (``broken``), with what can be charged."""
     wrong = _wrong_response(given)
     if not wrong and isinstance(given, Response):
-        message = fixed_texts(given.message)
+        message = fixed_texts(given.message, in_ascii=True)  # as most are: in these no character is cut in two
         if message is OTHER:
-            message, wrong = given.message, _cannot_be_kept(given.message)
+            message, wrong = _whole_message(given.message)
         if not wrong:
             # One of a class of the provider's own stays what it is.
             return _in_whole_characters(given, message) if type(given) is Response else given
@@ -73,11 +74,10 @@ def response_of(given: object) -> Response:
 
 
 def _in_whole_characters(given: Response, message: Mapping[str, Any]) -> Response:
-    """The response without halves of characters: what is remembered of it could not be sent again."""
-    whole = all_joined(message)
+    """The response with this message, without halves of characters: what is remembered of it could not be sent again."""
     return _new_response(
         text=joined(given.text),
-        message=message if whole is message else fixed(whole),
+        message=message,
         tool_calls=tuple([_whole_call(call) for call in given.tool_calls]) if given.tool_calls else (),
         finish_reason=given.finish_reason,
         usage=given.usage,
@@ -85,6 +85,18 @@ def _in_whole_characters(given: Response, message: Mapping[str, Any]) -> Respons
         thought=given.thought,
         allowance=given.allowance,
     )
+
+
+def _whole_message(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The message in whole characters, and why it cannot be kept, if so."""
+    kept = fixed_texts(message)
+    if kept is OTHER:
+        wrong = _cannot_be_kept(message)
+        if wrong:
+            return message, wrong
+        kept = message
+    whole = all_joined(kept)
+    return kept if whole is kept else fixed(whole), ""
 
 
 def _whole_call(call: ToolCall) -> ToolCall:
@@ -207,7 +219,7 @@ def _sound(error: BackendError) -> BackendError:
         return error
     return BackendError(
         error.kind if known else "broken",
-        str(error) if known else f"no kind of failure is {kind!r:.80}: {error}",
+        str(error) if known else f"no kind of failure is {told(kind)}: {error}",
         retry_after=wait,
         usage=usage_of(error),
         allowance=allowance_of(error),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import evolve, frozen
 
 from organism.budget.claims import Crossing
 from organism.models.chat import THINKING
 from organism.models.contract import Message, ToolCall, ToolSpec
+from organism.names import excerpt
 from organism.quick import maker
 from organism.settings import NOTHING
 from organism.usage import Usage
@@ -45,10 +46,10 @@ new_call: Final = maker(Call)
 class Completion:
     """An answer of a model.
 
-    ``value``: the payload, where ``returns=`` asked for one. ``message``: the assistant message to append to a history.
-    ``usage``: of this call over all its attempts. ``cost_usd``: what it cost. ``latency``: seconds of the last attempt.
-    ``attempts``: how many were made. ``warnings``: the levels that this call crossed. ``clamped``: the wish for output
-    was lowered to what the budget could bear.
+    ``value``: the payload, if ``returns=`` asked for one. ``message``: the assistant message to append to a history.
+    ``usage``: of this call over all its attempts. ``cost_usd``: what it cost, in USD. ``latency``: seconds of the last attempt.
+    ``attempts``: how many were made. ``warnings``: the levels of budgets that this call crossed. ``clamped``: fewer output tokens
+    were asked for than wished, since the budget did not allow more.
     """
 
     text: str
@@ -64,6 +65,34 @@ class Completion:
     attempts: int = 1
     warnings: tuple[Crossing, ...] = ()
     clamped: bool = False
+
+
+_FIELDS: Final[Mapping[str, type]] = {
+    "text": str, "message": Mapping, "model": str, "backend": str, "usage": Usage, "cost_usd": Decimal, "finish_reason": str,
+}  # fmt: skip
+"""Of what kind fields of a completion are, in which one that is made by hand may go wrong."""
+
+
+def sound(completion: Completion) -> Completion:
+    """A completion that was made, or changed, by hand. Raises TypeError for one with a field that is none of its kind."""
+    for name, kind in _FIELDS.items():
+        value: object = getattr(completion, name)
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} of a completion is a {kind.__name__}, not {excerpt(repr(value), 80)}")
+    return evolve(completion, tool_calls=_calls(completion.tool_calls))
+
+
+def _calls(given: object) -> tuple[ToolCall, ...]:
+    calls: tuple[Any, ...] = tuple(cast("Sequence[Any]", given)) if isinstance(given, (list, tuple)) else (given,)
+    if not all(isinstance(call, ToolCall) and _is_text(call.id, call.name, call.arguments) for call in calls):
+        raise TypeError(
+            f"tool_calls of a completion are ToolCalls of texts (id, name, arguments as JSON), not {excerpt(repr(calls), 80)}"
+        )
+    return calls
+
+
+def _is_text(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def agreeing(completion: Completion, before: Completion) -> Completion:

@@ -2,6 +2,9 @@
 
 The client's own pool looks at all of its connections, and at all requests that are out, twice for each request: with 500 calls at
 once that takes longer than the calls. Here each connection is a pool of its own, and what waits is a stack of them.
+
+A server may send more than its answer. On a connection that is used again, the next call would take that for its own answer: such a
+connection is closed.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import httpx2
 
 from organism.models.bounded import PACKED, bound
 from organism.models.endings import run_out
-from organism.models.leftovers import close_stale, sweeping
 from organism.models.wire import hear_reasons
+from organism.names import told
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from httpcore2 import AsyncConnectionInterface
 
 _SECONDS_KEPT: Final = 5.0
 """A connection that has waited for so long is not used again: many servers close theirs soon after."""
@@ -45,7 +50,7 @@ def client_of(make: Callable[..., httpx2.AsyncClient], *, most: int) -> httpx2.A
     hears: dict[str, list[Callable[..., Any]]] = {"response": [bound, hear_reasons]}
     # Where it can no longer be seen whether there are proxies, the plain client is the safe answer.
     if getattr(client, "_mounts", True):
-        client.event_hooks = {"request": [sweeping(client)], **hears}
+        client.event_hooks = {"request": [_sweeping(client)], **hears}
     else:
         client = make(transport=Connections(connection, most=most), event_hooks=hears)
     client.headers["accept-encoding"] = PACKED
@@ -72,7 +77,7 @@ class Connections(httpx2.AsyncBaseTransport):
             self.give_back(transport)  # what broke, it has thrown away itself
             raise
         if not isinstance(response.stream, httpx2.AsyncByteStream):
-            raise TypeError(f"a response without an asynchronous stream: {response.stream!r:.80}")
+            raise TypeError(f"a response without an asynchronous stream: {told(response.stream)}")
         response.stream = _Lent(response.stream, transport, self)
         return response
 
@@ -81,7 +86,7 @@ class Connections(httpx2.AsyncBaseTransport):
         transport = self._idle.pop()[0] if self._idle else self._make()
         self._lent.add(transport)
         try:
-            await close_stale(transport)
+            await _close_stale(transport)
         except BaseException:
             self.give_back(transport)
             raise
@@ -137,3 +142,36 @@ class _Lent(httpx2.AsyncByteStream):
             transport, self._transport = self._transport, None
             if transport is not None:
                 self._home.give_back(transport)
+
+
+def _sweeping(client: httpx2.AsyncClient) -> Callable[[httpx2.Request], Awaitable[None]]:
+    """A hook for the client's requests: connections that wait with something left over are closed before one is chosen."""
+
+    async def sweep(_: httpx2.Request) -> None:
+        await _close_stale(getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values())
+
+    return sweep
+
+
+async def _close_stale(*transports: object) -> None:
+    """Closes the connections of these transports that wait with something left over.
+
+    What arrives while a connection waits is noticed by its pool itself; what came in one piece with the answer lies in the
+    connection's parser, and is not. Nothing is awaited after the last look.
+    """
+    while (stale := next(_stale(transports), None)) is not None:
+        await stale.aclose()
+
+
+def _stale(transports: tuple[object, ...]) -> Iterator[AsyncConnectionInterface]:
+    for transport in transports:
+        connections: list[AsyncConnectionInterface] = getattr(getattr(transport, "_pool", None), "connections", [])
+        yield from (each for each in connections if each.is_idle() and _left_over(each))
+
+
+def _left_over(connection: AsyncConnectionInterface) -> bool:
+    """Whether more came than was asked for. Where that cannot be seen, a new connection is the safe answer."""
+    inside: object = getattr(connection, "_connection", connection)
+    state: object = getattr(inside, "_h11_state", None)
+    left, _ = getattr(state, "trailing_data", (b"unknown", False))
+    return bool(left)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from organism.quick import quick
 from organism.settings import NOTHING, BackendSettings
@@ -47,10 +47,17 @@ class ToolCall:
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
+def _told_to_nobody(_came: str) -> None:
+    """Nobody asks what came."""
+
+
 @frozen(kw_only=True)
 class Request:
     """One attempt at one backend. ``tool_choice`` is ``auto``, ``required``, ``none`` or a tool's name; ``returns`` is the
     JSON Schema (with a ``title``) that the text must satisfy; ``options`` are the backend's own, ``extra`` the call's.
+
+    ``came`` is called with the output that has come when an attempt is cancelled, or runs out of time, within an answer that comes whole:
+    it may be billed.
     """
 
     model: str
@@ -64,6 +71,7 @@ class Request:
     reasoning_effort: str | None = None
     options: Mapping[str, Any] = NOTHING
     extra: Mapping[str, Any] = NOTHING
+    came: Callable[[str], object] = field(default=_told_to_nobody, eq=False, repr=False)
 
 
 @quick
@@ -92,8 +100,8 @@ class Allowance:
 @quick
 @frozen(kw_only=True)
 class Response:
-    """A finished answer. ``message`` is the assistant message to keep in the history, as the provider wants it back. ``thought`` is
-    what was said of the reasoning before it: that is output, where no usage tells how much of it.
+    """A finished answer. ``message`` is the assistant message to keep in the history, as the provider wants it back. ``thought`` is the
+    text of the reasoning before it, which is charged as output if no usage is reported.
     """
 
     text: str
@@ -109,9 +117,9 @@ class Response:
 @quick
 @frozen(kw_only=True)
 class Piece:
-    """A piece of streamed output. ``kind`` ``text`` is a piece of the answer's text; ``other`` is output that is billed but
-    no text of the answer (reasoning, the arguments of tool calls): it counts where a cut stream must be charged by estimate.
-    ``tool`` is the tool whose arguments it is a piece of, empty for all else; ``call`` tells several calls of an answer apart.
+    """A piece of streamed output. ``kind`` is ``text`` for a piece of the answer's text, and ``other`` for output that is billed but not
+    part of that text (reasoning, arguments of tool calls): it counts when a cut stream is charged by estimate. ``tool`` is the tool
+    whose arguments it is a piece of, empty for all else; ``call`` tells several calls of an answer apart.
     """
 
     text: str
@@ -121,8 +129,8 @@ class Piece:
 
 
 class Stream(Protocol):
-    """An open stream: iterate the pieces; afterwards ``response`` is set. Leaving the context closes the connection; so does
-    ``aclose`` of what iterates, where there is one: a stream that the budget cuts ends with it at once.
+    """An open stream: iterate the pieces; afterwards ``response`` is set. Leaving the context closes the connection, and so does
+    ``aclose`` of the iterator, if it has one: a stream that the budget cuts then ends at once.
     """
 
     response: Response | None
@@ -158,9 +166,9 @@ class BackendError(Exception):
 
     ``kind``: ``rate_limited`` (429), ``server`` (5xx), ``connection`` (never made), ``timeout`` and ``cut`` (after the
     request was sent: it may have been billed), ``rejected`` (other 4xx), ``auth`` (401, 403), ``context`` (the prompt is too
-    long), ``broken`` (the answer is not what the protocol says; it was billed). Of what answers without a provider:
-    ``declined`` (it has no answer: the next backend is asked at once) and ``unrecorded`` (the same, and nobody else is to
-    be asked). ``retry_after`` in seconds.
+    long), ``broken`` (the answer does not follow the protocol; it was billed). Only for backends without a provider, such as
+    recordings: ``declined`` (it has no answer; the next backend is asked at once) and ``unrecorded`` (the same, and no other
+    backend may be asked). ``retry_after`` in seconds.
     """
 
     def __init__(

@@ -7,7 +7,8 @@ collector, some time; trio warns of each, rightly. Once the connection is closed
 from __future__ import annotations
 
 import codecs
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -16,9 +17,9 @@ import httpx2
 from organism.models.contract import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Generator
 
-    from organism.models.contract import Failure
+    from organism.models.contract import Failure, Request
 
 _NO_EVENT: Final = (b"{", b"[", b"<", b'"')
 """How documents begin, and no field of an event does."""
@@ -35,12 +36,30 @@ async def run_out(*left: AsyncIterator[object]) -> None:
                     await anext(each)
 
 
+_told: Final[ContextVar[Callable[[str], object]]] = ContextVar("organism_told_what_came")
+
+
+@contextmanager
+def asking(request: Request) -> Generator[None]:
+    """A block in which a request is sent: the readers of its answer, which an SDK makes, find its ``came`` there."""
+    token = _told.set(request.came)
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
+def told_what_came() -> Callable[[str], object]:
+    """The ``came`` of the request that is being sent."""
+    return _told.get(str)
+
+
 class Body:
     """The bytes of a streamed answer, without a byte order mark, which readers above take for a part of the first name. Iterating raises
     UnicodeDecodeError at what is no UTF-8: those who read through this all hear of it, where a reader above would leave them half-way.
 
     A ``document`` in the place of events is kept, and not read on. Iterating raises BackendError where it has more than ``most`` bytes, or
-    breaks off.
+    breaks off; who is cancelled there tells what came of it.
     """
 
     def __init__(self, response: httpx2.Response, most: int) -> None:
@@ -51,6 +70,7 @@ class Body:
         self._response = response
         self._chunks = response.aiter_bytes()
         self._text = codecs.getincrementaldecoder("utf-8-sig")()
+        self._came = told_what_came()
 
     def __aiter__(self) -> Body:
         return self
@@ -62,6 +82,10 @@ class Body:
             if self.document is None:
                 raise
             raise self._broken("cut", f"the connection broke within the answer: {error}") from None
+        except anyio.get_cancelled_exc_class():
+            if self.document:
+                self._came(self._said)
+            raise
         try:
             read = self._text.decode(chunk).encode()
         except UnicodeDecodeError:
@@ -79,7 +103,12 @@ class Body:
         return b""
 
     def _broken(self, kind: Failure, text: str) -> BackendError:
-        return BackendError(kind, text, received=(self.document or b"").decode("utf-8", "replace"))
+        return BackendError(kind, text, received=self._said)
+
+    @property
+    def _said(self) -> str:
+        """What has come of a document."""
+        return (self.document or b"").decode("utf-8", "replace")
 
     async def _end(self) -> None:
         await self._response.aclose()

@@ -24,7 +24,7 @@ from organism.quick import maker
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["RATIO", "Estimates", "Text", "bound"]
+__all__ = ["RATIO", "Estimates", "Learned", "Text", "bound"]
 
 _GARBLED: Final = 100_000
 """Tokens that no provider adds of its own."""
@@ -129,6 +129,10 @@ class Estimates:
     def _lately_offered(self, prompt: Prompt, base: Base) -> int:
         """What the provider adds to tools, where the report that is built on was for none."""
         return self._offering.tokens if prompt.offer and not base.offer else 0
+
+
+Learned = dict[tuple[str, str | None, str], Estimates]
+"""What was learned about each model: by its provider, the server where that is named, and the model."""
 
 
 def bound(prompt: Prompt, *, sent_along: Sequence[Mapping[str, Any]] = ()) -> int:

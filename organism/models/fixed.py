@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NoReturn, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 OTHER: Final = object()
 """Stands for what is no texts alone."""
@@ -57,9 +60,9 @@ def fixed(value: Any) -> Any:
     return FixedList([fixed(each) for each in whole]) if isinstance(value, (list, tuple)) else value
 
 
-def fixed_texts(value: object, deep: int = _DEEP) -> Any:
+def fixed_texts(value: object, deep: int = _DEEP, *, in_ascii: bool = False) -> Any:
     """The same, fixed, where it is a mapping of texts, as most messages are, or has lists and mappings of such, which JSON has a form for
-    whatever they say; else :data:`OTHER`.
+    whatever they say; else :data:`OTHER`. With ``in_ascii`` a text that is not in ASCII makes it that as well; names may be in any.
     """
     whole: Any = value  # as above
     kind, held = type(value), whole
@@ -67,7 +70,7 @@ def fixed_texts(value: object, deep: int = _DEEP) -> Any:
         if not _NAMES.issuperset(map(type, whole)):
             return OTHER
         if _TEXTS.issuperset(map(type, whole.values())):
-            return Fixed(whole)
+            return OTHER if in_ascii and not _are_ascii(whole.values()) else Fixed(whole)
         places, held = whole.items(), dict(whole)
     elif kind is list:
         places, held = enumerate(whole), list(whole)
@@ -75,11 +78,14 @@ def fixed_texts(value: object, deep: int = _DEEP) -> Any:
         return OTHER
     for place, each in places:
         if type(each) not in _TEXTS:
-            inner = fixed_texts(each, deep - 1) if deep else OTHER
+            inner = fixed_texts(each, deep - 1, in_ascii=in_ascii) if deep else OTHER
             if inner is OTHER:
                 return OTHER
             held[place] = inner
+        elif in_ascii and each and not each.isascii():
+            return OTHER
     return Fixed(held) if kind is dict else FixedList(held)
 
 
-__all__ = ["OTHER", "Fixed", "FixedList", "fixed", "fixed_texts"]
+def _are_ascii(texts: Iterable[str | None]) -> bool:
+    return all(map(str.isascii, filter(None, texts)))

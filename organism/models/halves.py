@@ -11,7 +11,6 @@ _LONE: Final = "\ufffd"
 """What stands for half a character whose other half never comes, as wherever texts are decoded."""
 _OBJECTS: Final[tuple[object, ...]] = (dict, Fixed)
 _LISTS: Final[tuple[object, ...]] = (list, FixedList)
-_HOLD: Final = frozenset({*_OBJECTS, *_LISTS})
 
 
 def joined(text: str) -> str:
@@ -27,28 +26,13 @@ def joined(text: str) -> str:
 
 def all_joined(value: Any) -> Any:
     """The same JSON value, each of whose texts is :func:`joined`; it itself where all are. Names in objects stay as they are."""
-    return value if _is_ascii(value) else _all_joined(value)
-
-
-def _is_ascii(value: Any) -> bool:
-    """Whether all its texts are, as most messages' are: to know that takes a fifth of what it takes to make them anew."""
-    if type(value) not in _HOLD:
-        return type(value) is not str or value.isascii()
-    each: Any
-    for each in value.values() if type(value) in _OBJECTS else value:
-        if not (each.isascii() if type(each) is str else type(each) not in _HOLD or _is_ascii(each)):
-            return False
-    return True
-
-
-def _all_joined(value: Any) -> Any:
     if type(value) is str:
         return joined(value)
     if type(value) in _OBJECTS:
-        items: dict[str, Any] = {name: _all_joined(each) for name, each in value.items()}
+        items: dict[str, Any] = {name: all_joined(each) for name, each in value.items()}
         return items if any(items[name] is not each for name, each in value.items()) else value
     if type(value) in _LISTS:
-        parts: list[Any] = [_all_joined(each) for each in value]
+        parts: list[Any] = [all_joined(each) for each in value]
         return parts if any(map(is_not, parts, value)) else value
     return value
 
@@ -72,6 +56,3 @@ class Halves:
     def rest(self, key: object) -> str:
         """What stands for the half that still waits, whose other half does not come."""
         return _LONE if self._waiting.pop(key, None) else ""
-
-
-__all__ = ["Halves", "all_joined", "joined"]

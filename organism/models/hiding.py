@@ -92,6 +92,3 @@ def server_shown(address: object) -> str:
     except ValueError:
         return text.rpartition("@")[2].partition("?")[0]
     return parts._replace(netloc=host, query="", fragment="").geturl()
-
-
-__all__ = ["BESIDE", "INSTEAD", "Hiding", "forms_of", "secrets_beside", "sent_beside", "server_shown"]

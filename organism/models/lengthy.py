@@ -1,8 +1,8 @@
-"""Work that would keep the event loop for long, once: SDKs are loaded, certificates and recordings read.
+"""Slow work that is done once and must not block the event loop: loading an SDK, reading certificates or a recording.
 
-It is done in a thread of its own, and who waits for it looks again and again, a moment at each turn of the loop: others go on, while
-the thread gets nearly all of the processor. The loop is never idle in that, so that a virtual clock stands still, and no
-deadline of a test comes while a library is loaded.
+It runs in a thread of its own. Whoever waits for it polls, and leaves the processor to the thread for a moment at each turn of the loop:
+other tasks go on, while the thread gets nearly all of the processor. Since the loop is never idle meanwhile, a virtual clock stands
+still, and no deadline of a test comes while a library is loaded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOMENT: Final = 0.001
 
 
 class Lengthy(Generic[T]):
-    """Begins ``work`` at once; it goes on to its end, whoever waits for it or waits no more."""
+    """Starts ``work`` at once; it runs to its end, whether anybody waits for it or not."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work

@@ -28,7 +28,7 @@ from organism.models.chat import (
 )
 from organism.models.connections import client_of
 from organism.models.contract import BackendError, BackendFactory, RawUsage, Response
-from organism.models.endings import Body
+from organism.models.endings import Body, asking
 from organism.models.event_streams import Events, Pieces
 from organism.models.refusals import heard_in, kind_of
 from organism.models.wire import (
@@ -79,7 +79,7 @@ class OpenAIBackend:
     async def complete(self, request: Request) -> Response:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
-        with self._failures():
+        with self._failures(), asking(request):
             answer = await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body, options=options)
             response = response_of(content_of(answer.content, answer.headers), server=self._server)
             return evolve(response, allowance=allowance_in(answer.headers))
@@ -89,7 +89,7 @@ class OpenAIBackend:
         """See :class:`~organism.models.contract.Backend`."""
         body, options = self._prepared(request)
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-        with self._failures():
+        with self._failures(), asking(request):
             chunks = await self._client.post(
                 "/chat/completions",
                 cast_to=object,

@@ -1,4 +1,4 @@
-"""How much output has surely come: a server that is told to stop and does not is cut, and one that keeps to it never is."""
+"""A lower bound of the output that has come: a stream that goes on beyond its limit is cut off, one that keeps to it never is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RUN: Final = 4
 
 
 class Output:
-    """The output of one attempt so far. Less than it was, in tokens, for it decides whether an answer is cut off."""
+    """The output of one attempt so far, in tokens; counted low, since it decides whether an answer is cut off."""
 
     def __init__(self) -> None:
         self._characters = 0
@@ -30,5 +30,5 @@ class Output:
 
     @property
     def tokens(self) -> int:
-        """The least that it can be."""
+        """The fewest tokens that it can be."""
         return max(0, int(_LEAN * self._characters) - _SLACK)

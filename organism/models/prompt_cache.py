@@ -8,22 +8,23 @@ apart each time.
 from __future__ import annotations
 
 from itertools import islice
+from operator import is_
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import ref
 
 from attrs import define, frozen
 
 from organism.models.chat import format_of, kept_in, tool_of
+from organism.models.contract import Message
 from organism.models.fixed import Fixed, FixedList
 from organism.models.profiles import Text
 from organism.models.prompt import Prompt, beside_of, canonical, canonical_text, digest_of, unbounded_in
-from organism.models.prompts_said import LONG, Beginning, PromptsSaid, stays_until
 from organism.quick import maker
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from organism.models.contract import Message, ToolSpec
+    from organism.models.contract import ToolSpec
 
 MOST: Final = 8 << 20
 """Bytes of messages that are kept before the older half begins to be forgotten: some dozens of long histories."""
@@ -35,6 +36,10 @@ _OFFERS: Final = 256
 """Tuples of tools that are known again."""
 _DEEP: Final = 12
 """Levels of lists and mappings in one another that are looked into."""
+LONG: Final = 16
+"""Messages from which a prompt is kept as a whole: shorter ones are looked through as soon."""
+_LOOK: Final = 8
+"""Messages at the end of a prompt that may be new, beyond those that were said last."""
 
 
 @define(eq=False)
@@ -68,6 +73,55 @@ _NOTHING_BESIDE: Final = _beside_of(())
 _NOTHING: Final = _Said(Text(b""), digest_of(b""), 0, "")
 
 
+@define(eq=False)
+class _Beginning:
+    """The first messages of a long prompt, none of which anybody can change, with the ``parts`` and ``digests`` that it begins with for
+    them (one more than messages). ``last`` stands for all of it. Nobody changes one.
+    """
+
+    messages: tuple[Message, ...]
+    parts: tuple[Text, ...]
+    digests: tuple[bytes, ...]
+    last: _Said
+    weight: int
+
+
+class LongPrompts:
+    """The beginnings of the long prompts that were said last, ``most`` bytes of messages in all; each is known by the last of its messages.
+
+    The next prompt of an agent begins with all of its last one: what it adds is all that is looked at.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self.weight = 0
+        """Bytes that are kept."""
+        self._known: dict[int, _Beginning] = {}
+
+    def of(self, messages: Sequence[Message]) -> _Beginning | None:
+        """A beginning of this prompt that is all the same objects as one that was said."""
+        for place in range(len(messages) - 1, max(-1, len(messages) - 1 - _LOOK), -1):
+            found = self._known.get(id(messages[place]))
+            if found is not None and len(found.messages) == place + 1 and all(map(is_, found.messages, messages)):
+                return found
+        return None
+
+    def keep(self, beginning: _Beginning, instead_of: _Beginning | None) -> None:
+        """Keeps one, ``instead_of`` the one that it goes on from."""
+        if instead_of is not None:
+            self._forget(instead_of)
+        self._forget(self._known.get(id(beginning.messages[-1])))
+        self._known[id(beginning.messages[-1])] = beginning
+        self.weight += beginning.weight
+        while self.weight > self._most:
+            self._forget(next(iter(self._known.values())))
+
+    def _forget(self, beginning: _Beginning | None) -> None:
+        if beginning is not None and self._known.get(id(beginning.messages[-1])) is beginning:
+            del self._known[id(beginning.messages[-1])]
+            self.weight -= beginning.weight
+
+
 class PromptCache:
     """The prompts of one router, up to ``most`` bytes of messages, as much again that was said longer ago, and of long prompts."""
 
@@ -77,7 +131,7 @@ class PromptCache:
         self._known: dict[Hashable, _Said] = {}
         self._before: dict[Hashable, _Said] = {}
         """What was known when there was last too much: it is forgotten unless it is said again."""
-        self.said_last = PromptsSaid[_Said](most=most)
+        self.long = LongPrompts(most=most)
         self._offered: dict[int, tuple[Sequence[ToolSpec], _Beside]] = {}
         """What was lately sent beside the messages, by the tools that it is of, where nobody can change them."""
 
@@ -90,14 +144,14 @@ class PromptCache:
         that is in use.
         """
         beside = self._beside(tools, returns) if tools or returns is not None else _NOTHING_BESIDE
-        before = self.said_last.of(messages) if len(messages) >= LONG else None
+        before = self.long.of(messages) if len(messages) >= LONG else None
         if before is None:
             start, last = 0, _NOTHING
             parts, digests = [last.text], [last.digest]
         else:
             start, last = len(before.messages), before.last
             parts, digests = [*before.parts], [*before.digests]
-        stay = stays_until(messages, start) if len(messages) >= LONG else 0
+        stay = _stays_until(messages, start) if len(messages) >= LONG else 0
         known, end = self._known, last
         for index, message in enumerate(islice(messages, start, None), start):
             stays = message if isinstance(message, Fixed) else None
@@ -128,7 +182,7 @@ class PromptCache:
         )
         if stay >= LONG and stay > start:
             kept = tuple(messages[:stay]), told.parts[: stay + 1], told.digests[: stay + 1]
-            self.said_last.keep(Beginning(*kept, last=end, weight=end.size + _EACH), before)
+            self.long.keep(_Beginning(*kept, last=end, weight=end.size + _EACH), before)
         return told
 
     def _said(self, last: _Said, message: Message, index: int, place: tuple[Hashable, ...] | None) -> _Said:
@@ -191,6 +245,14 @@ class PromptCache:
         if place is not None and place not in self._known:
             self._keep(place, found)
         return found.digest, found.text
+
+
+def _stays_until(messages: Sequence[Message], start: int) -> int:
+    """The place of the first message from ``start`` on that somebody may change."""
+    for place in range(start, len(messages)):
+        if type(messages[place]) is not Fixed:
+            return place
+    return len(messages)
 
 
 def _key_of_message(message: Message, index: int) -> tuple[Hashable, ...] | None:

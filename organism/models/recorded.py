@@ -18,7 +18,7 @@ from organism.journal.secrets import Marked, without_secrets
 from organism.models.contract import BackendError, BackendFactory, Piece
 from organism.models.nearest import told_of
 from organism.models.takes import HEAD, Step, Take, document_of, key_of, read, seller_in, shown, text_of
-from organism.names import printable
+from organism.names import printable, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -190,7 +190,7 @@ def check(settings: BackendSettings) -> Sequence[str]:
     wrong: list[str] = []
     how = settings.options.get("on_missing", MISSING[0])
     if how not in MISSING:
-        wrong.append(f"options.on_missing: {how!r:.80} is not {' or '.join(map(repr, MISSING))}")
+        wrong.append(f"options.on_missing: {told(how)} is not {' or '.join(map(repr, MISSING))}")
     if settings.recording is None:
         wrong.append("provider 'recorded' has no file; say `options: {file: PATH}`, or `record: PATH` at the top")
     else:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from organism.errors import ConfigurationError
 from organism.journal.secrets import Marked, without_secrets
@@ -46,9 +46,11 @@ def opened(path: Path) -> str:
     A last line that was cut off, as by a crash, is taken away.
     """
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe may have no end, or none that comes
+            return "is no regular file; name another file"
         with path.open("a+b") as file:
             file.seek(0)
-            first = file.readline()
+            first = file.readline(len(HEAD) + 1)
             if first and not HEAD.startswith(first) and first != HEAD:
                 return "is there, and no recording; name another file"
             _cut_tail(file)
@@ -201,7 +203,18 @@ class Recorder:
     stream: object = None
     reported: RawUsage | None = None
     waited: float = 0.0
+    unended: str = ""
+    """What came of a whole answer before its end."""
     done: bool = False
+
+    def listening(self, request: Request) -> Request:
+        """The request, whose provider tells what came to this one, too."""
+
+        def came(text: str) -> None:
+            self.unended = text
+            request.came(text)
+
+        return evolve(request, came=came)
 
     @contextmanager
     def watching(self) -> Generator[None]:
@@ -215,7 +228,7 @@ class Recorder:
             raise
         except BaseException:
             if self.waited + anyio.current_time() - began >= _ALMOST * self.seconds:
-                self.failed(BackendError("timeout", f"no answer within {self.seconds:g} s"))
+                self.failed(BackendError("timeout", f"no answer within {self.seconds:g} s", received=self.unended))
             raise
         finally:
             self.waited += anyio.current_time() - began
@@ -262,7 +275,7 @@ class RecordingBackend:
         """See :class:`~organism.models.contract.Backend`."""
         recorder = self._recording.begin(request, self._settings)
         with recorder.watching():
-            response = response_of(await self._backend.complete(request))
+            response = response_of(await self._backend.complete(recorder.listening(request)))
         recorder.answered(response)
         return response
 
@@ -273,7 +286,9 @@ class RecordingBackend:
         recorder.steps = []
         async with AsyncExitStack() as opened:
             with recorder.watching():
-                recorder.stream = raw = await opened.enter_async_context(self._backend.stream(request))
+                recorder.stream = raw = await opened.enter_async_context(
+                    self._backend.stream(recorder.listening(request))
+                )
             # What came is known before the connection is closed, which may take its time.
             opened.callback(recorder.left)
             yield _RecordingStream(raw, recorder)

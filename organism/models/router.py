@@ -22,7 +22,7 @@ from organism.errors import ModelError, NotRunningError
 from organism.models.chat import heard_by
 from organism.models.circuits import Circuit
 from organism.models.contract import BackendError
-from organism.models.estimates import Estimates
+from organism.models.estimates import Estimates, Learned
 from organism.models.failover import Way, order_of
 from organism.models.needs import claim_of
 from organism.models.pacing import Bell, Pace
@@ -82,6 +82,7 @@ class Router:
         time: Callable[[], float] = anyio.current_time,
         within: Callable[[float], AbstractContextManager[object]] = anyio.move_on_after,
         heed: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint_if_cancelled,
+        learned: Learned | None = None,
     ) -> None:
         self._models = models
         self._make, self._begin = backends, begin
@@ -91,7 +92,7 @@ class Router:
         self._within = within
         self._heed = heed
         self._closed = False
-        self._estimates: dict[tuple[str, str | None, str], Estimates] = {}
+        self._estimates: Learned = {} if learned is None else learned
         self._seats: dict[int, Seat] = {}
         self._prompts = PromptCache()
         self._windows: dict[str, int | None] = {}

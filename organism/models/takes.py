@@ -17,6 +17,7 @@ from attrs import asdict, fields_dict, frozen
 
 from organism.models.contract import BackendError, Failure, Piece, RawUsage, Response, ToolCall
 from organism.models.prompt import canonical
+from organism.names import told
 from organism.settings import Price, Seller
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _read_step(step: object) -> Step:
     said = dict(cast("Mapping[str, Any]", step))
     usage = _read_usage(said.pop("usage", None))
     if said.get("kind", "text") not in {"text", "other"}:
-        raise ValueError(f"no piece is {said['kind']!r:.80}")
+        raise ValueError(f"no piece is {told(said['kind'])}")
     return Step(piece=Piece(**said), usage=usage)
 
 
@@ -243,7 +244,7 @@ def _read_response(said: Mapping[str, Any]) -> Response:
 def _read_error(said: Mapping[str, Any]) -> BackendError:
     kind: Failure = said["kind"]
     if kind not in get_args(Failure):
-        raise ValueError(f"no kind of failure is {kind!r:.80}")
+        raise ValueError(f"no kind of failure is {told(kind)}")
     after = said.get("retry_after")
     return BackendError(
         kind,

@@ -89,7 +89,7 @@ class BudgetDecision:
 
 @payload(namespace=NAMESPACE)
 class BudgetGranted:
-    """There is more."""
+    """More budget was granted."""
 
     unit: str
     amount: Decimal
@@ -98,7 +98,7 @@ class BudgetGranted:
 
 @payload(namespace=NAMESPACE)
 class BudgetRefused:
-    """There is no more."""
+    """More budget was refused."""
 
     unit: str
     amount: Decimal

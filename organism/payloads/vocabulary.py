@@ -62,7 +62,7 @@ class Vocabulary:
         skipped; document types, entities and attributes (but ``key`` of dict entries; so no ``xsi:`` either) are refused.
         Raises InvalidPayloadError, with all that is wrong where it is well-formed.
         """
-        return self._xml_decoder().decode(data, expect)
+        return (self._xml or self._xml_decoder()).decode(data, expect)
 
     @overload
     def decode_json(self, document: Mapping[str, Any], expect: Collection[type[T]]) -> T: ...
@@ -95,12 +95,11 @@ class Vocabulary:
         return cls(**{field.argument: text})
 
     def _xml_decoder(self) -> XmlDecoder:
-        if self._xml is None:
-            # lxml loads with the first document: most programs that declare payloads never see XML.
-            from organism.payloads.xml_decoder import XmlDecoder
+        # lxml loads with the first document: most programs that declare payloads never see XML.
+        from organism.payloads.xml_decoder import XmlDecoder
 
-            self._xml = XmlDecoder(self._classes, self._limits)
-        return self._xml
+        self._xml = decoder = XmlDecoder(self._classes, self._limits)
+        return decoder
 
 
 def takes_text(expect: Collection[type[Any]]) -> bool:

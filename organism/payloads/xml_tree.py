@@ -10,7 +10,7 @@ names only is written down again in the plain form, and what does not is refused
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from xml.etree import ElementTree as ET
 
 from lxml import etree
@@ -106,10 +106,15 @@ class Parser:
             collect_ids=False,
         )
         self._too_deep = etree.XPath("boolean(" + "/*" * (limits.depth + 1) + ")")
+        # Each level has an end tag of its own, but perhaps the last, and seven bytes (<a></a>).
+        self._within = min(limits.text, 7 * (limits.depth - 1))
+        """Bytes of a document that is within the limits of depth and text, whatever it says."""
 
     def in_utf8(self, data: bytes | str) -> bytes:
         """The bytes of a document of allowed size, without a byte order mark."""
         if len(data) <= self._limits.size:
+            if isinstance(data, bytes) and data.isascii():  # as most are
+                return data
             try:
                 raw = data.encode() if isinstance(data, str) else data
                 raw.decode()
@@ -122,18 +127,21 @@ class Parser:
     def fast(self, raw: bytes) -> Element:
         """The root of a plain document, of lxml."""
         try:
-            root = etree.fromstring(raw, self._lxml)
+            root: Any = etree.fromstring(raw, self._lxml)
         except etree.XMLSyntaxError as error:
             problem = _SAME_LINE.sub("", error.msg.replace(_HINT, ""))
             raise InvalidPayloadError(f"is not well-formed XML: {problem}") from None
-        # Each level has an end tag of its own, but perhaps the last, and seven bytes (<a></a>): most need no look.
-        depth = self._limits.depth
-        if len(raw) > 7 * (depth - 1) and raw.count(b"</") >= depth and self._too_deep(root):
+        if len(raw) > self._within:
+            self._refuse_too_much(raw, root)
+        tree: Element = root
+        return tree
+
+    def _refuse_too_much(self, raw: bytes, root: Any) -> None:
+        """Refuses what is nested too deep, or has too long a text."""
+        if raw.count(b"</") >= self._limits.depth and self._too_deep(root):
             raise _too_deep(self._limits)
-        tree = cast("Element", root)
         if len(raw) > self._limits.text:
             _refuse_long_texts(root.iter(), self._limits)
-        return tree
 
     def careful(self, raw: bytes, *, declared: bool) -> ET.Element:
         """The root of any document, of expat. ``declared``: an encoding that the document declares is that of the bytes."""

@@ -1,6 +1,20 @@
-"""The pump carries out what the kernel decides: it awaits handlers, keeps their deadlines, and wakes who waits.
+"""The pump carries out what the kernel decides: it awaits handlers, keeps their deadlines, and wakes whoever waits.
 
-Read ``pump`` first, then ``workers`` and ``stepper`` (who awaits handlers), ``delivery`` (one handler call), ``aside`` (those that wait for
-an answer without a task), ``ledger`` (the budget of one model call), ``handles`` (what the embedding program holds), ``timers`` and
-``runtime`` (what differs between trio and asyncio).
+It decides nothing itself, and writes no facts: that is the kernel's part. Nothing leaves before its record is durable (R20).
+
+Reading order:
+
+* ``pump`` - the parts put together, and how it starts and stops; ``orders``: what the kernel asks for is carried out
+* ``workers``, ``stepper``, ``coroutines`` - the tasks that await handlers; the synchronous half of that; stepping a coroutine
+* ``delivery`` - one handler call: its deadline, cancelling, and its place; ``outgoing``, ``failures``: what it answered or raised
+* ``waiting``, ``aside``, ``wakeups`` - handlers that wait: they give their place back; without a task, where possible; how they are woken
+* ``calling``, ``caller``, ``streaming``, ``ledger`` - model calls of a delivery, and the budget of one call
+* ``keys``, ``memory`` - how answers are found again after a crash; what handlers remember
+* ``handles``, ``live_handles``, ``interfaces``, ``bare`` - what the embedding program holds of threads, conversations, and threads without handlers
+* ``clock``, ``timers``, ``deadlines``, ``thread_budget`` - time, and the limits of threads
+* ``people``, ``pauses``, ``retries``, ``escalation``, ``hooking`` - questions to people, paused threads, further attempts, stopping, hooks
+* ``admission``, ``quiescence``, ``background`` - back-pressure on senders, draining, and running beside other tasks
+* ``writer``, ``disk_thread`` - writing the journal; ``text_listeners``: text that agents are writing
+* ``thread_pool``, ``watchdog`` - plain functions in threads of the operating system; handlers that block the event loop
+* ``runtime``, ``own_loop`` - what differs between trio and asyncio; the one event loop that an organism belongs to
 """

@@ -1,10 +1,10 @@
-"""Handlers that wait for the answer to an ask without a task.
+"""Handlers that wait for asks without keeping a task.
 
-What such a handler awaits is handed to the worker that steps it, not to the event loop: the worker lays the coroutine aside and goes
-on with other work, and whichever worker is there when the answer comes steps it on. No task is switched, and none is kept.
+Such a handler yields to the worker that steps it, not to the event loop. The worker lays the coroutine aside and goes on with other
+work; when the answer has come, whichever worker is active steps it on. There is no task switch, and no task is kept.
 
-That holds where nothing ties the handler to the task it was begun in (see :func:`organism.pump.runtime.home`). One that has a
-scope open, asks from a task of its own or has waited for something else before keeps its worker, as whoever waits for the world does.
+This works only where nothing ties the handler to the task in which it was begun (:func:`organism.pump.runtime.untouched`). A handler that
+has a cancel scope open, asks from a task of its own, or has waited in the event loop before keeps its worker.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from organism.errors import JournalError
     from organism.pump.delivery import Delivery
-    from organism.pump.waits import Waits
+    from organism.pump.wakeups import Wakeups
     from organism.threads.frames import Ask, Message, Thread
 
 
 class Host(Protocol):
-    """What laying aside needs of the pump."""
+    """What :class:`Aside` needs of the pump."""
 
-    waits: Waits
+    wakeups: Wakeups
 
     @property
     def stopped(self) -> bool:
@@ -35,7 +35,7 @@ class Host(Protocol):
         ...
 
     def goes_ahead(self, message: Message) -> bool:
-        """Whether a delivery may be told of what is not durable yet."""
+        """Whether a delivery may be told of facts that are not durable yet."""
         ...
 
     def check_written(self, thread: Thread) -> None:
@@ -45,16 +45,16 @@ class Host(Protocol):
     def when_durable(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:
-        """Calls ``go`` once all that was recorded so far is durable; ``fail`` where the thread could not be written."""
+        """Calls ``go`` once all that was recorded so far is durable, or ``fail`` where the thread's chain could not be written."""
         ...
 
 
 @final
 class Laid:
-    """What a delivery is laid aside for: that these asks are done. ``left`` counts those that are not.
+    """What a delivery is laid aside for: it goes on once these asks are done. ``left`` counts those that are not.
 
-    Its handler awaits it, only where :meth:`Aside.takes` its delivery. It is its own iterator, so that nothing else is kept between the
-    handler's frame and the worker: the worker gets it when it is laid aside, and steps it on once.
+    The context awaits it on behalf of the handler, where :meth:`Aside.takes` the delivery. It is an awaitable and its own iterator: it yields
+    itself to the worker once, and ends when it is stepped on. No other object is made for that.
     """
 
     __slots__ = ("_aside", "_given", "asks", "delivery", "left")
@@ -66,7 +66,7 @@ class Laid:
         self.asks = asks
         self.left = len([ask for ask in asks if not ask.done])
 
-    def __await__(self) -> Any:  # a generator that gives itself; to say so would take a call
+    def __await__(self) -> Any:  # it is its own iterator; a cast to Generator would take a call
         return self
 
     def __next__(self) -> Laid:
@@ -77,7 +77,7 @@ class Laid:
         return self
 
     def __call__(self) -> None:
-        """One of them is done."""
+        """One of the asks is done."""
         self.left -= 1
         if not self.left:
             self._aside.answered(self)
@@ -85,32 +85,32 @@ class Laid:
 
 @final
 class Aside:
-    """The deliveries of a pump that are laid aside, and which of them go on."""
+    """Lays deliveries of a pump aside, and queues those that go on (``ready``)."""
 
     def __init__(self, pump: Host) -> None:
         self._pump = pump
         self.check_written = pump.check_written
         self.stepped: Delivery | None = None
-        """Whose handler is stepped in place at this moment, or has its answers read."""
-        self.homes: dict[anyio.CancelScope, Callable[[], bool]] = {}
-        """What tells of each worker, by its scope, that nothing was left open in its task."""
+        """The delivery whose handler is stepped in place at this moment."""
+        self.untouched: dict[anyio.CancelScope, Callable[[], bool]] = {}
+        """For each worker, by its scope, what says whether its task still is as it was (:func:`organism.pump.runtime.untouched`)."""
         self.ready: deque[Delivery] = deque()
-        """Those that are to be stepped on."""
+        """Deliveries that are to be stepped on."""
 
     def takes(self, delivery: Delivery) -> bool:
-        """Whether a delivery may be laid aside, asked by what its own handler does now."""
+        """Whether a delivery may be laid aside; asked while its own handler is stepped."""
         scope = delivery.scope
         return (
             self.stepped is delivery
             and scope is not None
             and not (delivery.suspended_once or delivery.over or delivery.cut)
-            and self.homes[scope]()
+            and self.untouched[scope]()
             and not self._pump.stopped
         )
 
     def put(self, laid: Laid, coro: Coroutine[Any, Any, Any]) -> Laid:
-        """Lays a delivery aside; gives what for."""
-        asking = self._pump.waits.asking
+        """Lays a delivery aside until the asks of ``laid`` are done; gives ``laid``."""
+        asking = self._pump.wakeups.asking
         for ask in laid.asks:
             if not ask.done:
                 asking[ask] = laid
@@ -118,11 +118,11 @@ class Aside:
         return laid
 
     def answered(self, laid: Laid) -> None:
-        """All that a delivery is laid aside for is done: it goes on once it may be told."""
+        """All that a delivery is laid aside for is done: it goes on, once the answers are durable where that is required."""
         delivery = laid.delivery
         if self._pump.goes_ahead(delivery.message):
             delivery.answered(laid)
             return
         go = partial(delivery.answered, laid)
-        # One that was not written goes on as well: it is told of that.
+        # Where its thread could not be written it goes on as well: Laid raises the error.
         self._pump.when_durable(delivery.message.thread, go, lambda _: go())

@@ -1,4 +1,4 @@
-"""A pump that runs in the background of its event loop."""
+"""Running a pump in the background of an event loop, beside the tasks of the embedding program."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ if TYPE_CHECKING:
     from organism.pump.pump import Pump
 
 MOMENT: Final = 0.2
-"""Seconds in which the tasks of handlers that were left behind end, where they can."""
+"""Seconds that the tasks of handlers that were left behind are given to end."""
 
 
 class Background:
-    """Runs ``pump`` in a task of the event loop's own, so that any task may end it. ``over`` is called once it does not run any
-    more.
-    """
+    """Runs ``pump`` in a task that belongs to the event loop, so that any task may stop it. ``over`` is called once it has stopped."""
 
     def __init__(self, pump: Pump, over: Callable[[], None]) -> None:
         self._pump = pump
@@ -30,7 +28,7 @@ class Background:
         self._stopped = anyio.Event()
         self._crash: BaseException | None = None
         self.running = True
-        """Whether the pump runs, or is about to; one whose task a handler keeps does not."""
+        """Whether the pump runs, or is about to. One that has stopped, but whose task is kept by a handler, does not."""
 
     async def start(self) -> None:
         """Gives the pump its task, and waits until it takes work, or has crashed."""
@@ -39,10 +37,10 @@ class Background:
         await started.wait()
 
     async def stop(self) -> None:
-        """Cancels what still runs, and waits until the pump is at rest; handlers that do not end are left behind."""
+        """Cancels what still runs, and waits until the pump has stopped; handlers that do not end are left behind."""
         self._stop.set()
         workers = self._pump.workers
-        if self._pump.running or not workers.left:
+        if self._pump.running or not workers.left_behind:
             with anyio.move_on_after(PATIENCE):
                 await self._stopped.wait()
                 return
@@ -50,17 +48,17 @@ class Background:
         with anyio.move_on_after(MOMENT):
             await self._stopped.wait()
             return
-        self.running = False  # its task goes on, and nobody waits for that
+        self.running = False  # a handler keeps its task, for which nobody waits
         self._over()
 
     def raise_crash(self) -> None:
-        """Raises what the pump crashed of, the first time."""
+        """Raises the exception that the pump crashed with, if any; only the first time."""
         crash, self._crash = self._crash, None
         if crash is None or isinstance(crash, anyio.get_cancelled_exc_class()):
             return
         first = runtime.foremost(crash)
-        # On asyncio what ends the process has left its loop by then, which cancels all that is left. Raised in there once more, it would
-        # end the cancelling half-way, and threads that are told at its end would keep the process for ever.
+        # On asyncio, an exception that ends the process has left the loop already, and the loop now cancels all tasks. Raised again, it would
+        # interrupt that, and threads that are stopped at the end of it would keep the process alive.
         if isinstance(first, Exception) or not runtime.cancellings():
             raise first
 

@@ -1,4 +1,4 @@
-"""A thread without handlers: only the governed router, for programs that have an agent loop of their own."""
+"""A thread without handlers: model calls within a budget, for programs that have an agent loop of their own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from organism.models.streams import CompletionStream
 from organism.pump import runtime
 from organism.pump.caller import Caller
 from organism.pump.failures import failure_of
-from organism.pump.gauges import budget_view
 from organism.pump.ledger import CallLedger
-from organism.pump.waits import PATIENCE
+from organism.pump.thread_budget import budget_view
+from organism.pump.wakeups import PATIENCE
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 class BareThread(Caller[CompletionStream]):
-    """A thread's budget and the models, without messages. ``handle`` gives its result once its block was left."""
+    """A thread without handlers: model calls within its budget. ``handle`` has its result after its block."""
 
     def __init__(self, pump: Pump, thread: Thread, handle: ThreadHandle) -> None:
         self._pump = pump
         self._thread = thread
         self._calls: dict[runtime.Scope, object] = {}
-        """What cuts the calls that are being made, and the tasks that make them."""
+        """The cancel scopes of the calls that are being made, and the tasks that make them."""
         self._left: anyio.Event | None = None
         self.handle = handle
         handle.when_over(self.cut)
@@ -67,7 +67,7 @@ class BareThread(Caller[CompletionStream]):
             await ledger.completed(stream.as_it_came)
 
     def _calling(self) -> _Calling:
-        """A call, which ends when the thread does. Raises NotRunningError then."""
+        """A block for one call. It is cancelled when the thread ends, and raises NotRunningError then."""
         return _Calling(self)
 
     def begun(self, scope: runtime.Scope) -> None:
@@ -75,7 +75,7 @@ class BareThread(Caller[CompletionStream]):
         self._calls[scope] = runtime.current_task()
 
     def over(self, scope: runtime.Scope) -> None:
-        """It is made no more."""
+        """The call in this scope is over."""
         del self._calls[scope]
         if self._left is not None:
             self._left.set()
@@ -84,12 +84,12 @@ class BareThread(Caller[CompletionStream]):
             self._pump.carry_out()
 
     def cut(self) -> None:
-        """Cancels the calls that are being made; each charges what it came to."""
+        """Cancels the calls that are being made; each is charged what it came to."""
         for scope in tuple(self._calls):
             scope.cancel()
 
     async def leave(self) -> None:
-        """Its block is left: what other tasks still call is cut, and settled before the thread ends."""
+        """Its block is left: calls of other tasks are cancelled, and settled before the thread ends."""
         here = runtime.current_task()
         with anyio.move_on_after(PATIENCE, shield=True):
             while any(task is not here for task in self._calls.values()):
@@ -104,7 +104,7 @@ class BareThread(Caller[CompletionStream]):
 
 
 class _Calling:
-    """See :meth:`BareThread._calling`. No generator: every call passes here."""
+    """See :meth:`BareThread._calling`. Written without a generator, which would take longer: every call enters one."""
 
     def __init__(self, thread: BareThread) -> None:
         self._thread = thread
@@ -127,7 +127,7 @@ class _Calling:
 
 @asynccontextmanager
 async def bare(pump: Pump, thread: Thread, handle: ThreadHandle) -> AsyncGenerator[BareThread]:
-    """A thread that was opened without a message, until its block is left; what leaves it is what went wrong in the thread."""
+    """A block with a thread that was opened without a message; the thread ends with it. An exception that leaves the block is its failure."""
     failure = None
     opened = BareThread(pump, thread, handle)
     pump.bare[thread] = opened.cut

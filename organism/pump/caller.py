@@ -1,4 +1,4 @@
-"""Whoever may call models: what a program writes becomes a call that is ready, in one place."""
+"""Whoever may call models, a handler's context or a thread without handlers: the arguments of ``complete`` and ``stream`` become a Call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Expecting(Protocol):
-    """A stream that knows what its text is to hold."""
+    """A stream that can be told which payload class its text is to hold."""
 
     returns: type | None
 
@@ -25,8 +25,8 @@ S = TypeVar("S", bound=Expecting)
 
 
 class Caller(ABC, Generic[S]):
-    """Makes calls within a budget, as :class:`~organism.context.interface.Context` says; ``S`` is what streams are read by. Whose budget
-    it is, and what is written down, is said by :meth:`call_model` and :meth:`_open`.
+    """Makes model calls within a budget, as :class:`~organism.context.interface.Context` says; ``S`` is the class of streams. Subclasses say
+    whose budget it is and what is recorded, by :meth:`call_model` and :meth:`_open`.
     """
 
     async def complete(
@@ -92,7 +92,7 @@ class Caller(ABC, Generic[S]):
 
     @abstractmethod
     async def call_model(self, call: Call, *, grace: bool = False, wait: bool = True) -> Completion:
-        """Makes one call whose request is ready; what :meth:`complete` does after it has made one."""
+        """Makes one call that is ready; :meth:`complete` makes it of its arguments."""
 
     @abstractmethod
     def _open(self, call: Call, *, grace: bool, wait: bool) -> AbstractAsyncContextManager[S]:
@@ -101,7 +101,7 @@ class Caller(ABC, Generic[S]):
 
 @asynccontextmanager
 async def _expecting(opened: AbstractAsyncContextManager[S], returns: type) -> AsyncGenerator[S]:
-    """A stream whose text is to hold a payload."""
+    """A stream whose text is to hold a payload of this class."""
     async with opened as stream:
         stream.returns = returns
         yield stream

@@ -1,4 +1,4 @@
-"""A delivery that asks: what it asked before its process ended is not asked again, and its calls to models are accounted for and hooked."""
+"""The model calls of a delivery: hooked, accounted for, and not made again where an earlier process got the answer (R21)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from attrs import fields
 
-from organism.kernel.sameness import is_keyed
+from organism.kernel.idempotency import is_keyed
 from organism.models.completion import Call, new_call
 from organism.pump.caller import Caller
 from organism.pump.keys import ASKS, Keys, completion_of
 from organism.pump.ledger import CallLedger
-from organism.pump.meanwhile import Waiting, meanwhile
 from organism.pump.memory import check_running
 from organism.pump.streaming import ContextStream, KeptStream
+from organism.pump.waiting import Waiting, meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 
 class Calling(Caller[ContextStream]):
-    """What is asked for one delivery, under keys that tell it again (R21)."""
+    """What one delivery asks for, under keys by which the answers are found again after a crash (R21). The context is built on it."""
 
     _delivery: Delivery
     _message: Message
     _pump: Pump
-    # What most deliveries never need stands on the class until it is set: one of these is made for each.
+    # Defaults stand on the class: one object is made for each delivery, and most never set these.
     _hearer: Hearer | None = None
     _made_keys: Keys | None = None
     _unasked: set[str] | None = None
-    """What an earlier run of this delivery was answered and this one has not asked for."""
+    """The keys of answers that an earlier run of this delivery got and that this run has not asked for yet."""
 
     @property
     def _keys(self) -> Keys:
@@ -65,14 +65,14 @@ class Calling(Caller[ContextStream]):
         tells: Sequence[Warned] = (),
         kind: str = ASKS,
     ) -> Completion:
-        """Makes one call whose request is ready; what :meth:`organism.pump.caller.Caller.complete` does after it has made one. ``tells`` are the
-        warnings that its prompt tells of, ``kind`` is what it counts as among the delivery's questions (R21).
+        """Makes one call that is ready (see :class:`organism.pump.caller.Caller`). ``tells`` are the warnings that its prompt contains, ``kind`` is
+        the first part of its key (R21).
         """
-        if self._delivery.over or get_ident() != self._pump.home.thread:
+        if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
         hooks = self._pump.hooks
         if hooks is None:
-            if not self._pump.kernel.book.listening:  # where nothing is kept, it was never asked before
+            if not self._pump.kernel.book.listening:  # nothing is recorded, so there are no earlier answers
                 return await self._called(call, None, tells, grace=grace, wait=wait)
             return await self._asked_or_kept(call, tells, kind, grace=grace, wait=wait)
         call, said = await hooks.before(call, self)
@@ -85,7 +85,7 @@ class Calling(Caller[ContextStream]):
     async def _asked_or_kept(
         self, call: Call, tells: Sequence[Warned], kind: str, *, grace: bool, wait: bool
     ) -> Completion:
-        """What a model says, or said before this delivery's process ended."""
+        """The answer of a model, or the one that an earlier run of this delivery got."""
         prompt = self._prompt(call, kind, tells=bool(tells))
         kept = None if prompt is None else self.recall(prompt.key)
         if kept is not None:
@@ -94,7 +94,7 @@ class Calling(Caller[ContextStream]):
         return await self._called(_as_written(call, prompt), prompt, tells, grace=grace, wait=wait)
 
     async def _said(self, call: Call, completion: Completion, kind: str) -> Completion:
-        """What a hook says in a model's place: it is written down as an answer, and nothing was asked for it."""
+        """The answer of a hook in place of a model. It is recorded as an answer, without a call."""
         prompt = self._prompt(call, kind)
         if prompt is not None and self.recall(prompt.key) is None:
             await self._note(call, prompt, completion)
@@ -110,7 +110,7 @@ class Calling(Caller[ContextStream]):
     async def _called(
         self, call: Call, prompt: Prompt | None, tells: Sequence[Warned], *, grace: bool, wait: bool
     ) -> Completion:
-        """What a model says to a call that is made for the first time."""
+        """The answer of a model to a call that is made for the first time."""
         message, delivery = self._message, self._delivery
         ledger = CallLedger(
             self._pump,
@@ -123,7 +123,7 @@ class Calling(Caller[ContextStream]):
             tells=tells,
             prompt=prompt,
         )
-        try:  # as `ledger.watched()`, which every call would make anew
+        try:  # the same as `with ledger.watched()`, without making that object
             return await meanwhile(delivery, self._completed(call, ledger))
         except BaseException as error:
             ledger.left_by(error)
@@ -136,7 +136,7 @@ class Calling(Caller[ContextStream]):
         return completion
 
     def _prompt(self, call: Call, kind: str, *, tells: bool = False) -> Prompt | None:
-        """What a model is asked, while facts are recorded."""
+        """What a model is asked, under its key; ``None`` where nothing is recorded."""
         if not self._pump.kernel.book.listening:
             return None
         last = (self._message.thread.asked or {}).get(self._message.to)
@@ -144,26 +144,26 @@ class Calling(Caller[ContextStream]):
 
     @property
     def _keyed(self) -> bool:
-        """Whether what is asked is to be told again."""
+        """Whether what is asked needs a key."""
         return self._pump.kernel.book.listening or is_keyed(self._message)
 
     def _key(self, kind: str, says: Callable[[], Any]) -> str:
         return self._keys.next(kind, says) if self._keyed else ""
 
     def recall(self, key: str) -> Any:
-        """What this delivery was answered before its process ended; ``None`` where it is asked anew (R21)."""
+        """The answer that an earlier run of this delivery got under this key; ``None`` where there is none (R21)."""
         if self._unasked is None or key not in self._unasked:
             return None
         self._unasked.discard(key)
         return (self._message.known or {}).get(key)
 
     def unasked(self) -> tuple[str, ...]:
-        """What a delivery that was run again was answered before and did not ask for this time; for the pump."""
+        """The keys of answers that an earlier run of this delivery got and this one did not ask for; for the pump."""
         return tuple(sorted(self._unasked or ()))
 
     @asynccontextmanager
     async def _open(self, call: Call, *, grace: bool, wait: bool) -> AsyncGenerator[ContextStream]:
-        if self._delivery.over or get_ident() != self._pump.home.thread:
+        if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
         hooks = self._pump.hooks
         said: Completion | None = None
@@ -178,7 +178,7 @@ class Calling(Caller[ContextStream]):
     async def _stream(
         self, call: Call, said: Completion | None, *, grace: bool, wait: bool
     ) -> AsyncGenerator[ContextStream]:
-        """What a model says, or said before this delivery's process ended, or what a hook says in its place."""
+        """A stream of the answer of a model, of the one that an earlier run of this delivery got, or of that of a hook."""
         if said is not None:
             yield ContextStream(KeptStream(await self._said(call, said, "stream")), self._delivery)
             return
@@ -194,7 +194,7 @@ class Calling(Caller[ContextStream]):
     async def _streamed(
         self, call: Call, prompt: Prompt | None, *, grace: bool, wait: bool
     ) -> AsyncGenerator[ContextStream]:
-        """What a model says, piece by piece, to a call that is made for the first time."""
+        """A stream of a model's answer to a call that is made for the first time."""
         message = self._message
         ledger = CallLedger(
             self._pump, message.thread, message, call, grace=grace, wait=wait, streamed=True, prompt=prompt
@@ -203,21 +203,22 @@ class Calling(Caller[ContextStream]):
             async with AsyncExitStack() as stack:
                 async with Waiting(self._delivery):
                     inner = await stack.enter_async_context(self._pump.router.stream(call, ledger))
-                yield ContextStream(inner, self._delivery)
-            await ledger.completed(inner.as_it_came)
+                stream = ContextStream(inner, self._delivery, lambda: ledger.completed(inner.as_it_came))
+                yield stream
+            await stream.recorded()  # of one that was left early: what came
 
     async def _turned_away(self) -> None:
-        """Raises OrganismError in another thread than the event loop's, and NotRunningError where the delivery is over; before that it gives
-        others a turn: a loop that swallows it would have all of them.
+        """Raises OrganismError in another thread than the event loop's, and NotRunningError where the delivery is over. Before the latter it
+        gives others a turn: a handler that swallows the error and asks again would block the event loop.
         """
-        if get_ident() != self._pump.home.thread:
-            self._pump.home.follow()  # raises at once: here nothing of the other loop may be awaited
+        if get_ident() != self._pump.own_loop.thread:
+            self._pump.own_loop.follow()  # raises before anything is awaited, which would belong to the wrong loop
         if self._delivery.over:
             await anyio.lowlevel.checkpoint()
             check_running(self._delivery)
 
     async def _let_others(self) -> None:
-        """Gives others a turn before a delivery that was cancelled is refused something: it may ask again, and again."""
+        """Gives others a turn before a cancelled delivery is refused something: it may ask again and again."""
         if self._delivery.cut or self._pump.stopped:
             await anyio.lowlevel.cancel_shielded_checkpoint()
 
@@ -226,7 +227,7 @@ _BESIDE: Final = tuple(each.name for each in fields(Call) if each.name != "messa
 
 
 def _as_written(call: Call, prompt: Prompt | None) -> Call:
-    """The call with its messages as they are written down: its handler may change its own while it is under way."""
+    """The call with its messages as they are recorded: its handler may change the originals while the call is under way."""
     if prompt is None or prompt.messages is call.messages:
         return call
     return new_call(messages=tuple(prompt.messages), **{name: getattr(call, name) for name in _BESIDE})

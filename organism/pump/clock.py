@@ -1,4 +1,4 @@
-"""The organism's clock: instants that never go back, and that follow the time of day where it runs ahead."""
+"""The organism's clock: instants that never go back, and that leap forward with the time of day (after sleep, or when it is set)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("organism.clock")
 EVERY: Final = 1.0
-"""Seconds between two looks at the time of day: a look takes longer than all else that a reading does."""
+"""Seconds between two looks at the time of day, which is slow to read."""
 LEAST: Final = 1.0
-"""Seconds by which the time of day has to be ahead. Clocks are always being set by less, and each leap is written down in every thread."""
+"""Seconds by which the time of day must be ahead to be followed. Smaller corrections are frequent, and each leap is recorded in every thread."""
 
 
 MOST: Final = 26 * 3600.0
-"""Seconds that a journal may be ahead and is followed: no wrong time zone is further off. A clock that was wrong by days would carry all that
-its thread meets along, into windows that do not end before the calendar has come there.
+"""Seconds by which a journal may be ahead and still be followed: no wrong time zone is further off. Following a clock that was wrong by days
+would move shared limits into windows that do not end until the calendar gets there.
 """
 
 
@@ -26,7 +26,9 @@ def _nobody(_since: float, _at: float) -> None:
 
 
 def _going_on(elapsed: Callable[[], float], offset: float) -> tuple[Callable[[], float], Callable[[float], None]]:
-    """What reads a clock that goes on by another, and what shifts it. Every message reads it: it is no method, which takes half as long again."""
+    """A function that reads a clock (``elapsed`` plus an offset), and one that shifts it. Closures, since every message reads the clock, and a method
+    takes half as long again.
+    """
 
     def now() -> float:
         return offset + elapsed()
@@ -39,14 +41,14 @@ def _going_on(elapsed: Callable[[], float], offset: float) -> tuple[Callable[[],
 
 
 class Clock:
-    """Instants in seconds since 1970. It begins with the time of day (``wall``), and goes on by ``elapsed``, the clock of the event loop.
+    """Instants in seconds since 1970. The clock begins with the time of day (``wall``), and goes on by ``elapsed``, the clock of the event loop.
 
     Where the time of day has run ahead of ``steady`` (a clock that is never set, and stands still while the machine sleeps), the
-    machine slept or its clock was set forward: the next look leaps as far. Where it was set back, time goes on as it was: nothing
-    happens before what has happened. What ``elapsed`` says makes no difference to that, since it may be a virtual one.
+    machine slept or its clock was set forward: the next :meth:`look` leaps by the same. Where it was set back, nothing happens, so that
+    instants never go back. ``elapsed`` is not compared with them: it may be a virtual clock.
 
-    ``now`` gives the instant, and never leaps by itself: between two readings in one change nothing but time passes. ``leapt`` is called
-    with the instants before and after a leap.
+    ``now()`` gives the instant. It does not leap, so that within one change only real time passes. ``leapt`` is called with the instants
+    before and after a leap.
     """
 
     def __init__(self, elapsed: Callable[[], float], *, wall: Callable[[], float], steady: Callable[[], float]) -> None:
@@ -55,12 +57,12 @@ class Clock:
         self._steady = steady
         self.now, self._shift = _going_on(elapsed, wall() - elapsed())
         self._ahead = wall() - steady()
-        """How far the time of day is ahead of the steady clock where it is the organism's own."""
+        """The difference between ``wall`` and ``steady`` that has been followed so far."""
         self._look_at = elapsed() + EVERY
         self.leapt: Callable[[float, float], None] = _nobody
 
     def look(self) -> float:
-        """The instant, behind the leap that is due. To be called where nothing is half done, by whoever is about to begin something."""
+        """The instant, after a leap where one is due. To be called only between two changes, by whoever is about to begin something."""
         elapsed = self._elapsed()
         if elapsed >= self._look_at:
             self._look_at = elapsed + EVERY
@@ -71,9 +73,8 @@ class Clock:
         return self.now()
 
     def catch_up(self, at: float) -> None:
-        """Leaps to an instant that has been, where that is still to come: a process before this one found another time of day.
-
-        One beyond :data:`MOST` stays where it is.
+        """Leaps to an instant of the journal that lies in the future: the clock of an earlier process was ahead. One that is further ahead
+        than :data:`MOST` is not followed.
         """
         ahead = at - self.now()
         if ahead > MOST:

@@ -1,4 +1,4 @@
-"""Stepping the coroutine of a handler, in its own context variables and in the task of whoever awaits it."""
+"""Stepping the coroutine of a handler by hand, with its own context variables, in the task of whoever awaits it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from organism.pump.delivery import Delivery
 
 CANCELLED: Final = object()
-"""What a handler is said to wait for whose task is cancelled."""
+"""In place of what a handler waits for: it was laid aside, and is to be cancelled."""
 RETURNED: Final = object()
-"""What a step comes to in which a handler has returned."""
+"""The result of a step in which the handler returned."""
 RAISED: Final = object()
-"""What a step comes to in which a handler has raised."""
+"""The result of a step in which the handler raised."""
 
 
 class LeftBehind(BaseException):
-    """A handler that did not end when it was cancelled is not stepped any more."""
+    """Raised in place of stepping a handler that was left behind: it did not end when it was cancelled."""
 
 
 async def step(coro: Coroutine[Any, Any, Any], context: contextvars.Context, suspended: Callable[[], None]) -> Any:
-    """Runs a coroutine in this task and in the context of its handler; says once when it first waits.
+    """Runs a coroutine in this task, with the context variables of its handler; calls ``suspended`` when it first waits.
 
-    If it finishes without waiting, no task was spawned for it and nothing else has run in between.
+    Where it finishes without waiting, nothing else has run in between.
     """
     try:
         waits_for = context.run(coro.send, None)
@@ -41,7 +41,7 @@ async def step(coro: Coroutine[Any, Any, Any], context: contextvars.Context, sus
 
 
 def take_step(coro: Coroutine[Any, Any, Any], delivery: Delivery) -> object:
-    """Steps a handler in place: gives what it waits for. ``RETURNED`` or ``RAISED``: its end, which is in ``delivery.result``."""
+    """Steps a handler in place, and gives what it waits for. ``RETURNED`` or ``RAISED``: it has ended, and ``delivery.result`` says how."""
     try:
         return delivery.variables.run(coro.send, None)
     except StopIteration as finished:
@@ -53,7 +53,7 @@ def take_step(coro: Coroutine[Any, Any, Any], delivery: Delivery) -> object:
 
 
 async def raised(error: BaseException) -> None:
-    """What a handler that has raised still comes to: whoever awaits it gets the exception."""
+    """An awaitable that raises this exception."""
     raise error
 
 
@@ -65,10 +65,11 @@ def go_on(
     waits_for: Any,
     delivery: Delivery | None = None,
 ) -> Generator[Any, Any, Any]:
-    """The rest of a handler's coroutine that was stepped once, and waits for something; says so at once. Raises LeftBehind in place of
-    stepping the handler once its ``delivery`` is; what it has asked for is seen through, so that nothing is held.
+    """The rest of a handler's coroutine that was stepped and now waits for ``waits_for`` (``CANCELLED``: it was laid aside, and is to be cancelled
+    at the next checkpoint). Calls ``suspended`` first.
 
-    One that was laid aside and is to be cancelled waits for ``CANCELLED``.
+    Once its ``delivery`` was left behind it raises LeftBehind in place of stepping the handler. What the handler has asked the organism
+    for is awaited before that, so that no hold stays open.
     """
     suspended()
     while True:
@@ -76,14 +77,14 @@ def go_on(
             if waits_for is CANCELLED:
                 yield from anyio.lowlevel.checkpoint().__await__()
             value = None if waits_for is CANCELLED else (yield waits_for)
-        except GeneratorExit as error:  # of the worker, not of the handler
+        except GeneratorExit as error:  # the worker is closed, not the handler
             context.run(coro.close)
             raise Abandoned from error
         except BaseException as error:  # noqa: BLE001 - whatever it is, it is the handler's to handle
             go_on = partial(coro.throw, error)
         else:
             go_on = partial(coro.send, value)
-        if delivery is not None and delivery.left and not delivery.in_our_hands:
+        if delivery is not None and delivery.left_behind and not delivery.waits:
             keep_for_ever(coro)
             raise LeftBehind
         try:

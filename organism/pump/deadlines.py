@@ -1,4 +1,4 @@
-"""When threads hear of their time: the timers of those that have a limit of seconds, and the one task that sleeps until the next."""
+"""The timers of threads that have a limit of seconds, and the one task that sleeps until the next timer."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from organism.threads.frames import Thread
 
 LAST_SECONDS: Final = 10.0
-"""How long the last delivery of a thread may take whose time has run out (R17)."""
+"""Seconds that the last delivery of a thread may take whose time has run out (R17)."""
 LOOK: Final = 60.0
-"""Seconds after which the time of day is looked at again, where nothing happens until the next timer: the machine may sleep meanwhile."""
+"""Seconds of sleep after which the time of day is looked at again, though no timer is due: the machine may have slept meanwhile."""
 PARTS: Final = 60
-"""Of a wait that is longer than so many looks, the part after which that is done: what is due in a month need not be known by the minute."""
+"""Where the wait is longer than so many times :data:`LOOK`, the look comes after this part of it: what is due in a month need not be exact."""
 
 
 class Deadlines:
-    """Watches the time of threads. ``carry_out`` is called when something has become due; ``timers`` takes others' as well.
+    """Watches the running time of threads. ``carry_out`` is called when something has become due; ``timers`` takes other timers as well.
 
-    Threads with the same limits become due in the order in which they were opened: they stand in line, and one timer is enough
-    for the first of them. Those that become due before the last in line have timers of their own.
+    Threads with the same limits become due in the order in which they were opened. They stand in one line, with one timer for the
+    first of them. A thread that becomes due before the last in line has a timer of its own.
     """
 
     def __init__(self, kernel: Kernel, clock: Clock, carry_out: Callable[[], None]) -> None:
@@ -39,24 +39,25 @@ class Deadlines:
         self._now, self._look = clock.now, clock.look
         self._carry_out = carry_out
         self._line: dict[Thread, float] = {}
-        """When each becomes due; the first is the nearest."""
+        """The threads in line, and the instant at which each becomes due, in that order."""
         self._latest = 0.0
-        """When the last in line does."""
+        """The instant at which the last in line becomes due."""
         self._first: Timer | None = None
-        """Comes when the first in line is due, or one that has left the line was; there is none where nobody stands there."""
+        """The timer of the line. It may be too early, where the thread that it was set for has left; ``None`` while the line is empty."""
         self._of_threads: dict[Thread, Timer] = {}
+        """The timers of threads that do not stand in line."""
         self._last: dict[Thread, float] = {}
-        """When the last delivery is stopped of each whose time has run out."""
+        """For threads whose time has run out, the instant at which their last delivery is stopped."""
         self._roll: tuple[float, Timer] | None = None
-        """Comes when a window is over, since the last call that had to wait."""
+        """The timer for the end of a window, while calls wait for budget."""
         self._alarm: anyio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._line) + len(self._of_threads)
 
     def watch(self, thread: Thread) -> None:
-        """Sees that a thread with a limit of seconds hears of its levels and of its end; of one that is at its end, that it is
-        stopped if its last delivery takes too long. Watching again is as good as once.
+        """Sets the timer of a thread with a limit of seconds: for its next level or its end; where its time has run out, for the end of its last
+        delivery. It may be called any number of times.
         """
         self.forget(thread)
         at = self._kernel.times.due(thread)
@@ -66,7 +67,7 @@ class Deadlines:
             self._watch_last(thread)
 
     def left(self, thread: Thread, at: float) -> float | None:
-        """The seconds that the last delivery of a thread still has whose time has run out; ``None``: nothing stops it."""
+        """The seconds that are left for the last delivery of a thread whose time has run out; ``None``: no timer stops it."""
         until = self._last.get(thread)
         return None if until is None else until - at
 
@@ -83,7 +84,7 @@ class Deadlines:
             self.timers.cancel(timer)
 
     def _stand(self, thread: Thread, at: float) -> None:
-        """It becomes due at this instant, and stands in line where nobody there does later."""
+        """Puts a thread in line that becomes due at this instant; it gets a timer of its own where others in line become due later."""
         if self._line and at < self._latest:
             self._of_threads[thread] = self.timers.add(at, partial(self._reached, thread))
             return
@@ -92,29 +93,29 @@ class Deadlines:
             self._first = self.timers.add(at, self._first_due)
 
     def _first_due(self) -> None:
-        """Tells those in line that are due, and sees that the next ones will be told."""
+        """Handles all in line that are due, and sets the timer for the next."""
         while self._line:
             thread, at = next(iter(self._line.items()))
             if at > self._now():
-                if self._first is not None:  # it has come, or was made for one behind that which is the first now
+                if self._first is not None:  # the timer that has come, or one that was set meanwhile
                     self.timers.cancel(self._first)
                 self._first = self.timers.add(at, self._first_due)
                 return
             self._reached(thread)
 
     def stand_still(self, root: Thread) -> None:
-        """A root thread was paused: neither it nor what is below it hears of time."""
+        """A root thread was paused: time stands still for it and for all below it."""
         for thread in descendants(root):
             self.forget(thread)
 
     def watch_ceiling(self) -> None:
-        """Sees that all threads hear of the organism's own time."""
+        """Sets the timer of the organism's own limit of seconds (``ceiling``)."""
         at = self._kernel.times.ceiling_due()
         if at is not None:
             self.timers.add(at, self._ceiling_reached)
 
     def watch_windows(self) -> None:
-        """Sees that calls that wait are tried as soon as a window is over: what others hold from it is no hindrance any more."""
+        """Sets a timer for the next end of a window, so that calls in line are tried then: holds of the old window do not count any more."""
         at = self._kernel.state.pools.rolls_at
         if at == math.inf or (self._roll is not None and self._roll[0] <= at):
             return
@@ -130,12 +131,12 @@ class Deadlines:
         self._carry_out()
 
     def leap(self) -> None:
-        """The clock has leapt: what comes next comes sooner."""
+        """The clock has leapt: the next timer is nearer than the sleeping task knows."""
         self._carry_out()
         self._moved()
 
     async def keep(self) -> None:
-        """Calls what is due, for as long as it is not cancelled."""
+        """Runs timers until it is cancelled."""
         while True:
             for call in self.timers.due(self._look()):
                 call()
@@ -181,5 +182,5 @@ class Deadlines:
 
 
 def _hands_in(thread: Thread) -> bool:
-    """Whether a thread's time has run out, and its last answer is waited for."""
+    """Whether a thread's time has run out, and its last delivery is waited for."""
     return thread.closing and thread.exhausted is not None and thread.exhausted.unit == "seconds"

@@ -1,6 +1,6 @@
-"""The one thread that waits for the disk beside the event loop.
+"""One thread of the operating system that does the blocking work on the disk, beside the event loop.
 
-A pool of threads costs twice as much for each piece of work: a task for it, a limiter, and a look at which thread is free.
+anyio's pool of threads costs twice as much per piece of work: a task, a limiter, and a search for an idle thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IDLE: Final = 10.0
-"""Seconds after which a thread without work ends; the next work starts another one."""
+"""Seconds without work after which the thread ends; the next work starts a new one."""
 
 
 class DiskThread:
@@ -31,7 +31,9 @@ class DiskThread:
         self._lives = False
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives; raises what it raises. Given, it is carried out to its end, whoever is cancelled meanwhile."""
+        """Carries out ``work``, and gives what it returns or raises what it raises. Once begun it is carried out to its end, even if this task
+        is cancelled.
+        """
         ended, came = anyio.Event(), list[T | BaseException]()
 
         def done(result: T | BaseException) -> None:
@@ -46,7 +48,7 @@ class DiskThread:
         return result
 
     def begin(self, work: Callable[[], T], done: Callable[[T | BaseException], None]) -> None:
-        """Carries out ``work``; then ``done`` is called on this event loop with what it gave or raised."""
+        """Carries out ``work`` in the thread; then calls ``done`` on this event loop with what it returned or raised."""
         call = runtime.caller()
 
         def carry_out() -> None:
@@ -62,7 +64,7 @@ class DiskThread:
             done(error)
 
     def rest(self) -> None:
-        """Its thread ends once it has done what was given, and does not wait for more; should more be given, another one starts."""
+        """Lets the thread end as soon as it has done its work, in place of waiting for more. Later work starts a new one."""
         with self._lock:
             if self._lives:
                 self._work.put(_nothing_more)
@@ -70,7 +72,7 @@ class DiskThread:
     def _give(self, carry_out: Callable[[], None]) -> None:
         with self._lock:
             if not self._lives:
-                # A daemon: what hangs on a dead disk must not keep the process. Where the system has no thread left, nothing was given.
+                # A daemon: work that hangs on a dead disk must not keep the process alive. Where no thread can be started this raises first.
                 Thread(target=self._live, name="organism disk", daemon=True).start()
                 self._lives = True
             self._work.put(carry_out)

@@ -1,4 +1,4 @@
-"""Stopping in order, since a handler failed whose ``on_failure`` says ``escalate`` (R9)."""
+"""Stopping the organism in order, since a handler failed whose ``on_failure`` says ``escalate`` (R9)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from organism.threads.frames import Thread
 
 PATIENCE: Final = 10.0
-"""Seconds that what runs in the thread has to end in; then the organism stops all the same."""
+"""Seconds in which the thread of the failure must end; then the organism stops all the same."""
 
 _log: Final = logging.getLogger("organism.handlers")
 
 
 class Escalation:
-    """The first failure that stops the organism; ``why`` is a line about it, empty while there is none."""
+    """The first failure for which the organism stops. ``why`` is a line about it, empty while there is none."""
 
     def __init__(self) -> None:
         self.why = ""
@@ -30,7 +30,7 @@ class Escalation:
         self._ended = anyio.Event()
 
     def begin(self, root: Thread, why: str) -> bool:
-        """Notes it; whether it is the first. Nothing more is taken in from then on."""
+        """Notes such a failure; gives whether it is the first. Nothing more is taken in from then on."""
         if self.why:
             return False
         self.why, self._root = why, root
@@ -38,12 +38,12 @@ class Escalation:
         return True
 
     def look(self) -> None:
-        """Threads have ended."""
+        """To be called when threads have ended."""
         if self._root is not None and self._root.ended:
             self._ended.set()
 
     async def over(self, settled: Callable[[Thread], Awaitable[None]]) -> None:
-        """Waits until the thread in which it happened has ended, and is written down: ``settled`` waits for that."""
+        """Waits until the thread of the failure has ended and is durable, which ``settled`` waits for; :data:`PATIENCE` seconds at most."""
         if self._root is None:
             return
         self.look()

@@ -1,4 +1,4 @@
-"""What a caller hears of an exception that left a handler (R2, R3, R17)."""
+"""The failure that a caller hears of for an exception that left a handler (R2, R3, R17)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME: Final = 200
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What a caller hears of an exception; a fixed word for one that raises when it is asked."""
+    """The failure for an exception. One that itself raises when it is read gets a fixed text."""
     try:
         return _failure_of(error)
     except Exception:  # noqa: BLE001 - it is the handler's, and whatever it says of itself is its own code
@@ -60,7 +60,7 @@ def _failure_of(error: BaseException) -> Failure:  # noqa: PLR0911 - a case for 
 
 
 def _said(error: BaseException) -> str:
-    """An exception's text; none where it cannot even tell that."""
+    """An exception's text; empty where reading it raises."""
     try:
         return _speakable(str(error))
     except Exception:  # noqa: BLE001 - it is the handler's; its kind is told, and the log has the rest
@@ -68,8 +68,8 @@ def _said(error: BaseException) -> str:
 
 
 def _speakable(text: object) -> str:
-    """A text as payloads can hold it: half characters are escaped, since callers are told it in one. It is cut where it is long,
-    and keys are left out: exceptions quote what they failed of.
+    """A text as a payload can hold it: lone surrogates are escaped, a long text is cut, and secrets are removed, since exceptions quote what
+    they are about.
     """
     said = str.__str__(str(text))
     if len(said) > _LONGEST:
@@ -78,7 +78,7 @@ def _speakable(text: object) -> str:
 
 
 def _unit(given: object) -> str | None:
-    """The unit that an exception names, where it is one: handlers may write anything there."""
+    """The unit that an exception names, where there is such a unit: handlers may write anything there."""
     return next((each for each in UNITS if each == given), None) if type(given) is str else None
 
 

@@ -1,17 +1,20 @@
-"""What the embedding program holds of a thread: to wait for its end, to cancel it, to give it more."""
+"""Handles of threads and conversations for the embedding program: to wait for an end, pause, cancel, and change limits."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, fields
 
 from organism.budget.caps import caps
 from organism.budget.node import Node
+from organism.budget.view import BudgetView, Gauge
 from organism.config import budget as parse_budget
 from organism.config import budget_over
 from organism.errors import ConfigurationError, NotRunningError, OrganismError
+from organism.kernel.times import running_time
+from organism.names import told
 from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy
 from organism.threads.frames import Thread
@@ -21,18 +24,22 @@ from organism.usage import added, adds
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from organism.pump.meanwhile import Waiting
     from organism.pump.pump import Pump
     from organism.pump.runtime import Event as Signal
+    from organism.pump.waiting import Waiting
     from organism.record.calls import CallRow
     from organism.record.facts import Ended
     from organism.results import Event, ThreadResult
+    from organism.threads.frames import Conversation, Frame
+
+_OF_CONVERSATIONS: Final = tuple(unit for unit in UNITS if unit != "depth")
+"""Units of a conversation whose limits can be raised."""
 
 
 class _End:
-    """The end of a thread: its result once it has come, or why there is none. A thread that is paused has a result for now.
+    """The end of a thread: its result, once it has ended, or why there will be none. A thread that is paused has a result for now.
 
-    ``event`` makes what is waited for.
+    ``event`` makes events of the running loop. They are made for the first who waits: thousands of threads may end unwatched.
     """
 
     __slots__ = ("_come", "_event", "_gone_on", "done", "error", "last_words", "paused", "result")
@@ -45,12 +52,12 @@ class _End:
         self.error: OrganismError | None = None
         self.paused = False
         self.done = False
-        """It has come, or never will."""
+        """The thread has ended, or never will."""
         self.last_words: Callable[[], None] | None = None
 
     @property
     def come(self) -> Signal:
-        """The end has come, or what is its result for now. Made for the first who asks: thousands of threads may stand in line."""
+        """Set when there is a result, final or for now, or never will be one."""
         if self._come is None:
             self._come = self._event()
             if self.done:
@@ -59,7 +66,7 @@ class _End:
 
     @property
     def gone_on(self) -> Signal:
-        """What came was not the end, or the end has come after it."""
+        """Set when a thread with a result for now goes on, or has ended."""
         if self._gone_on is None:
             self._gone_on = self._event()
             if self.done:
@@ -67,14 +74,14 @@ class _End:
         return self._gone_on
 
     def resumed(self) -> None:
-        """What came was not the end."""
+        """The thread goes on: its result was not final."""
         if self.paused:
             self.paused, self.result, self._come = False, None, None
             self.gone_on.set()
             self._gone_on = None
 
     def over(self) -> None:
-        """It has come, or never will. Most threads end before anybody waits for them: no event is made for those."""
+        """The thread has ended, or never will: sets the events that were made."""
         self.done = True
         if self._come is not None:
             self._come.set()
@@ -85,7 +92,7 @@ class _End:
 
 
 class ThreadHandle:
-    """A thread that was opened. ``id`` is opaque; ``labels`` are what it was given."""
+    """A thread: waits for its end, reads its events, pauses, resumes or cancels it, and changes its limits."""
 
     __slots__ = ("__weakref__", "_known_end", "_pump", "_thread", "_waiting")
 
@@ -101,17 +108,17 @@ class ThreadHandle:
 
     @property
     def _end(self) -> _End:
-        """Made when it is first asked for."""
+        """Its end, made when it is first asked for."""
         if self._known_end is None:
             self._known_end = _End(self._pump.event)
         return self._known_end
 
     @classmethod
-    def of_record(cls, pump: Pump, record: Ended) -> ThreadHandle:
-        """The handle of a thread that has ended, by what the journal says of it."""
+    def of_record(cls, pump: Pump, record: Ended, owner: Frame | None = None) -> ThreadHandle:
+        """For the organism itself: the handle of a thread that has ended, from its final record. ``owner`` is the frame that opened a sub-thread."""
         node = Node("thread", caps(Limits(), Policy(), keeps_back=False), Policy(), thread=record.thread)
         kind: Any = record.kind
-        thread = Thread(record.thread, kind, record.handler, node, None, record.labels, record.at, BudgetSettings())
+        thread = Thread(record.thread, kind, record.handler, node, owner, record.labels, record.at, BudgetSettings())
         thread.ended_at = record.at
         handle = cls(pump, thread)
         handle.end(result_of(record))
@@ -119,7 +126,7 @@ class ThreadHandle:
 
     @property
     def id(self) -> str:
-        """The thread's id."""
+        """The thread's id; opaque."""
         return self._thread.id
 
     @property
@@ -129,31 +136,32 @@ class ThreadHandle:
 
     @property
     def ended(self) -> bool:
-        """Whether its result is there, and final."""
+        """Whether the thread has ended, and its result is there."""
         return self._end.result is not None and not self._end.paused
 
     def events(self, after: int = 0) -> AsyncIterator[Event]:
-        """What happens in the thread and below it, behind event number ``after`` and up to its end, once it is durable:
+        """What happens in the thread and below it, from the event after number ``after`` up to its end, once it is durable:
         ``async for event in handle.events(): ...``, with ``event.seq`` and ``event.fact``.
 
-        Raises NotRunningError where nothing is recorded, QueueFullError where its reader falls too far behind.
+        Raises NotRunningError if nothing is recorded, QueueFullError if its reader falls too far behind.
         """
-        self._pump.home.check()
+        self._pump.own_loop.check()
         return self._pump.histories.of(self._thread, after=after)
 
     async def history(self) -> tuple[Event, ...]:
-        """What has happened in the thread and below it until now. Raises NotRunningError where nothing is recorded."""
+        """What has happened in the thread and below it until now. Raises NotRunningError if nothing is recorded."""
         return await self._pump.histories.so_far(self._thread)
 
     async def calls(self) -> tuple[CallRow, ...]:
-        """The model calls of the thread and of those below it that are over, a row each. Raises NotRunningError where nothing is kept."""
+        """The finished model calls of the thread and of those below it, one row each. Raises NotRunningError if nothing is recorded."""
         return await self._pump.histories.calls(self.id)
 
     async def result(self) -> ThreadResult:
-        """Waits for the thread to end; how it ended is a value, whatever the outcome. One that is paused and has nothing left to
-        run is ``paused``, and so is one of which all that is left waits for people. Raises JournalError where it was frozen since its journal could not be written.
+        """Waits for the thread to end, and returns how it ended; no outcome raises. The outcome is ``paused`` if the thread was paused and
+        nothing of it runs any more, or if all that is left of it waits for people. Raises JournalError if its journal could not
+        be written, and NotRunningError if its organism was closed before it ended.
         """
-        self._pump.home.check()
+        self._pump.own_loop.check()
         end = self._end
         if end.result is not None and not end.paused:
             await self._pump.heed()
@@ -173,7 +181,7 @@ class ThreadHandle:
 
     @property
     def paused(self) -> bool:
-        """Whether it was paused or waits for people, and nothing of it runs: its result is there, and not final."""
+        """Whether nothing of it runs, since it was paused or waits for people: it has a result, which is not final."""
         return self._end.paused
 
     @property
@@ -183,18 +191,22 @@ class ThreadHandle:
 
     @property
     def waits_turn(self) -> bool:
-        """Whether it stands still since an earlier turn of its conversation has not ended."""
+        """Whether it has not begun, since an earlier turn of its conversation has not ended."""
         return self._thread.waits_turn
 
     async def goes_on(self) -> None:
-        """After a result that was ``paused``: waits until the thread was let go on, or ended."""
-        self._pump.home.check()
+        """After a result ``paused``: waits until the thread was resumed, or has ended."""
+        self._pump.own_loop.check()
         while self._end.paused:
             await self._end.gone_on.wait()
 
+    async def written(self) -> None:
+        """Waits until what has happened in it so far is durable. Raises JournalError if it could not be written."""
+        await self._pump.settled(self._thread)
+
     async def over(self) -> None:
         """Waits until the thread has ended, or never will."""
-        self._pump.home.check()
+        self._pump.own_loop.check()
         while not self.ended and self._end.error is None:
             if self._end.come.is_set() and not self._end.paused:
                 return  # its organism was closed
@@ -213,22 +225,22 @@ class ThreadHandle:
                 self._pump.carry_out()
 
     def pause(self) -> None:
-        """Pauses the thread with all below it: what runs finishes, nothing more is delivered, and its time stands still. A thread
-        that has nothing left to run gives its result, ``paused``, and may go on later.
+        """Pauses the thread and all below it: running handlers finish, nothing more is delivered, and its clock stops. Once nothing of it
+        runs, its result is there with the outcome ``paused``; :meth:`resume` continues it.
         """
-        self._pump.home.check()
+        self._pump.own_loop.check()
         self._check_whole("paused")
         conversation = self._thread.conversation
         if self._thread.waits_turn and conversation is not None:
             raise NotRunningError(
-                f"thread {self.id} waits for its turn in conversation {conversation.id!r:.80}: pause the one whose turn it is, "
+                f"thread {self.id} waits for its turn in conversation {told(conversation.id)}: pause the one whose turn it is, "
                 f"{conversation.turns[0].id}, or cancel this one"
             )
         self._pump.pauses.pause(self._thread)
 
     def resume(self) -> None:
-        """Lets a paused thread go on. One that waits for people goes on by their answers."""
-        self._pump.home.check()
+        """Continues a paused thread. A thread that waits for people continues with their answers instead."""
+        self._pump.own_loop.check()
         self._check_whole("resumed")
         if self._thread.paused_at is None:
             return
@@ -239,30 +251,34 @@ class ThreadHandle:
         if self._thread.owner is not None:
             raise NotRunningError(f"thread {self.id} is a sub-thread: only a whole thread is {what}")
 
-    def held_by(self, waiting: Waiting) -> ThreadHandle:
-        """The same, for a handler: while it waits for the result it keeps no place, and its timeout stands still."""
+    def for_delivery(self, waiting: Waiting) -> ThreadHandle:
+        """For the organism itself: the handle for a handler, whose timeout stops, and whose place is free, while it waits for the result."""
         return ThreadHandle(self._pump, self._thread, self._end, waiting)
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Cancels the thread with all below it; what is out settles, then it ends ``cancelled``."""
-        self._pump.home.check()
+        """Cancels the thread and all below it: calls under way are settled, then it ends ``cancelled``."""
+        self._pump.own_loop.check()
         self._pump.kernel.ends.stop(self._thread, Failure("cancelled", reason), self._pump.now())
+        self._end.resumed()  # it has its end to come
         self._pump.carry_out()
 
     def add_budget(self, **units: float | str | Decimal) -> None:
-        """Raises limits by these amounts: ``handle.add_budget(tokens=1000)``. A unit without a limit stays without."""
+        """Raises limits by these amounts: ``handle.add_budget(tokens=1000)``. A unit without a limit stays without.
+
+        Raises ConfigurationError for an unknown unit or an amount that is not above 0, and NotRunningError if the thread has ended.
+        """
         if wrong := [unit for unit in units if unit not in UNITS]:
             raise ConfigurationError([f"{wrong[0]!r} is no unit that can be raised; there is {', '.join(UNITS)}"])
         self._set(raised(self._thread.budget, units))
 
     def set_budget(self, **keys: Any) -> None:
-        """Sets what is named, as in ``budget:``; ``tokens=None`` is no limit. Lowered below what is spent, nothing more is
-        granted.
+        """Sets keys of ``budget:``, as in ``handle.set_budget(tokens=5000)``; ``tokens=None`` is no limit. If a limit is below what is spent
+        already, nothing more is granted. Raises as :meth:`add_budget`.
         """
         self._set(budget_over(self._thread.budget, keys, self._pump.handlers))
 
     def _set(self, budget: BudgetSettings) -> None:
-        self._pump.home.check()
+        self._pump.own_loop.check()
         if self._thread.ended:
             raise NotRunningError(f"thread {self.id} has ended; its budget was released")
         self._pump.kernel.calls.set_limits(self._thread, budget, self._pump.now())
@@ -271,14 +287,14 @@ class ThreadHandle:
         self._pump.carry_out()
 
     def end(self, result: ThreadResult | None) -> None:
-        """Sets the result, for the organism; ``None`` when it was closed before."""
+        """For the organism itself: sets the final result; ``None`` if the organism was closed before."""
         end = self._end
         end.paused, end.result = False, result
         end.over()
 
     def rest(self, record: Ended) -> None:
-        """Sets what the thread has come to while it is paused, for the organism."""
-        if self._end.result is None:
+        """For the organism itself: sets the result that a paused thread has for now."""
+        if self._end.result is None and self._thread.stopping is None:
             self._end.paused, self._end.result = (
                 True,
                 evolve(result_of(record), outcome="paused", unit=None, scope=None, account=None),
@@ -286,26 +302,87 @@ class ThreadHandle:
             self._end.come.set()
 
     def go_on(self) -> None:
-        """What the thread had come to was not its end, for the organism: it goes on."""
+        """For the organism itself: the result was not final, and the thread continues."""
         self._end.resumed()
 
     def fail(self, error: OrganismError) -> None:
-        """There will be no result, for the organism; not even one for now, which whoever waits for it to go on would wait with."""
+        """For the organism itself: there will be no result, also none for now; whoever waits for one gets ``error``."""
         self._end.error, self._end.paused, self._end.result = error, False, None
         self._end.over()
 
     def when_over(self, last_words: Callable[[], None]) -> None:
-        """Calls this once the thread has ended, or never will, for the organism."""
+        """For the organism itself: calls ``last_words`` once the thread has ended, or never will."""
         self._end.last_words = last_words
+
+
+class ConversationHandle:
+    """A conversation that has begun, whether a turn of it runs or not."""
+
+    def __init__(self, pump: Pump, conversation: Conversation) -> None:
+        self._pump = pump
+        self._conversation = conversation
+
+    @property
+    def id(self) -> str:
+        """The conversation's name, or that of the conversation that continues it (``on_cap: rotate``)."""
+        return self._conversation.id
+
+    @property
+    def budget(self) -> BudgetView:
+        """Its limits and what all its turns have used of them, live, as ``ctx.budget`` has them for a thread."""
+        state, now = self._pump.kernel.state, self._pump.now
+        conversation = state.conversations.get(self.id, self._conversation)
+
+        def seconds() -> tuple[float, float | None, tuple[str, ...]]:
+            running = sum(running_time(state, turn, now()) for turn in list(conversation.turns)[:1])
+            return round(conversation.seconds + running, 3), conversation.node.caps.seconds, ()
+
+        depth = Gauge("depth", lambda: (0, None, ()))
+        return BudgetView(conversation.node, seconds=Gauge("seconds", seconds), depth=depth)
+
+    def add_budget(self, **units: float | str | Decimal) -> None:
+        """Raises limits by these amounts: ``add_budget(tokens=1000)``. A unit without a limit stays without. More ``seconds`` count
+        from the next turn on. Raises ConfigurationError for an unknown unit or an amount that is not above 0, and NotRunningError if
+        the conversation was idle for so long that it was unloaded, or was removed.
+        """
+        if wrong := [unit for unit in units if unit not in _OF_CONVERSATIONS]:
+            raise ConfigurationError(
+                [
+                    f"{wrong[0]!r} is no unit of a conversation that can be raised; there is {', '.join(_OF_CONVERSATIONS)}"
+                ]
+            )
+        conversation = self._known()
+        self._set(conversation, raised(conversation.budget, units))
+
+    def set_budget(self, **keys: Any) -> None:
+        """Sets keys of ``conversation:`` except ``on_cap``; ``tokens=None`` is no limit. If a limit is below what is spent already, nothing
+        more is granted. Raises as :meth:`add_budget`.
+        """
+        if "depth" in keys:
+            raise ConfigurationError(["budget.depth: depth is of one turn, and a conversation has none"])
+        conversation = self._known()
+        self._set(conversation, budget_over(conversation.budget, keys, self._pump.handlers))
+
+    def _known(self) -> Conversation:
+        # One that was idle for long was let go, and is another object once it is taken up again; or it was removed, and no chain is there.
+        conversation = self._pump.kernel.state.conversations.get(self.id)
+        if conversation is None:
+            raise NotRunningError(
+                f"conversation {told(self.id)} was let go while nothing of it ran: find it again with `organism.conversation_of`"
+            )
+        return conversation
+
+    def _set(self, conversation: Conversation, budget: BudgetSettings) -> None:
+        self._pump.own_loop.check()
+        self._pump.kernel.calls.set_conversation_limits(conversation, budget, self._pump.now())
+        self._pump.carry_out()
 
 
 def raised(budget: BudgetSettings, units: Mapping[str, Any]) -> BudgetSettings:
     """A budget with its limits higher by these amounts; a unit without a limit stays without. Raises ConfigurationError."""
     for unit, amount in units.items():
         if amount is None or not adds(amount):
-            problem = (
-                f"add_budget: {unit}: {amount!r:.40} must be above 0: it comes on top of the limit; set_budget sets one"
-            )
+            problem = f"add_budget: {unit}: {told(amount, 40)} must be above 0: it comes on top of the limit; set_budget sets one"
             raise ConfigurationError([problem])
     more, now = parse_budget(units).limits, budget.limits
     higher: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Asks the hooks of an organism at their points, and does what they say (:mod:`organism.hooks`)."""
+"""Calls the hooks of an organism at their points, and carries out their verdicts (:mod:`organism.hooks`)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from organism.hooks import (
     ToolResultEvent,
     TurnEvent,
 )
-from organism.models.completion import Call, Completion, agreeing
+from organism.models.calls import checked
+from organism.models.completion import Call, Completion, agreeing, sound
 from organism.names import ORGANISM, is_tool
 from organism.payloads import is_payload
 from organism.pump.failures import failure_of
@@ -43,24 +44,24 @@ if TYPE_CHECKING:
 E = TypeVar("E")
 _GO: Final = Go()
 _PATIENCE: Final = 5.0
-"""Seconds that those have who are told of a delivery that was cancelled."""
+"""Seconds that `on_abort` hooks have for a delivery that was cancelled."""
 _BACKEND: Final = "hook"
-"""What stands where a completion names its backend, in one that no model gave."""
+"""The backend of a completion that a hook gave."""
 _asking: Final[ContextVar[bool]] = ContextVar("organism_asking_a_hook", default=False)
-"""Whether this task runs a hook: what that does itself is not hooked again."""
+"""Whether this task runs a hook: what a hook does itself is not hooked."""
 _log: Final = logging.getLogger("organism.hooks")
 
 
 class Held(Protocol):
-    """Holds up a delivery."""
+    """What holds up a delivery (``Pause``)."""
 
     async def __call__(self, ctx: Any, reason: str) -> bool:
-        """Waits until its thread goes on. False where nothing is held up, since all of it has happened before."""
+        """Waits until the delivery's thread goes on. ``False``: nothing is held up, since this is a replay."""
         ...
 
 
 class Hooks:
-    """The hooks of one organism by point. ``held`` holds up the delivery of a context, ``mark`` keeps texts from being written."""
+    """The hooks of one organism, by point. ``held`` holds up the delivery of a context, ``mark`` keeps texts (secrets) out of the journal."""
 
     def __init__(
         self, hooks: Mapping[str, Sequence[Hook]], *, held: Held, mark: Callable[[Sequence[str]], None]
@@ -70,17 +71,17 @@ class Hooks:
         self._mark = mark
 
     def wants(self, point: Point) -> bool:
-        """Whether anybody is asked at a point, here: what a hook does itself is not hooked."""
+        """Whether there are hooks at a point, and this task does not run a hook itself."""
         return point in self._hooks and not _asking.get()
 
     # Deliveries
 
     async def handle(self, handler: HandlerSettings, payload: Any, ctx: Any) -> Any:
-        """What a handler answers to a message, or a hook in its place."""
+        """The answer of a handler to a message, or of a hook in its place."""
         try:
             if self.wants("on_message") and handler.name != ORGANISM and not is_tool(handler.name):
                 event = MessageEvent(to=handler.name, sender=ctx.sender, payload=payload)
-                event, skip = await self._ask("on_message", event, ctx, lambda new: _taken(handler, new))
+                event, skip = await self._ask("on_message", event, ctx, partial(_taken, handler))
                 if skip is not None:
                     return skip.result
                 payload = event.payload
@@ -91,8 +92,10 @@ class Hooks:
             raise
 
     async def _tell(self, error: BaseException, ctx: Any) -> None:
+        if isinstance(error, GeneratorExit):
+            return  # its event loop is gone, and nothing can be awaited
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
-        if not cancelled and not isinstance(error, Exception):
+        if not cancelled and not isinstance(error, (Exception, SystemExit)):
             return
         failure = failure_of(error)
         event = (
@@ -103,42 +106,43 @@ class Hooks:
         with anyio.move_on_after(_PATIENCE, shield=True):
             for hook in self._hooks["on_abort"]:
                 try:
-                    self._mark((await self._verdict(hook, "on_abort", event, ctx)).secrets)
-                except Exception as odd:  # noqa: BLE001 - it is told of a failure, and changes nothing of it
+                    await self._verdict(hook, "on_abort", event, ctx)
+                except Exception as odd:  # noqa: BLE001 - the hook is only told of the failure, and changes nothing
                     _log.error("%s", odd)
 
     # Calls to models
 
     async def before(self, call: Call, ctx: Any) -> tuple[Call, Completion | None]:
-        """The call that is made, and what a hook says to it in the model's place."""
+        """The call that is to be made, and the completion of a hook in the model's place, if one gave it."""
         if not self.wants("before_model_call"):
             return call, None
-        event, skip = await self._ask("before_model_call", CallEvent(call=call), ctx, lambda new: _a(Call, new))
+        event = CallEvent(call=call)
+        event, skip = await self._ask("before_model_call", event, ctx, lambda new: checked(_a(Call, new)), _answer)
         return event.call, None if skip is None else _said(event.call, skip.result)
 
     async def after(self, call: Call, completion: Completion, ctx: Any, *, skipped: bool) -> Completion:
-        """What the caller gets."""
+        """The completion that the caller gets."""
         if not self.wants("after_model_call"):
             return completion
         event = CompletionEvent(call=call, completion=completion, skipped=skipped)
-        event, _ = await self._ask("after_model_call", event, ctx, lambda new: _a(Completion, new))
+        event, _ = await self._ask("after_model_call", event, ctx, lambda new: sound(_a(Completion, new)))
         changed = event.completion
         return changed if changed is completion else agreeing(changed, completion)
 
     async def again(self, call: Call, completion: Completion, ctx: Any) -> Completion:
-        """What the caller gets of an answer that was given to an earlier run of its delivery."""
+        """The completion that the caller gets for an answer that an earlier run of its delivery got."""
         return await self.after(call, completion, ctx, skipped=completion.backend == _BACKEND)
 
     # Tools
 
     async def before_tool(self, tool: str, payload: Any, ctx: Any) -> tuple[Any, str | None]:
-        """What the tool is asked, and a result in its place."""
+        """The payload that the tool gets, and the result of a hook in its place, if one gave it."""
         if not self.wants("before_tool"):
             return payload, None
         event = ToolEvent(tool=tool, payload=payload)
         kind: type[object] = cast("type[object]", type(payload))
-        event, skip = await self._ask("before_tool", event, ctx, partial(_a, kind))
-        return event.payload, None if skip is None else _a(str, skip.result)
+        event, skip = await self._ask("before_tool", event, ctx, partial(_a, kind), partial(_a, str))
+        return event.payload, None if skip is None else skip.result
 
     async def after_tool(self, tool: str, payload: Any, result: str, ctx: Any, *, failed: bool) -> str:
         """The result that the agent reads."""
@@ -157,13 +161,16 @@ class Hooks:
 
     # All of them
 
-    async def _ask(self, point: Point, event: E, ctx: Any, fit: Callable[[Any], Any]) -> tuple[E, Skip | None]:
-        """Asks the hooks of a point one after the other. ``fit`` gives a changed value, or raises ValueError for one that is none."""
+    async def _ask(
+        self, point: Point, event: E, ctx: Any, fit: Callable[[Any], Any], result: Callable[[Any], Any] | None = None
+    ) -> tuple[E, Skip | None]:
+        """Asks the hooks of a point one after the other. ``fit`` gives a changed value, and ``result`` what stands for a step that was
+        skipped; they raise TypeError or ValueError for one that is none.
+        """
         changed = _CHANGED.get(point, "")
         for hook in self._hooks[point]:
             while True:
                 verdict = await self._verdict(hook, point, event, ctx)
-                self._mark(verdict.secrets)
                 if not isinstance(verdict, Pause):
                     break
                 if not await self._held(ctx, verdict.reason):
@@ -172,6 +179,8 @@ class Hooks:
                 case Change(value=value):
                     event = evolve(cast("Any", event), **{changed: _fitting(hook, point, fit, value)})
                 case Skip():
+                    if result is not None:
+                        verdict = evolve(verdict, result=_fitting(hook, point, result, verdict.result))
                     return event, verdict
                 case Abort(text=text):
                     raise HandlerFailedError("refused", text)
@@ -192,13 +201,17 @@ class Hooks:
             raise HandlerFailedError("crashed", f"hook {name_of(hook)} at {point}: {_told(error)}") from error
         finally:
             _asking.reset(token)
-        verdict = _GO if given is None else given
+        verdict = cast("Verdict", _GO if given is None else given)
         if not isinstance(verdict, ALLOWED[point]):
             can = ", ".join(each.__name__ for each in ALLOWED[point])
             _log.error("hook %s at %s gave %s: it may give None, %s", name_of(hook), point, _kind(given), can)
             text = f"hook {name_of(hook)} gave {_kind(given)} at {point}; there it may give None, {can}"
             raise HandlerFailedError("crashed", text)
-        return cast("Verdict", verdict)
+        try:
+            self._mark(verdict.secrets)
+        except ValueError as error:
+            raise HandlerFailedError("crashed", f"hook {name_of(hook)} at {point}: {error}") from error
+        return verdict
 
 
 _CHANGED: Final[Mapping[str, str]] = {
@@ -218,8 +231,8 @@ def _nothing(_: Any) -> Any:
 def _fitting(hook: Hook, point: Point, fit: Callable[[Any], Any], value: Any) -> Any:
     try:
         return fit(value)
-    except (ValueError, PayloadError) as error:
-        text = f"hook {name_of(hook)} changed what it saw at {point} into what cannot be: {error}"
+    except (TypeError, ValueError, PayloadError) as error:
+        text = f"hook {name_of(hook)} at {point} gave what cannot be: {error}"
         _log.error("%s", text)
         raise HandlerFailedError("crashed", text) from error
 
@@ -231,20 +244,26 @@ def _a(kind: type[E], value: Any) -> E:
 
 
 def _taken(handler: HandlerSettings, payload: Any) -> Any:
-    """A payload that a handler takes; raises ValueError for another one."""
+    """The payload, if the handler takes it; raises ValueError otherwise."""
     if not is_payload(payload) or not isinstance(payload, handler.accepts):
         takes = " or ".join(each.__name__ for each in handler.accepts)
         raise ValueError(f"'{handler.name}' takes {takes}, and not {_kind(payload)}")
     return payload
 
 
-def _said(call: Call, result: Any) -> Completion:
-    """What a hook says in a model's place: it cost nothing."""
+def _answer(result: Any) -> str | Completion:
+    """What may stand for a model's answer."""
+    if isinstance(result, Completion):
+        return sound(result)
+    if not isinstance(result, str):
+        raise TypeError(f"a model call is skipped with a text or a completion, not with {_kind(result)}")
+    return result
+
+
+def _said(call: Call, result: str | Completion) -> Completion:
+    """The completion that a hook gives in a model's place: it costs nothing."""
     if isinstance(result, Completion):
         return agreeing(result, result)
-    if not isinstance(result, str):
-        kind = _kind(result)
-        raise HandlerFailedError("crashed", f"a hook skipped a model call with {kind}: give a text, or a completion")
     message = {"role": "assistant", "content": result}
     return Completion(
         text=result, message=message, model=call.model, backend=_BACKEND, usage=Usage(), cost_usd=Decimal(0), attempts=0
@@ -252,7 +271,7 @@ def _said(call: Call, result: Any) -> Completion:
 
 
 def name_of(hook: Hook) -> str:
-    """What a hook is called in messages."""
+    """The name of a hook in messages: ``module:function``."""
     inner: Any = inspect.unwrap(hook)
     return f"{getattr(inner, '__module__', '?')}:{getattr(inner, '__qualname__', type(inner).__name__)}"
 

@@ -1,7 +1,7 @@
-"""What a delivery asks of the world, by name: run again after a crash, it is answered as before (R21).
+"""Keys of what a delivery asks of the world: run again after a crash, it finds the answers that it got by them (R21).
 
-The key of a question is what kind it is, the digest of what it says, and how many like it the delivery has asked before: so
-sibling tasks may ask in any order.
+The key of a question is its kind, the digest of its content, and how many equal ones the delivery has asked before. Keys by content, and
+not by position, let sibling tasks ask in any order.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ASKED: Final = tuple(each.name for each in fields(Call) if each.name not in {"messages", "tags", "tools"})
-"""What a request says beside its messages and tools; no model hears what its costs are counted under."""
+"""The fields of a request beside messages and tools, without tags, which no model sees."""
 _UNCHANGING: Final = frozenset({str, int, bool, float, type(None)})
 _NO_JSON: Final = (OrganismError, TypeError, ValueError, RecursionError)
-"""What comes of values that JSON has no form for."""
+"""The errors of values that have no JSON."""
 ASKS: Final = "complete"
-"""What a call counts as that is asked for as ``complete``, and so is an agent's turn."""
+"""The kind of calls by ``complete``, and of an agent's turns."""
 ASKS_LAST: Final = "last"
-"""What an agent's turn counts as that is taken once messages or time ran out: it may do less than one like it before."""
+"""The kind of an agent's turn once messages or time ran out: it may do less than an equal one before, and needs a key of its own."""
 GRACE = "grace"
-"""The key of an agent's one call on grace: its prompt is cut to what there is just then, and tells live figures."""
+"""The kind and key of an agent's one grace call: its prompt, with live figures and cut to what is left, would be another one when run again."""
 
 
 class Keys:
-    """The keys of one delivery's questions; those of a later ``attempt`` at its message end otherwise: what comes late for the one before
-    is none of its answers.
+    """The keys of one delivery's questions. Those of a later ``attempt`` at its message have another ending: late answers to the attempt before
+    are not its own.
     """
 
     def __init__(self, attempt: int = 1) -> None:
@@ -50,9 +50,7 @@ class Keys:
         self._ends = "" if attempt == 1 else f"@{attempt}"
 
     def next(self, kind: str, says: Callable[[], Any]) -> str:
-        """The key of a question that says this (anything that JSON has a form for); empty where it cannot be written down, and is
-        refused anyway.
-        """
+        """The key of a question with this content, a JSON value; empty where it has no JSON: such a question is refused anyway."""
         try:
             text = _text(says())
         except _NO_JSON:
@@ -62,8 +60,8 @@ class Keys:
     def prompt(
         self, call: Call, *, kind: str = ASKS, tells: bool = False, before: Prompt | Name | None = None
     ) -> Prompt:
-        """What a model is asked, under its key. ``tells``: it ends with what an agent is told of its budget; this is no part
-        of what it asks, since it is not told twice. ``before`` is what its handler was asked before it, which it mostly begins with.
+        """What a model is asked, under its key. ``tells``: the last message tells an agent of its budget; it is not part of the digest, since a
+        delivery that is run again is not told twice. ``before`` is the prompt before it of the same handler, with which it mostly begins.
         """
         last = before.naming if isinstance(before, Prompt) and isinstance(before.naming, _Naming) else None
         messages = call.messages[:-1] if tells else call.messages
@@ -95,8 +93,10 @@ class _Digest(Protocol):
 
 @frozen(eq=False)
 class _Naming:
-    """How a prompt came to its digest: what it ``asked`` beside its messages, as JSON has it and as a text (``head``), and what of that
-    is written down (``said``); and the digest of that and of its ``messages`` so far. ``stays``: nobody changes one of these.
+    """How a prompt came to its digest, so that the next one, which mostly begins with it, need only digest what is new.
+
+    ``asked`` is the request beside its messages as a JSON value, ``head`` the same as text, ``said`` the part of it that is recorded.
+    ``digest`` is that of ``head`` and ``messages``, still open for more. ``stays``: none of the messages can be changed.
     """
 
     call: Call
@@ -108,13 +108,15 @@ class _Naming:
     digest: _Digest
 
     def whole(self) -> _Digest:
-        """The digest, ended."""
+        """The finished digest."""
         whole = self.digest.copy()
         whole.update(b"]]")
         return whole
 
     def begins(self, before: Name) -> tuple[Name, int] | None:
-        """With how many messages of an earlier prompt this one begins: with all, or all but the last where that told of its budget."""
+        """With how many messages of an earlier prompt, known by name only, this one begins: all, or all but the last if that told of its
+        budget; ``None``: with neither.
+        """
         _, _, digest = before.key.partition(":")
         for count in (before.count, before.count - 1):
             if 0 < count <= len(self.messages):
@@ -125,7 +127,9 @@ class _Naming:
 
 
 def _naming(call: Call, messages: Sequence[Any], last: _Naming | None) -> _Naming:
-    """The digest of the JSON of ``[asked, messages]``. Of an agent's history, which goes on where it ended, only what is new is looked at."""
+    """Digests the JSON of ``[asked, messages]``. Where these continue the messages of ``last``, as an agent's history does, only new ones are
+    digested.
+    """
     if last is not None and _asks_the_same(call, last.call):
         asked, said, head = last.asked, last.said, last.head
     else:
@@ -144,9 +148,9 @@ def _naming(call: Call, messages: Sequence[Any], last: _Naming | None) -> _Namin
 def _lasting(
     every: Sequence[Any], named: Sequence[Any], naming: _Naming | None, before: Sequence[Any]
 ) -> tuple[Any, ...]:
-    """Messages as JSON has them, that stay as they are: whoever keeps a history may change what it sent, and what was written down of it
-    would change too. ``named`` are the first of them, which ``naming`` knows; what was asked ``before`` is not copied again. Where they
-    are no JSON, nothing is sent or written.
+    """Frozen copies of messages, as JSON: a handler may change the originals later, and what was recorded must not change with them.
+    ``named`` are those of ``every`` that are part of the digest; messages that stood in the prompt ``before`` are not copied again. Messages
+    without JSON are returned as they are: they are neither sent nor recorded.
     """
     if naming is None:
         return tuple(every)
@@ -176,7 +180,7 @@ def _object(value: Any) -> dict[Any, Any]:
 
 
 def _asks_the_same(call: Call, other: Call) -> bool:
-    """Whether all but the messages of both is the very same, and nothing that somebody changes."""
+    """Whether two calls are identical but for their messages, in values that nobody can change."""
     for name in _ASKED:
         value = getattr(call, name)
         if value is not getattr(other, name) or not (value.__class__ in _UNCHANGING or value is NOTHING):
@@ -185,7 +189,7 @@ def _asks_the_same(call: Call, other: Call) -> bool:
 
 
 def _same_tools(call: Call, other: Call) -> bool:
-    """Whether both have the very same tools, which nobody changes."""
+    """Whether two calls have identical tools, which nobody can change."""
     return call.tools is other.tools and all(type(each.parameters) is Fixed for each in call.tools)
 
 
@@ -194,7 +198,7 @@ def _begins_with(messages: Sequence[Any], first: Sequence[Any]) -> bool:
 
 
 def _asked(call: Call, last: _Naming | None) -> dict[str, Any]:
-    """What a request says beside its messages, as JSON has it. Of tools that nobody changes it is what it was."""
+    """A request beside its messages, as a JSON value; that of the tools is taken over from ``last`` where they are the same."""
     asked = {name: _json(getattr(call, name)) for name in _ASKED}
     same = last if last is not None and _same_tools(call, last.call) else None
     asked["tools"] = _json(call.tools) if same is None else same.asked["tools"]
@@ -202,22 +206,22 @@ def _asked(call: Call, last: _Naming | None) -> dict[str, Any]:
 
 
 def _said(call: Call, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written down of what a request says beside its messages."""
+    """The part of a request beside its messages that is recorded: what is not empty, without what may hold keys."""
     said = {name: value for name, value in asked.items() if value not in (None, [], {})}
     if beside := [name for name in BESIDE if name in call.extra]:
-        # No model sees it, and keys stand there: the question is told by it, and it is not written down.
+        # Headers and the like: they count for the digest, but may hold API keys, and are not recorded.
         left = {name: value for name, value in asked["extra"].items() if name not in beside}
         said = {name: value for name, value in (said | {"extra": left}).items() if value not in (None, [], {})}
     return said
 
 
 def question(to: Any, payload: Any, *more: Any) -> Callable[[], Any]:
-    """What an ask or a spawn says."""
+    """The content of an ask or a spawn, for :meth:`Keys.next`."""
     return lambda: [str(to), encode_json(payload), *more]
 
 
 def kept_of(completion: Completion, *, unpriced: bool = False) -> Kept:
-    """What is kept of a completion beside its text. ``unpriced``: nobody knew the price of some of it."""
+    """What is recorded of a completion beside its text. ``unpriced``: the price of some of it was not known."""
     plain = completion.message == {"role": "assistant", "content": completion.text}
     return Kept(
         model=completion.model,
@@ -235,7 +239,7 @@ def kept_of(completion: Completion, *, unpriced: bool = False) -> Kept:
 
 
 def completion_of(text: str, kept: Kept) -> Completion:
-    """The completion that was kept."""
+    """The completion that was recorded."""
     return Completion(
         text=text,
         message=kept.message or {"role": "assistant", "content": text},
@@ -253,7 +257,7 @@ def completion_of(text: str, kept: Kept) -> Completion:
 
 
 def _shown(digest: _Digest) -> str:
-    """As keys have it."""
+    """A digest as it stands in keys."""
     return digest.hexdigest()[:24]
 
 

@@ -1,4 +1,4 @@
-"""The budget of one model call: the router's ledger, kept by the kernel."""
+"""The budget of one model call: the router's :class:`organism.models.ledger.Ledger`, on the kernel's books."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from organism.kernel.charges import overdrafts
 from organism.kernel.holds import Hold
 from organism.models.beginnings import digests_of
 from organism.models.ledger import Held
-from organism.pump.gauges import is_strict, needs_price, out_of_time, seconds_left
 from organism.pump.keys import kept_of
+from organism.pump.thread_budget import is_strict, needs_price, out_of_time, seconds_left
 from organism.quick import maker
 from organism.usage import Tally
 
@@ -41,10 +41,10 @@ _TEXT: Final = 1000
 
 
 class CallLedger:
-    """Holds and settles for one call (``asked``) of a delivery (``message``) or of a thread without handlers.
+    """Holds and settles for one call (``asked``) and its attempts, of a delivery (``message``) or of a thread without handlers.
 
-    ``tells`` are the warnings that its prompt tells of: they are told once it is granted. ``prompt`` is what the model is
-    asked, where that is recorded.
+    ``tells`` are the warnings in its prompt, which count as told once the first attempt is granted. ``prompt`` is what the
+    model is asked, where that is recorded.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class CallLedger:
         self._tells = tells
         self._prompt = prompt
         self._alias = asked.model
-        """What was really called, which is another than was asked for where that was downgraded."""
+        """The model alias that is really called: another one than was asked for where the call was downgraded."""
         self._latest: CallFor | None = None
-        """What was last held for."""
+        """The attempt that was last held for."""
         self._holds: dict[int, Hold] = {}
         self._first: int | None = None
         """The hold of its first attempt."""
         self._attempts = 0
-        """Those that were made, and are over."""
+        """How many were made and are over."""
         self._spent: Tally | None = None
-        """What its attempts did cost, while facts are recorded."""
+        """What its attempts cost, while facts are recorded."""
         self._over = False
 
     @property
@@ -99,7 +99,7 @@ class CallLedger:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of the thread and of all that it is below."""
+        """The least that the thread and those above it have left."""
         return seconds_left(self._pump.kernel, self._pump.deadlines, self._thread, self._pump.now())
 
     def out_of_time(self) -> BudgetExhaustedError:
@@ -112,10 +112,10 @@ class CallLedger:
         pump = self._pump
         try:
             with pump.kernel.calls.knots.queued(self._message or self._thread, at, refuse, pump.scopes()):
-                pump.carry_out()  # what waits already may be tied by this: nothing else need ever happen
+                pump.carry_out()  # this one may have deadlocked calls that wait already, and nothing else need ever happen
                 yield
         except BaseException:
-            pump.carry_out()  # or by what it does without
+            pump.carry_out()  # the same goes for giving up
             raise
 
     def keeping(self, at: Places) -> AbstractContextManager[object]:
@@ -129,7 +129,7 @@ class CallLedger:
         verdict = self._pump.kernel.calls.hold(claim, call, self._pump.look(), self._pump.scopes())
         if not isinstance(verdict, (Hold, BudgetExhaustedError)):
             self._pump.deadlines.watch_windows()
-            verdict = await self._pump.waits.turn_of(verdict)
+            verdict = await self._pump.wakeups.turn_of(verdict)
         if self._pump.kernel.calls.answered or isinstance(verdict, BudgetExhaustedError):
             self._pump.carry_out()
         if isinstance(verdict, BudgetExhaustedError):
@@ -138,7 +138,7 @@ class CallLedger:
             try:
                 await self._pump.settled(self._thread)  # the hold is durable before the backend is touched (R20)
             except BaseException:
-                self._pump.waits.give_up(verdict)
+                self._pump.wakeups.give_up(verdict)
                 raise
         if self._tells and self._message is not None:
             self._pump.kernel.noticed(self._message, self._tells, self._pump.now())
@@ -172,7 +172,7 @@ class CallLedger:
         return crossed
 
     async def completed(self, completion: Completion) -> None:
-        """The call has its answer; it is recorded, and durable before whoever asked may act on it."""
+        """The call has its answer: records it. It is durable before whoever asked may act on it."""
         pump, kept, call = self._pump, None, self._latest
         if pump.kernel.book.listening or call is None:
             kept = kept_of(completion, unpriced=self._spent is not None and self._spent.unpriced)
@@ -184,11 +184,11 @@ class CallLedger:
             await pump.settled(self._thread)
 
     def watched(self) -> _Watched:
-        """A call from its beginning to its end, which is written down also where no answer comes."""
+        """A block around the call: where it is left by an exception, the record says that no answer came."""
         return _Watched(self)
 
     def left_by(self, error: BaseException) -> None:
-        """The call is over without an answer, since this was raised."""
+        """Records that the call is over without an answer, since this was raised."""
         if isinstance(error, BudgetExhaustedError):
             if self._first is not None:  # else the refusal says all there is
                 self._unanswered("refused", str(error)[:_TEXT])
@@ -221,7 +221,7 @@ class CallLedger:
 
 
 class _Watched:
-    """See :meth:`CallLedger.watched`. No generator: every call passes here."""
+    """See :meth:`CallLedger.watched`. Written without a generator, which would take longer."""
 
     __slots__ = ("_ledger",)
 

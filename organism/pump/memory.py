@@ -1,4 +1,4 @@
-"""What a handler remembers within its thread (R7)."""
+"""``ctx.state``: what a handler remembers within its thread, and which values may be kept there (R7)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 class HandlerState(MutableMapping[str, Any]):
-    """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes count when the ``delivery`` ends, and raise
-    NotRunningError afterwards. It and what it holds have their keys in their order, as a journal gives them back.
+    """A handler's memory in its thread: JSON values and payloads. Reads are copies; writes take effect when the ``delivery`` ends well, and raise
+    NotRunningError afterwards. Keys are sorted, in it and in the dicts it holds, as a journal gives them back.
     """
 
     __slots__ = ("_changes", "_delivery", "_stored")
@@ -47,7 +47,7 @@ class HandlerState(MutableMapping[str, Any]):
         check_running(self._delivery)
         if type(key) is not str or not key.isascii():
             key = _sound("a key of state", _key("", key))
-        # What is plain is not looked at any closer: agents write some with each message.
+        # The common case, plain values, needs no further check.
         plain = -_SMALL < value < _SMALL if type(value) is int else type(value) is str and value.isascii()
         self._changes[key] = (value if plain else _storable(key, value),)
 
@@ -57,7 +57,7 @@ class HandlerState(MutableMapping[str, Any]):
             raise KeyError(key)
         if key in self._stored:
             self._changes[key] = None
-        else:  # it came and went in this delivery: that is no change
+        else:  # set and deleted in the same delivery: no change
             del self._changes[key]
 
     def __contains__(self, key: object) -> bool:
@@ -74,10 +74,10 @@ class HandlerState(MutableMapping[str, Any]):
         """What was changed: ``(value,)``, or ``None`` for a key that went."""
         return self._changes
 
-    # What stays as it is
+    # Frozen values, for agents' histories
 
     def fixed(self, key: str) -> Any:
-        """The value of a key, which nobody may change, and which so is no copy where it was kept by :meth:`fix`."""
+        """The value of a key, frozen: where it was written by :meth:`fix` it is no copy."""
         change = self._changes.get(key, self)
         if change is None:
             raise KeyError(key)
@@ -85,14 +85,14 @@ class HandlerState(MutableMapping[str, Any]):
         return value if type(value) is Fixed else fixed_copy(key, value)
 
     def fix(self, key: str, value: Mapping[str, Any]) -> Fixed:
-        """Writes a mapping, and gives what is kept of it: a copy that stays as it is."""
+        """Writes a frozen copy of a mapping, and gives that."""
         check_running(self._delivery)
         kept = fixed_copy(key, value)
         self._changes[key] = (kept,)
         return kept
 
     def take_reading(self) -> object | None:
-        """What an earlier delivery left by :meth:`leave_reading`, once; ``None`` where the memory is another one than it said."""
+        """Takes what an earlier delivery left by :meth:`leave_reading`; ``None`` where there is nothing, or the memory has changed since."""
         stored = self._stored
         if not isinstance(stored, Memory) or stored.reading is None:
             return None
@@ -100,7 +100,9 @@ class HandlerState(MutableMapping[str, Any]):
         return reading if changed == stored.changed else None
 
     def leave_reading(self, reading: object) -> None:
-        """Leaves for the next delivery what was made of the memory as it is once this one has ended well. It is kept nowhere else."""
+        """Leaves for the next delivery what was parsed of the memory, as it is once this delivery has ended well. It is a cache: no
+        record or snapshot has it.
+        """
         if isinstance(self._stored, Memory):
             self._stored.reading = (self._stored.changed + bool(self._changes), reading)
 
@@ -114,7 +116,7 @@ def check_running(delivery: Delivery) -> None:
 
 
 def copied(value: Any) -> Any:
-    """Lists and dicts anew, all the way down, and what stands in them as it is."""
+    """A copy of a value: lists and dicts are copied all the way down, what they hold besides is not."""
     whole: Any = value  # what isinstance makes of a container has no types inside
     if isinstance(value, dict):
         return {key: copied(each) for key, each in whole.items()}
@@ -122,15 +124,15 @@ def copied(value: Any) -> Any:
 
 
 _DEEPEST: Final = 200
-"""How deep lists and dicts may be nested in a value that is kept; JSON is read by recursion."""
+"""How deep lists and dicts may be nested in a value that is kept: JSON is parsed by recursion."""
 _SMALL: Final = 1 << 62
-"""Integers below this are not looked at any closer."""
+"""Integers of a smaller magnitude need no further check."""
 _LONGEST: Final = 14_000
-"""Bits of an integer that may be kept: Python writes no more than 4,300 digits."""
+"""How many bits an integer that is kept may have: Python converts no more than 4,300 digits."""
 
 
 def fixed_copy(key: str, value: Mapping[str, Any]) -> Fixed:
-    """A copy of a mapping that may be kept, and stays as it is."""
+    """A frozen copy of a mapping, checked for what may be kept."""
     if type(value) is Fixed:
         return value
     kept: Any = fixed_texts(value)
@@ -140,7 +142,7 @@ def fixed_copy(key: str, value: Mapping[str, Any]) -> Fixed:
 
 
 def _fixed(key: str, value: Any, depth: int) -> Any:
-    """A copy that stays as it is of what an agent heard and said, of which any text may be a part."""
+    """A frozen copy of what an agent heard and said, which may contain any text."""
     whole: Any = value  # what isinstance makes of a container has no types inside
     if type(whole) is str or type(whole) is Fixed or type(whole) is FixedList:
         return whole
@@ -158,7 +160,7 @@ def _fixed(key: str, value: Any, depth: int) -> Any:
 
 
 def _storable(key: str, value: Any, depth: int = 0) -> Any:
-    """A copy of a value that may be kept; payloads are kept as they are."""
+    """A copy of a value, checked for what may be kept; payloads are kept as they are."""
     whole: Any = value  # as above
     if isinstance(value, (list, tuple)):
         _check_depth(key, depth)
@@ -190,9 +192,9 @@ def _single(key: str, value: Any, *, fixed: bool) -> Any:
 
 
 def _bare(key: str, value: str | float, *, fixed: bool) -> Any:
-    """A single value. What derives from one becomes one: it may hold more, and say of itself what it likes.
+    """A single value. One of a subclass (of str, int, float) becomes one of that class itself: a subclass may override anything.
 
-    What no reader of JSON need understand is refused, as payloads refuse it, but not in what is ``fixed``.
+    Lone surrogates, infinities and NaN, which JSON readers need not understand, are refused as in payloads, but not in what is ``fixed``.
     """
     if isinstance(value, str):
         text = str.__str__(value)
@@ -212,7 +214,7 @@ def _bare(key: str, value: str | float, *, fixed: bool) -> Any:
 
 
 def _sound(where: str, text: str) -> str:
-    """The text. Raises ValueError for one with a half of a pair of surrogates, which no encoding has."""
+    """The text; raises ValueError for one with a lone surrogate, which cannot be encoded."""
     if not text.isascii():
         try:
             text.encode()

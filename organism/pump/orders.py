@@ -1,11 +1,11 @@
-"""What the kernel has asked for is carried out here, after whatever may have made it ask."""
+"""Carries out what the kernel has asked for: called after anything that may have changed its state."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, final
 
-from organism.pump.waits import drained
+from organism.pump.wakeups import take_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from organism.pump.deadlines import Deadlines
     from organism.pump.delivery import Delivery
     from organism.pump.escalation import Escalation
-    from organism.pump.keepers import Handles
+    from organism.pump.interfaces import Handles
     from organism.pump.pauses import Pauses
     from organism.pump.people import People
     from organism.pump.retries import Retries
-    from organism.pump.waits import Waits
+    from organism.pump.wakeups import Wakeups
     from organism.pump.workers import Workers
     from organism.threads.frames import Message, Thread
 
 
 class Host(Protocol):
-    """The parts of the pump that carry it out."""
+    """The parts of the pump that are needed for that."""
 
     kernel: Kernel
     aside: Aside
@@ -39,7 +39,7 @@ class Host(Protocol):
     people: People
     retries: Retries
     running: dict[Message, Delivery]
-    waits: Waits
+    wakeups: Wakeups
     workers: Workers
 
     def escalate(self, root: Thread, why: str) -> None:
@@ -49,36 +49,36 @@ class Host(Protocol):
     def when_durable(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:
-        """Calls ``go`` once all that was recorded so far is durable; ``fail`` where the thread could not be written."""
+        """Calls ``go`` once all that was recorded so far is durable, or ``fail`` where the thread's chain could not be written."""
         ...
 
 
 @final
 class Orders:
-    """Carries out what the kernel asks of a pump, whose parts are all there by the first time."""
+    """Carries out what the kernel asks of a pump. :meth:`watch` is called once all parts of the pump exist."""
 
     def __init__(self, pump: Host) -> None:
         self._pump = pump
         self._kernel = pump.kernel
         self._asked_for: tuple[Collection[object], ...] = ()
-        """What the kernel and others collect for it: empty, most of the time."""
+        """The collections in which the kernel and parts of the pump leave work. Mostly all are empty, which one `any` finds out."""
 
     def watch(self) -> None:
-        """The parts of the pump are there."""
+        """Takes the parts of the pump, which exist by now."""
         pump, kernel, state, ends = self._pump, self._kernel, self._kernel.state, self._kernel.ends
         self._asked_for = (
             state.woken, kernel.calls.knots.waiting, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
-            ends.cut, pump.pauses.running, pump.waits.room.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
+            ends.cut, pump.pauses.winding_down, pump.wakeups.admission.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
         )  # fmt: skip
         self._ready = pump.aside.ready
         self._workers = pump.workers
 
     def carry_out(self) -> None:
-        """Does what the kernel has asked for since the last time, and sees that a worker is there for what is ready."""
+        """Carries out what the kernel has asked for since the last time, and wakes a worker where something is ready and none is active."""
         kernel = self._kernel
-        if any(self._asked_for):  # most deliveries only send on
+        if any(self._asked_for):  # most deliveries only send a message on
             self._look()
-        if kernel.ended or kernel.state.timed:  # threads come and go: that is no reason to look for all else
+        if kernel.ended or kernel.state.timed:  # frequent, and by itself no reason for all of the above
             self._look_after_threads()
         workers = self._workers
         if workers.active == 0 and (self._ready or kernel.schedule.has_work()):
@@ -91,9 +91,9 @@ class Orders:
         if kernel.calls.knots.waiting:
             kernel.calls.untie()
         if kernel.state.woken:
-            pump.waits.wake_askers()
+            pump.wakeups.wake_askers()
         if kernel.calls.answered:
-            pump.waits.tell_line()
+            pump.wakeups.tell_line()
         if kernel.state.inbox.stirred:
             pump.people.look()
         if kernel.retries.waiting or kernel.retries.escalated:
@@ -103,32 +103,32 @@ class Orders:
         if kernel.ends.cut:
             self._cut_calls()
         pump.pauses.look()
-        pump.waits.room.let_in()
+        pump.wakeups.admission.let_in()
 
     def _look_after_failures(self) -> None:
-        """Times further attempts, tells of dead letters, and stops in order where a failure says so."""
+        """Times further attempts, and stops the organism in order where a failure says so."""
         self._pump.retries.look()
-        for root, why in drained(self._kernel.retries.escalated):
+        for root, why in take_all(self._kernel.retries.escalated):
             self._pump.escalate(root, why)
 
     def _look_after_threads(self) -> None:
-        """Watches the time of those that have a limit of it, and tells of those that have ended."""
+        """Watches the time of threads with a limit of seconds, and tells handles of threads that have ended."""
         if self._kernel.state.timed:
-            for thread in drained(self._kernel.state.timed):
+            for thread in take_all(self._kernel.state.timed):
                 self._pump.deadlines.watch(thread)
         if self._kernel.ended:
             self._announce_ends()
 
     def _cancel_deliveries(self) -> None:
-        for message in drained(self._kernel.ends.cancelled):
+        for message in take_all(self._kernel.ends.cancelled):
             delivery = self._pump.running.get(message)
             if delivery is not None:
                 delivery.interrupt(None)
 
     def _cut_calls(self) -> None:
-        """Ends the calls of threads without handlers; with the last of them each ends itself."""
+        """Cancels the calls of threads without handlers; such a thread ends with the last of them."""
         pump, ends = self._pump, self._kernel.ends
-        for thread in drained(ends.cut):
+        for thread in take_all(ends.cut):
             if thread in pump.bare:
                 pump.bare[thread]()
             else:
@@ -136,9 +136,9 @@ class Orders:
 
     def _announce_ends(self) -> None:
         pump = self._pump
-        for thread in drained(self._kernel.ended):
+        for thread in take_all(self._kernel.ended):
             pump.deadlines.forget(thread)
             pump.when_durable(thread, partial(pump.handles.end, thread), partial(pump.handles.lose, thread))
         pump.escalation.look()
         if not self._kernel.state.threads:
-            pump.waits.drain()
+            pump.wakeups.drain()

@@ -1,4 +1,4 @@
-"""What a handler has returned, as the answers that the kernel is asked about."""
+"""What a handler has returned, as a tuple of answers for the kernel."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def outgoing_of(result: Any, most: int) -> tuple[Outgoing, ...] | Failure:
-    """What a handler returned, as a tuple; anything that is no answer is a failure.
+    """What a handler returned, as a tuple; a Failure where that is no answer. (Whether its items are answers is checked by the kernel.)
 
-    ``most``: how many messages may be under way in a thread at once. What makes its answers while it is read, as a generator, is read
-    as far as that and no further: it may have no end, and nothing else runs meanwhile.
+    ``most``: how many messages may be under way in a thread at once. A generator of answers is read that far and no further: it may
+    have no end, and nothing else runs while it is read.
     """
     whole: Any = result  # what isinstance makes of a generic has no types inside
     if isinstance(result, (Reply, Send, Forward)):
         return (whole,)
     if result is None:
         return ()
-    if type(result) in {tuple, list}:  # not what derives from them: it may say anything of what it holds
+    if type(result) in {tuple, list}:  # no subclasses, which may iterate over anything
         return tuple(whole)
     if isinstance(result, Iterable) and not isinstance(result, (str, bytes, Mapping)):
         try:
@@ -43,7 +43,7 @@ def outgoing_of(result: Any, most: int) -> tuple[Outgoing, ...] | Failure:
 def _read(answers: Iterable[Any], most: int) -> tuple[Any, ...] | Failure:
     read: list[Any] = []
     for answer in answers:
-        if len(read) > most:  # a reply may come with as many messages
+        if len(read) > most:  # one reply and as many messages are possible
             text = f"a handler gave more than {most} answers at once, and is read no further: `thread_queue` is {most}; send fewer at once"
             return Failure("refused", text)
         read.append(answer)

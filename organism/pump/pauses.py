@@ -1,4 +1,4 @@
-"""Threads that stand still because somebody said so."""
+"""Pausing threads: by the embedding program, or by a hook that holds a delivery up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from organism.kernel.outcome import record_of
-from organism.pump.meanwhile import Waiting
+from organism.pump.waiting import Waiting
 from organism.threads.frames import Message
 from organism.threads.lineage import root_of
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from organism.kernel import Kernel
     from organism.pump.deadlines import Deadlines
     from organism.pump.delivery import Delivery
-    from organism.pump.keepers import Handles
-    from organism.pump.waits import Waits
+    from organism.pump.interfaces import Handles
+    from organism.pump.wakeups import Wakeups
     from organism.record.facts import Ended
     from organism.threads.frames import Thread
 
 
 class Host(Protocol):
-    """What standing still needs of the pump."""
+    """What :class:`Pauses`, and :class:`organism.pump.people.People`, need of the pump."""
 
     kernel: Kernel
     deadlines: Deadlines
     handles: Handles
     now: Callable[[], float]
-    waits: Waits
+    wakeups: Wakeups
 
     @property
     def running(self) -> Mapping[Message, Delivery]:
@@ -48,26 +48,26 @@ class Host(Protocol):
 
 
 class Pauses:
-    """Pauses root threads, and lets them go on. Handles hear of one of which nothing runs any more, with what it came to."""
+    """Pauses and resumes root threads. Once nothing of a paused thread runs any more, its handle gets what it has come to."""
 
     def __init__(self, pump: Host) -> None:
         self._pump = pump
-        self.running: dict[Thread, None] = {}
-        """Paused threads of which something runs yet."""
+        self.winding_down: dict[Thread, None] = {}
+        """Paused threads of which something still runs."""
         self._held: dict[Message, anyio.Event] = {}
-        """Deliveries that a hook holds up, each until its thread goes on."""
+        """Deliveries that a hook holds up; the event is set when their thread goes on."""
 
     def pause(self, thread: Thread) -> None:
-        """Nothing more of it is delivered; what runs finishes. Pausing twice is once."""
+        """Pauses a root thread: nothing more of it is delivered, and what runs finishes. No harm in pausing twice."""
         pump = self._pump
         pump.kernel.ends.pause(thread, pump.now())
         pump.deadlines.stand_still(thread)
-        self.running[thread] = None
+        self.winding_down[thread] = None
         pump.carry_out()
 
     def resume(self, thread: Thread) -> None:
-        """It goes on."""
-        self.running.pop(thread, None)
+        """Lets a root thread go on."""
+        self.winding_down.pop(thread, None)
         self._pump.kernel.ends.resume(thread, self._pump.now())
         for message, event in self._held.items():
             if root_of(message.thread) is thread:
@@ -75,7 +75,7 @@ class Pauses:
         self._pump.carry_out()
 
     async def hold_up(self, delivery: Delivery) -> None:
-        """Pauses the thread of a delivery, which waits until it goes on."""
+        """Pauses the thread of a delivery, and waits until it goes on."""
         message = delivery.message
         event = self._held[message] = self._held.get(message) or anyio.Event()
         self.pause(root_of(message.thread))
@@ -87,17 +87,17 @@ class Pauses:
                 del self._held[message]
 
     def holds_up(self, message: Message) -> bool:
-        """Whether a hook holds a delivery up until its thread goes on."""
+        """Whether a hook holds a delivery up."""
         event = self._held.get(message)
         return event is not None and not event.is_set()
 
     def look(self) -> None:
-        """Tells of those that have come to rest."""
-        for thread in tuple(self.running):
+        """Tells the handles of paused threads that have come to rest."""
+        for thread in tuple(self.winding_down):
             if thread.ended:
-                del self.running[thread]
+                del self.winding_down[thread]
             elif self._rests(thread):
-                del self.running[thread]
+                del self.winding_down[thread]
                 record = record_of(thread, self._pump.now())
                 self._pump.when_durable(thread, partial(self._rested, thread, record))
 
@@ -106,11 +106,13 @@ class Pauses:
             self._pump.handles.rest(thread, record)
 
     def _rests(self, thread: Thread) -> bool:
-        """Whether all that waits there waits for messages that are not delivered."""
+        """Whether nothing of a paused thread runs: all its deliveries wait for others of it, and no model call is open or in line."""
         pump = self._pump
         if any(root_of(hold.thread) is thread for hold in pump.kernel.state.holds.values()):
             return False
-        if any(isinstance(each.owner, Message) and root_of(each.owner.thread) is thread for each in pump.waits.in_line):
+        if any(
+            isinstance(each.owner, Message) and root_of(each.owner.thread) is thread for each in pump.wakeups.in_line
+        ):
             return False
         running = [each for each in pump.running.values() if root_of(each.message.thread) is thread]
         return all(not each.placed and self._waits(each.message) for each in running)

@@ -1,4 +1,7 @@
-"""Threads that wait for people: noticed when nothing else goes on in them, and again when something does (R3, R5, R11)."""
+"""Threads that wait for people: noticing when nothing else goes on in them, and when something does again (R3, R5, R11).
+
+While all open work of a thread waits for people, its running time stands still, and its handle has a result: ``paused``.
+"""
 
 from __future__ import annotations
 
@@ -21,25 +24,25 @@ if TYPE_CHECKING:
 
 
 _PASSES: Final = 2
-"""How often all others may run before a thread is taken to stand still: who may run now has run then, in whatever order."""
+"""How many times all other tasks may run before a thread is taken to stand still: by then every task that was ready has run."""
 
 
 class People:
-    """Looks after threads that ask people. Handles hear of a root thread of which all waits for people, with what it has come to, and
-    of one that goes on.
+    """Looks after threads that ask people. Handles are told of root threads that stand still, with what they have come to, and of those that
+    go on.
     """
 
     def __init__(self, pump: Host) -> None:
         self._pump = pump
         self._idle: dict[Thread, None] = {}
-        """Root threads of which something may stand still: looked at again once those have run that may run now."""
+        """Root threads of which some may stand still: looked at again once all tasks that are ready have run."""
         self._due = anyio.Event()
         self._timers: dict[Thread, dict[Message, Timer]] = {}
-        """When questions are over that have a time, by root thread."""
+        """The timers of questions with a timeout, by root thread."""
 
     def look(self) -> None:
-        """Weighs the threads in which something has happened. Who goes on does so at once; who seems to stand still is looked at
-        again in a moment: a handler that asks several people does so one after the other.
+        """Looks at the threads in which something has happened. One that goes on is noted at once; one that seems to stand still is looked at
+        again in a moment, since a handler that asks several people does so one after the other.
         """
         inbox = self._pump.kernel.state.inbox
         stirred = tuple(inbox.stirred)
@@ -48,12 +51,12 @@ class People:
             if self._weigh_tree(root, may_stand=False):
                 self._idle[root] = None
         for root in stirred:
-            inbox.stirred.pop(root, None)  # also what was written down here
+            inbox.stirred.pop(root, None)  # also where the changes made here have stirred it again
         if self._idle:
             self._due.set()
 
     async def keep(self) -> None:
-        """Looks again at threads that may stand still, for as long as it is not cancelled."""
+        """Looks again at threads that may stand still, until it is cancelled."""
         while True:
             await self._due.wait()
             for _ in range(_PASSES):
@@ -69,13 +72,15 @@ class People:
         self._pump.carry_out()
 
     def _weigh_tree(self, root: Thread, *, may_stand: bool) -> bool:
-        """Notes for a root thread and all below it whether they stand still. True where some do that are not noted yet."""
+        """Looks at a root thread and all below it. Those that go on are noted; those that stand still only if ``may_stand``. ``True``: some
+        stand still that had not been noted before.
+        """
         if root.ended or root.paused_at is not None:
             return False
         resting = self._pump.kernel.state.inbox.resting
         rested = root in resting
         still: list[Thread] = []
-        waiting, _ = self._weigh(root, {waiter.owner for waiter in self._pump.waits.in_line}, still)
+        waiting, _ = self._weigh(root, {waiter.owner for waiter in self._pump.wakeups.in_line}, still)
         if rested and root not in resting:
             self._pump.handles.go_on(root)
         for thread in still if may_stand else ():
@@ -91,8 +96,8 @@ class People:
         return [*self._pump.kernel.state.inbox.of(thread), *below]
 
     def _weigh(self, thread: Thread, in_line: Collection[object], still: list[Thread]) -> tuple[list[Message], bool]:
-        """The questions of a thread and of those below it, and whether anything else goes on there. Threads that might stand
-        still are added to ``still``.
+        """The questions of a thread and of those below it, and whether anything else goes on there. Threads that stand still and are not noted
+        yet are added to ``still``; those that go on are noted.
         """
         pump = self._pump
         waiting = list(pump.kernel.state.inbox.of(thread))
@@ -126,10 +131,10 @@ class People:
         if root in self._pump.kernel.state.inbox.resting:  # it may have gone on since
             self._pump.handles.rest(root, record)
 
-    # Questions that have a time
+    # Questions with a timeout
 
     def _watch(self, root: Thread, waiting: Collection[Message]) -> None:
-        """Sees that questions with a time are over when it is, and forgets those that were answered."""
+        """Sets the timers of questions with a timeout, and cancels those of questions that are over."""
         pump = self._pump
         timers = self._timers.get(root, {})
         kept: dict[Message, Timer] = {}
@@ -154,7 +159,7 @@ class People:
 
 
 def _waits_for(questions: Sequence[Message]) -> str:
-    """What is waited for, in a line: the oldest question, and how many more."""
+    """A line about what is waited for: the oldest question, and how many more there are."""
     first = min(questions, key=lambda each: each.seq)
     more = f", and {len(questions) - 1} more" if len(questions) > 1 else ""
     return f"waits for an answer of '{first.to}' to question {first.id}{more}"

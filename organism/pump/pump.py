@@ -1,4 +1,4 @@
-"""The pump: carries out what the kernel decides. Its workers await the handlers, one task keeps the timers."""
+"""The pump: its parts, put together, and how it starts and stops. Its workers await the handlers, one task keeps the timers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from organism.pump import runtime
 from organism.pump.aside import Aside
 from organism.pump.deadlines import Deadlines
 from organism.pump.escalation import Escalation
-from organism.pump.home import Home
 from organism.pump.orders import Orders
+from organism.pump.own_loop import OwnLoop
 from organism.pump.pauses import Pauses
 from organism.pump.people import People
 from organism.pump.retries import Retries
 from organism.pump.stepper import Stepper
-from organism.pump.threads import Threads
-from organism.pump.waits import Waits
+from organism.pump.thread_pool import ThreadPool
+from organism.pump.wakeups import Wakeups
 from organism.pump.workers import Workers
 from organism.threads.frames import Message, Thread
 from organism.threads.lineage import chain_of
@@ -33,20 +33,19 @@ if TYPE_CHECKING:
     from organism.models.router import Router
     from organism.pump.clock import Clock
     from organism.pump.delivery import Delivery
-    from organism.pump.ears import Ears
     from organism.pump.hooking import Hooks
-    from organism.pump.keepers import Handles, Histories
+    from organism.pump.interfaces import Handles, Histories
+    from organism.pump.text_listeners import TextListeners
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings
 
 
 class Pump:
-    """Carries out what ``kernel`` decides. ``clock`` is the organism's, ``variables`` what every delivery starts with a copy
-    of, ``contexts`` are by handler what makes what it sees.
+    """Carries out what ``kernel`` decides, in the task group of :meth:`run`.
 
-    ``handles`` hear how threads go on, ``ears`` what agents write while they write it; ``left_out`` leaves secrets out of what callers
-    are told of exceptions. With a ``writer``, nothing leaves before its record is durable. All of it runs in the task group of
-    :meth:`run`.
+    ``clock`` is the organism's. Every delivery starts with a copy of the context ``variables``; ``contexts`` has for each handler what makes
+    the context object that it sees. ``handles`` are told how threads go on, ``text_listeners`` what agents write while they write it;
+    ``left_out`` removes secrets from what callers are told of exceptions. With a ``writer``, nothing leaves before its record is durable.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Pump:
         contexts: Mapping[str, Callable[[Any, Delivery], Any]],
         handles: Handles,
         histories: Histories,
-        ears: Ears,
+        text_listeners: TextListeners,
         left_out: Callable[[str], str],
         hooks: Hooks | None = None,
         writer: Writer | None = None,
@@ -71,33 +70,33 @@ class Pump:
         self.now, self.look = clock.now, clock.look
         clock.leapt = self._leapt
         self.event, self.heed, self.scopes = runtime.event, runtime.heed(), runtime.scopes
-        """The event loop's own, for handles: a file is checked without loading one."""
-        self.home = Home(kernel.state.settings.name)
+        """Functions of :mod:`organism.pump.runtime`, for handles: importing those must load no event loop, so that checking a file is fast."""
+        self.own_loop = OwnLoop(kernel.state.settings.name)
         self._orders = Orders(self)
         self.carry_out = self._orders.carry_out
-        """Does what the kernel has asked for, and sees that a worker is there for what is ready."""
+        """Carries out what the kernel has asked for, and wakes a worker where something is ready."""
         self.deadlines = Deadlines(kernel, clock, self.carry_out)
         self.timers = self.deadlines.timers
-        self.handles, self.histories, self.ears, self.left_out = handles, histories, ears, left_out
-        self.waits = Waits(self)
+        self.handles, self.histories, self.text_listeners, self.left_out = handles, histories, text_listeners, left_out
+        self.wakeups = Wakeups(self)
         self.aside = Aside(self)
         self.goes_on: Callable[[Delivery], None] = self.aside.ready.append
         self.pauses = Pauses(self)
         self.people = People(self)
         self.retries = Retries(kernel, self.timers, self.now, self.carry_out)
-        self.threads = Threads(kernel.state.settings.max_handlers)
+        self.thread_pool = ThreadPool(kernel.state.settings.max_handlers)
         self.handle: Callable[[Thread], Any]
-        """Gives the handle of a live thread; set by whoever keeps them."""
+        """Gives the handle of a live thread; set by the organism, which keeps them."""
         self.hooks = hooks
         self.escalation = Escalation()
         self._stop: anyio.Event | None = None
         self.writer = writer
         kernel.schedule.gate = writer
         self.beside: Callable[[], Coroutine[Any, Any, None]] | None = None
-        """What is to run as long as the pump does."""
+        """A further task that is to run as long as the pump does."""
         self.running: dict[Message, Delivery] = {}
         self.bare: dict[Thread, Callable[[], None]] = {}
-        """Threads whose block is entered, and what cuts their calls."""
+        """Threads without handlers whose block is entered, each with what cancels its calls."""
         self.workers = Workers(self, Stepper(self, variables, contexts))
         self.delivery_suspended, self.leave_behind = self.workers.suspended, self.workers.leave_behind
         self._orders.watch()
@@ -105,7 +104,9 @@ class Pump:
             writer.workers = self.workers
 
     async def run(self, started: Callable[[], None], stop: anyio.Event) -> None:
-        """Runs until ``stop`` is set; then whatever still runs is cancelled. Raises EscalatedError where a failure has set it."""
+        """Runs until ``stop`` is set; then cancels what still runs. Raises EscalatedError where a failure has set it. ``started`` is called
+        once the pump takes work.
+        """
         self._stop = stop
         async with anyio.create_task_group() as group:
             self.workers.group = group
@@ -122,12 +123,12 @@ class Pump:
             try:
                 await stop.wait()
             except GeneratorExit:
-                self.workers.group = None  # its event loop is gone: what is laid aside is closed like any coroutine
+                self.workers.group = None  # the event loop is gone: what is laid aside is closed like any coroutine
                 raise
             finally:
-                self.home.deserted = True
+                self.own_loop.deserted = True
                 if self.writer is not None:
-                    self.writer.seal()  # what is cancelled now goes on another time
+                    self.writer.seal()  # what is cancelled from here on goes on in a later process: it is not recorded
                 if self.workers.group is not None:
                     self.workers.group = None
                     self.workers.take_up_all(group)
@@ -137,20 +138,20 @@ class Pump:
             raise EscalatedError(self.escalation.why)
 
     async def _tell_what_ended(self) -> None:
-        """What ended before the organism stopped is told as soon as that is written: the journal has it, and nobody will go on with it."""
+        """Writes what is recorded so far, so that handles hear of threads that ended before the organism stopped: no later process will say so."""
         if self.writer is not None:
             with anyio.CancelScope(shield=True):
                 await self.writer.flush()
 
     def escalate(self, root: Thread, why: str) -> None:
-        """A failure says that the organism is to stop: so it does in order, the first time."""
+        """Stops the organism in order, since a failure says so; only the first time."""
         group = self.workers.group
         if group is not None and self._stop is not None and self.escalation.begin(root, why):
             group.start_soon(self._stop_in_order, self._stop)
 
     async def _stop_in_order(self, stop: anyio.Event) -> None:
-        """Lets the thread that escalated end, and be written down; then sets ``stop``. Where a journal on a disk has the others they are
-        left as they are, and go on another time; else they are cancelled.
+        """Waits until the thread that escalated has ended and is recorded, then sets ``stop``. With a journal on a disk other threads are
+        left as they are, and go on in a later process; without one they are cancelled.
         """
         if self.writer is None:
             await self.cancel_all(f"the organism stops: {self.escalation.why}")
@@ -159,23 +160,23 @@ class Pump:
         stop.set()
 
     async def cancel_all(self, why: str) -> None:
-        """Cancels all that runs, and waits for its end: of what is in memory alone, nothing goes on another time."""
+        """Cancels all threads, and waits for their ends: for organisms in memory, of which no later process goes on."""
         for thread in self.kernel.state.roots:
             self.kernel.ends.stop(thread, Failure("cancelled", why), self.now())
         self.carry_out()
-        await self.waits.drained()
+        await self.wakeups.drained()
 
     def when_durable(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:
-        """Calls ``go`` once all that was recorded so far is durable; ``fail`` where the thread could not be written."""
+        """Calls ``go`` once all that was recorded so far is durable, or ``fail`` where the thread's chain could not be written."""
         if self.writer is None:
             go()
         else:
             self.writer.when_durable(chain_of(thread), go, fail)
 
     def goes_ahead(self, message: Message) -> bool:
-        """Whether a delivery may be told of what is not durable yet: it touches the world through its context only (R20)."""
+        """Whether a delivery may be told of facts that are not durable yet: its handler touches the world through its context only (R20)."""
         return self.writer is None or (self.kernel.routes[message.to].early and not self.writer.crowded)
 
     def check_written(self, thread: Thread) -> None:
@@ -189,19 +190,19 @@ class Pump:
             await self.writer.settled(*map(chain_of, threads))
 
     def _leapt(self, since: float, at: float) -> None:
-        """What lies between two instants has passed for nobody."""
+        """The clock has leapt: the time in between is nobody's running time."""
         for delivery in self.running.values():
             delivery.leap(at - since)
         self.kernel.times.leap(since, at)
         self.deadlines.leap()
 
     def release(self) -> None:
-        """More is durable: what waited for it goes on."""
+        """More is durable: messages that waited for that are delivered."""
         self.kernel.schedule.release()
         self.carry_out()
 
     def freeze(self, chain: str, error: JournalError) -> None:
-        """A chain could not be written: what lives of it is stopped, and nothing of it leaves (R20)."""
+        """A chain could not be written: its live threads are stopped, and nothing of them leaves (R20)."""
         whole = self.kernel.state.chain(chain)
         threads = [whole] if isinstance(whole, Thread) else [] if whole is None else list(whole.turns)
         for thread in threads:

@@ -1,11 +1,11 @@
-"""Messages that are tried again, and handlers that are left alone for a while: what the pump does about failures (R9)."""
+"""Timers of further attempts, and the circuit breakers of handlers that keep failing (R9)."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from organism.pump.waits import drained
+from organism.pump.wakeups import take_all
 from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 from organism.threads.restart import Circuit, counts
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Retries:
-    """Looks after what failed. Circuits are this process's own: what they decide is written down as the failures that it makes."""
+    """Looks after what failed. Circuits are kept by each process for itself; the record only has the failures that they cause."""
 
     def __init__(self, kernel: Kernel, timers: Timers, now: Callable[[], float], carry_out: Callable[[], None]) -> None:
         self._retries = kernel.retries
@@ -28,12 +28,12 @@ class Retries:
         self._now = now
         self._carry_out = carry_out
         self.circuits: dict[str, Circuit] = {}
-        """Of the handlers that have failed, by name."""
+        """The circuits of handlers that have failed, by name."""
         self._probes: set[Message] = set()
 
     def look(self) -> None:
-        """Times the attempts that wait."""
-        for message in drained(self._retries.waiting):
+        """Sets the timers of attempts that wait."""
+        for message in take_all(self._retries.waiting):
             due = self._retries.due(message)
             if due is not None:
                 self._timers.add(due, partial(self._begin, message))
@@ -42,10 +42,10 @@ class Retries:
         self._retries.begin(message)
         self._carry_out()
 
-    # Circuits
+    # Circuit breakers
 
     def barred(self, message: Message) -> Failure | None:
-        """Why a message is not delivered now: its handler keeps failing."""
+        """The failure of a message that is not delivered, since its handler keeps failing; ``None``: it is delivered, perhaps as a probe."""
         circuit = self.circuits.get(message.to)
         if circuit is None or circuit.state == "closed":
             return None
@@ -55,7 +55,7 @@ class Retries:
         return Failure("crashed", circuit.says(), retry=True)
 
     def ended(self, delivery: Delivery, failure: Failure | None, *, void: bool) -> None:
-        """A delivery ended so. ``void``: it was cancelled, which tells nothing of its handler."""
+        """A delivery has ended, with this failure or well. ``void``: it was cancelled, which says nothing about its handler."""
         message = delivery.message
         probe = message in self._probes
         self._probes.discard(message)

@@ -1,4 +1,8 @@
-"""What differs between trio and asyncio, where anyio does not hide it."""
+"""What differs between trio and asyncio, where anyio does not hide it, and where anyio's way costs too much on the hot path.
+
+Some functions look at private attributes of both libraries, since neither shows the innermost cancel scope of a task; tests fail
+should those move.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ import sniffio
 import trio
 import trio.lowlevel
 
+from organism.errors import OrganismError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from contextlib import AbstractContextManager
@@ -28,9 +34,9 @@ def clock() -> Callable[[], float]:
 
 
 def elapsed(*, precise: Callable[[], float], steady: Callable[[], float]) -> Callable[[], float]:
-    """What goes on as the running loop's clock does, from an instant of its own: what that reads itself, ``precise`` (as
-    `time.perf_counter`) on trio and ``steady`` (as `time.monotonic`) on asyncio, so that nothing stands between it and its reader. Every message
-    reads it, and most several times. A loop with another clock, be it a virtual one, is asked.
+    """A clock that goes on as the running loop's does, with another origin: the very function that the loop reads, ``precise`` (as
+    `time.perf_counter`) on trio and ``steady`` (as `time.monotonic`) on asyncio. That is fastest, and every message reads the clock,
+    mostly several times. Of a loop with a clock of its own, as a virtual one, it is that clock.
     """
     if trio.lowlevel.in_trio_run():
         clock = trio.lowlevel.current_clock()
@@ -40,13 +46,19 @@ def elapsed(*, precise: Callable[[], float], steady: Callable[[], float]) -> Cal
 
 
 def loop() -> object:
-    """The running event loop, to be told from others; ``None`` where none runs in this thread."""
+    """The running event loop, for comparison by identity; ``None`` where none runs in this thread."""
     if trio.lowlevel.in_trio_run():
         return trio.lowlevel.current_trio_token()
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def check_none_runs(what: str, way_out: str) -> None:
+    """Raises OrganismError if an event loop runs in this thread: ``what`` is about to run one of its own."""
+    if loop() is not None:
+        raise OrganismError(f"{what} runs an event loop of its own, and one runs here already: {way_out}")
 
 
 class Scope(Protocol):
@@ -69,13 +81,13 @@ class Scope(Protocol):
 
 
 def scope() -> Scope:
-    """A cancel scope of the running loop's own: anyio's is one more around it."""
-    # As anyio.CancelScope(), which makes two of them to keep one.
+    """A cancel scope of the running loop itself, which is faster than anyio's wrapper."""
+    # On asyncio this is the same as anyio.CancelScope(), which makes two objects to keep one.
     return trio.CancelScope() if trio.lowlevel.in_trio_run() else anyio.move_on_after(None)
 
 
 def within() -> Callable[[float], AbstractContextManager[object]]:
-    """What makes a block that is cancelled after so many seconds, without the cost of finding the loop for each."""
+    """A function that makes blocks that are cancelled after so many seconds; it finds the loop once, and not for each block."""
     if not trio.lowlevel.in_trio_run():
         return anyio.move_on_after
     time = clock()
@@ -83,14 +95,14 @@ def within() -> Callable[[float], AbstractContextManager[object]]:
 
 
 def heed() -> Callable[[], Awaitable[object]]:
-    """What raises where the running task is cancelled, without the cost of finding the loop each time."""
+    """A function to be awaited that raises where the running task is cancelled; it finds the loop once, and not each time."""
     return (
         trio.lowlevel.checkpoint_if_cancelled if trio.lowlevel.in_trio_run() else anyio.lowlevel.checkpoint_if_cancelled
     )
 
 
 async def seen_through(event: anyio.Event) -> None:
-    """Waits for an event, whoever is cancelled meanwhile. On asyncio what a shield does not keep away, `Task.cancel`, is raised afterwards."""
+    """Waits for an event even if the task is cancelled meanwhile. On asyncio a shield does not stop `Task.cancel`: that is raised afterwards."""
     cancelled: BaseException | None = None
     with anyio.CancelScope(shield=True):
         while not event.is_set():
@@ -103,11 +115,11 @@ async def seen_through(event: anyio.Event) -> None:
 
 
 def scopes() -> Iterator[object]:
-    """The cancel scopes that the running task stands in, as :func:`scope_mark` tells them, the innermost first: those that were entered
-    before it was started in a group are among them.
+    """The cancel scopes that the running task stands in, as :func:`scope_mark` gives them, the innermost first; also those of the task
+    group that it was started in.
     """
-    # A context variable would not tell them: what is started inside a block, but in a group outside of it, has a copy of those of the block,
-    # which may be left before it. Tasks that asyncio's own groups start have no scopes that anyio knows of: where they stand, nobody can tell.
+    # A context variable could not tell: a task that is started inside a block, but in a group outside of it, would inherit the block's value,
+    # and may outlive the block. Of tasks that asyncio's own groups start, anyio knows no scopes, and nobody can tell.
     inner: Any = scope_mark()
     above = "parent" if trio.lowlevel.in_trio_run() else "_parent_scope"
     while inner is not None:
@@ -116,12 +128,12 @@ def scopes() -> Iterator[object]:
 
 
 def current_task() -> object:
-    """The running task, to be told from others."""
+    """The running task, for comparison by identity."""
     return trio.lowlevel.current_task() if trio.lowlevel.in_trio_run() else asyncio.current_task()
 
 
 def caller() -> Callable[[Callable[[], object]], None]:
-    """What other threads call to have something called on this event loop; once the loop is over, it does nothing."""
+    """A function by which other threads have something called on this event loop; once the loop is over, it does nothing."""
     if trio.lowlevel.in_trio_run():
         token = trio.lowlevel.current_trio_token()
 
@@ -131,7 +143,7 @@ def caller() -> Callable[[Callable[[], object]], None]:
 
         return call_in_trio
     loop = asyncio.get_running_loop()
-    # What is called back there runs in no task, by which alone anyio would know the loop: it could start no task of ours.
+    # The callback runs in no task, and anyio finds the loop by the task: without this variable the callback could start no task.
     variables = contextvars.Context()
     variables.run(sniffio.current_async_library_cvar.set, "asyncio")
 
@@ -143,7 +155,7 @@ def caller() -> Callable[[Callable[[], object]], None]:
 
 
 class Event(Protocol):
-    """Something that tasks wait for until it is set."""
+    """An event of trio or asyncio: tasks wait until it is set."""
 
     def set(self) -> object:
         """Lets all of them go on."""
@@ -159,15 +171,14 @@ class Event(Protocol):
 
 
 def event() -> Event:
-    """An event of the running loop's own: what anyio's does beside that takes longer than the waiting."""
+    """An event of the running loop itself: what anyio's does beside that takes longer than the waiting."""
     return trio.Event() if trio.lowlevel.in_trio_run() else asyncio.Event()
 
 
 def scope_mark() -> object:
-    """What tells the innermost cancel scope of the running task from any other.
+    """The innermost cancel scope of the running task, for comparison by identity.
 
-    A handler that leaves a scope open leaves it on the worker that ran it: the next delivery there would be cancelled
-    with it. Neither library shows the innermost scope, so this looks where they keep it; tests fail should that move.
+    A handler that leaves a scope open leaves it in the task of its worker: the next delivery there would be cancelled with it.
     """
     if trio.lowlevel.in_trio_run():
         current: Any = trio.lowlevel.current_task()
@@ -181,9 +192,8 @@ def scope_mark() -> object:
 
 
 def undisturbed() -> Callable[[], bool]:
-    """Tells whether the running task stands as it does now: in the same cancel scope, and on asyncio with no cancelling to be undone.
-
-    It is asked after every delivery: so it knows its task.
+    """A function that tells whether the running task still is as it is now: in the same cancel scope and, on asyncio, with no pending
+    cancellation. It is asked after every delivery, and so finds its task only once.
     """
     mark: Any = scope_mark()
     if trio.lowlevel.in_trio_run():
@@ -192,12 +202,12 @@ def undisturbed() -> Callable[[], bool]:
     return lambda: scope_mark() is mark and not cancellings()
 
 
-def home() -> Callable[[], bool]:
-    """Tells whether the running task is as it is now: in the same cancel scope, and with nothing that knows it but what does now. A lock
-    that is held or a limiter that is borrowed from knows its task, and so does whoever has asked for it.
+def untouched() -> Callable[[], bool]:
+    """A function that tells whether the running task still is as it is now: in the same cancel scope, and with no more references to it. A lock
+    that is held, a limiter that is borrowed from, or whoever asked for the current task keeps a reference to it.
 
-    Where it is so, a handler that was stepped in the task may be stepped on in another, and others in this one meanwhile. On
-    asyncio it never is: `asyncio.timeout` knows its task, and keeps that where nobody sees it.
+    As long as that is so, a handler that was begun in the task may be stepped on in another one, and others in this one meanwhile. On
+    asyncio the answer is always no: `asyncio.timeout` keeps its task where this cannot see it.
     """
     if not trio.lowlevel.in_trio_run():
         return lambda: False
@@ -212,8 +222,8 @@ def home() -> Callable[[], bool]:
 
 
 async def leave_scopes(mark: object) -> None:
-    """Closes the cancel scopes that the running task entered since it was at ``mark`` and did not leave, the innermost first;
-    what still runs in them is cancelled.
+    """Closes the cancel scopes that the running task has entered since ``mark`` and not left, the innermost first; what still runs in
+    them is cancelled.
     """
     while (inner := scope_mark()) is not mark:
         scope: Any = inner
@@ -226,7 +236,7 @@ async def leave_scopes(mark: object) -> None:
 
 
 async def _leave_nursery(scope: Any) -> None:
-    """Waits for the tasks of the nursery that a scope belongs to: trio lets no task end inside a nursery of its own."""
+    """Waits for the tasks of the nursery that a scope belongs to: in trio a task cannot end while a nursery of its own is open."""
     for nursery in trio.lowlevel.current_task().child_nurseries:
         if nursery.cancel_scope is scope:
             left: Any = nursery
@@ -239,14 +249,15 @@ def is_cancelled() -> bool:
 
 
 class Abandoned(GeneratorExit):
-    """The worker itself is closed, since its event loop is gone."""
+    """The worker's own coroutine is closed, since its event loop is gone."""
 
 
 def parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """What of an exception is a handler's own, and what its worker must pass on: being cancelled, and what ends a process.
+    """Splits an exception into (the handler's own, what its worker must pass on), either of which may be ``None``. The latter is a
+    cancellation of the worker, and what ends the process; an exception group may hold both.
 
-    A task group brings both in one. A cancelling is the handler's own where nobody has cancelled the worker; and so is what it
-    raises to leave its process or a generator, neither of which it can.
+    The handler's own are also a cancellation where nobody has cancelled the worker, and SystemExit and GeneratorExit: a handler
+    can end neither the process nor the worker by them.
     """
     passed: tuple[type[BaseException], ...] = (KeyboardInterrupt, Abandoned)
     if is_cancelled():
@@ -262,16 +273,16 @@ def parted(error: BaseException) -> tuple[BaseException | None, BaseException | 
 
 
 def cancellings() -> int:
-    """How many cancellings of the running task are still to be undone, on asyncio: one that a handler leaves there is not
-    the worker's own. Trio knows no cancelling but by scopes.
+    """How many cancellations of the running task are pending on asyncio (`Task.cancelling`): a handler may leave one behind. Trio cancels by scopes
+    alone, so there it is 0.
     """
     task = None if trio.lowlevel.in_trio_run() else asyncio.current_task()
     return 0 if task is None else task.cancelling()
 
 
 async def swallow_cancelling() -> None:
-    """Takes a cancelling that nobody above has asked for and that has not come yet: on asyncio a task that returns with one is cancelled
-    all the same, and its task group with it.
+    """Consumes a pending cancellation on asyncio that no scope above has asked for: a task that returned with it would count as cancelled,
+    and cancel its task group.
     """
     if not cancellings() or is_cancelled():
         return
@@ -280,7 +291,7 @@ async def swallow_cancelling() -> None:
 
 
 def spawn(main: Coroutine[Any, Any, None]) -> None:
-    """Runs ``main`` beside whatever the event loop runs, in nobody's scope."""
+    """Runs ``main`` in a task of the event loop itself, in nobody's scope or group."""
     if trio.lowlevel.in_trio_run():
 
         async def run() -> None:
@@ -295,12 +306,12 @@ def spawn(main: Coroutine[Any, Any, None]) -> None:
 
 
 _beside: set[Any] = set()
-"""asyncio keeps only weak references to its tasks."""
+"""Strong references to such tasks: asyncio keeps only weak ones."""
 
 
 def keep_for_ever(value: object) -> None:
-    """Keeps something from ever being freed, at the end of the process too. A coroutine that is freed is closed, and one that
-    swallows everything would run on in that.
+    """Keeps something from ever being freed, even at the end of the process. A coroutine is closed when it is freed, and one that swallows
+    every exception would run on then.
     """
     import ctypes
 
@@ -308,7 +319,7 @@ def keep_for_ever(value: object) -> None:
 
 
 def foremost(crash: BaseException) -> BaseException:
-    """What of a crash ends the process, if it holds such a thing; else all of it."""
+    """The exception in a crash that ends the process (KeyboardInterrupt, SystemExit), if there is one; else the crash itself."""
     return next((each for each in _leaves(crash) if isinstance(each, (KeyboardInterrupt, SystemExit))), crash)
 
 

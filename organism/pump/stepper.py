@@ -1,7 +1,7 @@
 """The synchronous half of a pump's workers: it takes what is ready, steps handlers in place, and hands what they answered to the kernel.
 
-A handler that does not wait is over here, and the next one begins. One that does wait is given to the worker, which awaits the
-rest (:mod:`organism.pump.workers`). Nothing here awaits, so that it can be compiled with the kernel.
+A handler that does not wait is over here, and the next one begins. One that waits is handed to its worker, which awaits the
+rest (:mod:`organism.pump.workers`). Nothing here awaits, so that mypyc can compile it with the kernel.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from organism.pump.aside import Aside
     from organism.pump.hooking import Hooks
     from organism.pump.retries import Retries
+    from organism.settings import HandlerSettings
     from organism.threads.frames import Message
 
 SLICE: Final = 0.005
-"""Seconds that deliveries may follow one another without giving I/O a turn."""
+"""Seconds for which deliveries may follow one another before I/O gets a turn."""
 
 _handlers_log: Final = logging.getLogger("organism.handlers")
 _ANOTHER_WAY: Final = (
@@ -41,6 +42,7 @@ _ANOTHER_WAY: Final = (
 class Host(DeliveryHost, Protocol):
     """What stepping needs of the pump."""
 
+    handlers: Mapping[str, HandlerSettings]
     retries: Retries
     aside: Aside
     running: dict[Message, Delivery]
@@ -55,9 +57,7 @@ class Host(DeliveryHost, Protocol):
 
 @final
 class Stepper:
-    """Steps the handlers of a pump, for all of its workers. ``variables`` is what every delivery starts with a copy of, ``contexts`` are
-    by handler what makes what it sees.
-    """
+    """Steps the handlers of a pump, for all of its workers. ``variables`` and ``contexts`` as for :class:`organism.pump.pump.Pump`."""
 
     def __init__(
         self, pump: Host, variables: contextvars.Context, contexts: Mapping[str, Callable[[Any, Delivery], Any]]
@@ -75,15 +75,17 @@ class Stepper:
         self._base = variables
         self._contexts = contexts
         self._at = pump.now()
-        """When it last looked at the clock."""
+        """The instant at which it last looked at the clock."""
         self._until = 0.0
-        """When I/O is to have a turn: one instant for all workers, since all that were woken together come before it."""
+        """The end of the time slice, when I/O gets a turn. All workers share it: all that were woken together run before I/O does."""
 
     def run(
         self, scope: anyio.CancelScope, undisturbed: Callable[[], bool]
     ) -> tuple[Delivery, Awaitable[Any] | None] | None:
-        """Carries out deliveries in the scope of a worker, up to one that is to be awaited, given with its rest: ``None`` where that is over, but has
-        not left the worker ``undisturbed``. Gives ``None`` where nothing is ready, or I/O is to have its turn (:meth:`due`).
+        """Carries out deliveries in the scope of a worker. Gives ``None`` where nothing is ready, or I/O is to get its turn (:meth:`due`).
+
+        Gives (delivery, rest) for one that the worker must see to: ``rest`` is what is to be awaited; ``None``: it is over, but was
+        cancelled or has not left the worker's task ``undisturbed``.
         """
         aside, handlers, circuits, schedule = self._aside, self._handlers, self._circuits, self._kernel.schedule
         while True:
@@ -104,7 +106,7 @@ class Stepper:
                 rest = self._begin(delivery)
             aside.stepped = None
             if rest is None and undisturbed() and not delivery.cut:
-                delivery.over = True  # by far the most: it has never waited, and nothing of it is to be taken back
+                delivery.over = True  # the common case: it has never waited, and has no timers or the like to take back
                 del self._running[delivery.message]
                 self.conclude(delivery)
             elif isinstance(rest, Laid):
@@ -115,23 +117,23 @@ class Stepper:
                 return None
 
     def due(self) -> bool:
-        """Whether I/O is to have its turn."""
+        """Whether the time slice is over and I/O is to get its turn."""
         return self._at >= self._until
 
     def look(self) -> None:
-        """Looks at the clock: a worker has waited."""
+        """Looks at the clock, after a worker has waited."""
         self._at = self._look()
 
     def begin_anew(self) -> None:
-        """Nobody is at work: whoever is woken now comes after I/O has had its turn, and begins a slice."""
+        """Begins a time slice where no worker is active: I/O has just had its turn."""
         self._until = self._now() + SLICE
 
     def begin_slice(self) -> None:
-        """Deliveries may follow one another for a while from now on."""
+        """Begins a time slice: deliveries may follow one another for a while from now on."""
         self._until = self._at + SLICE
 
     def _turns_away(self, message: Message) -> bool:
-        """Whether a message fails without being delivered: nobody is there who could handle it, or its handler is left alone for a while."""
+        """Fails a message without delivering it, where nobody can handle it or its handler's circuit is open. ``False``: it is to be delivered."""
         failure = self._kernel.unfit(message) if message.old or message.to not in self._handlers else None
         if failure is not None:
             _handlers_log.error("message %s cannot be handled: %s", message.id, failure.text)
@@ -155,13 +157,13 @@ class Stepper:
                 if hooks is None
                 else hooks.handle(delivery.handler, message.payload, context)
             )
-        except BaseException as error:  # noqa: BLE001 - as one that it raises later
+        except BaseException as error:  # noqa: BLE001 - treated as one that it raises later
             delivery.result = error
             return _raised(delivery)
         return self._step(delivery, coro)
 
     def _go_on(self, delivery: Delivery) -> Awaitable[Any] | Laid | None:
-        """Steps a handler on from where it was laid aside."""
+        """Steps on a handler that was laid aside; one that is cancelled goes to its worker, which cancels it in its own task."""
         coro, delivery.coro = delivery.coro, None
         assert coro is not None  # noqa: S101 - it was laid aside
         if not (delivery.cut or self._pump.stopped):
@@ -171,8 +173,8 @@ class Stepper:
         return go_on(coro, delivery.variables, delivery.suspended, CANCELLED, delivery)
 
     def _step(self, delivery: Delivery, coro: Coroutine[Any, Any, Any]) -> Awaitable[Any] | Laid | None:
-        """Steps a handler in place. ``None``: it is done, and ``delivery`` has its answer. What it is laid aside for, where it is. Else
-        what is to be awaited for its answer.
+        """Steps a handler in place. Gives ``None`` where it is done (``delivery.result`` has its answer), a :class:`Laid` where it is laid
+        aside, and else what is to be awaited for its answer.
         """
         waits_for = take_step(coro, delivery)
         if waits_for is RETURNED:
@@ -189,7 +191,7 @@ class Stepper:
         return go_on(coro, delivery.variables, delivery.suspended, waits_for, delivery)
 
     def _read(self, delivery: Delivery, answer: object) -> Awaitable[Any] | None:
-        """Reads what a handler has returned."""
+        """Reads what a handler has returned, where that is not one plain answer. ``None``: it was read."""
         try:
             delivery.result = outgoing_of(answer, self._most)
         except BaseException as error:  # noqa: BLE001 - a generator of answers is the handler's own code
@@ -204,7 +206,9 @@ class Stepper:
         if kernel.book.half_done:
             place = f"while '{message.to}' was handled in thread {message.thread.id}"
             raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
-        if message.past is not None and message.past.rerun and (unasked := delivery.context.unasked()):
+        rerun = message.past is not None and message.past.rerun
+        # One that is cancelled has not come to what it would have asked for again.
+        if rerun and not message.dropped and (unasked := delivery.context.unasked()):
             kernel.diverged(message, unasked, now)
             _handlers_log.warning(_ANOTHER_WAY, message.to, message.thread.id, len(unasked))
         void = bool(self._circuits) and kernel.is_void(message)
@@ -219,12 +223,12 @@ class Stepper:
             kernel.failed(message, failure, now, placed=delivery.placed, began=delivery.started)
         if failure is not None or self._circuits:
             self._retries.ended(delivery, failure, void=void)
-        delivery.context = None  # they know each other
+        delivery.context = None  # breaks a reference cycle
         self._carry_out()
 
 
 def _raised(delivery: Delivery) -> Awaitable[Any]:
-    """A handler has raised what is its result: it is raised again where it is awaited."""
+    """An awaitable that raises the exception of a handler, which is its result: the worker deals with it as with one raised later."""
     error, delivery.result = delivery.result, ()
     assert isinstance(error, BaseException)  # noqa: S101 - the step said so
     return raised(error)

@@ -1,11 +1,11 @@
-"""A completion as its handler reads it, piece by piece."""
+"""Streamed completions as handlers read them, piece by piece."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from organism.models.calls import value_of
-from organism.pump.meanwhile import Waiting
+from organism.pump.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class KeptStream:
-    """A stream that was read before its process ended: all of it is one piece."""
+    """A stream of an answer that is known already, from an earlier run or a hook: it is one piece."""
 
     def __init__(self, completion: Completion) -> None:
         self.completion = completion
@@ -32,12 +32,21 @@ class KeptStream:
 
 
 class ContextStream:
-    """The pieces of a streamed completion, as ``str``; while the next one is awaited the handler's timeout stands still."""
+    """The pieces of a streamed completion, as ``str``; while the next one is awaited the handler's timeout stands still.
 
-    def __init__(self, stream: CompletionStream | KeptStream, delivery: Delivery) -> None:
+    ``record`` writes the whole answer down once it was read, and before the handler or a hook can act on it.
+    """
+
+    def __init__(
+        self,
+        stream: CompletionStream | KeptStream,
+        delivery: Delivery,
+        record: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._stream = stream
         self._pieces = aiter(stream)
         self._delivery = delivery
+        self._record = record
         self.returns: type | None = None
         self.after: Callable[[Completion], Awaitable[Completion]] | None = None
         """What is done with the whole answer once it was read."""
@@ -47,13 +56,21 @@ class ContextStream:
         return self
 
     async def __anext__(self) -> str:
-        try:
-            async with Waiting(self._delivery):
-                return await anext(self._pieces)
-        except StopAsyncIteration:
-            if self.after is not None and self._completion is None:
-                self._completion = await self.after(self._stream.completion)
-            raise
+        async with Waiting(self._delivery):
+            piece: str | None = await anext(self._pieces, None)
+            if piece is None:
+                await self.recorded()
+        if piece is not None:
+            return piece
+        if self.after is not None and self._completion is None:
+            self._completion = await self.after(self._stream.completion)
+        raise StopAsyncIteration
+
+    async def recorded(self) -> None:
+        """Writes the answer down, unless that was done."""
+        record, self._record = self._record, None
+        if record is not None:
+            await record()
 
     @property
     def completion(self) -> Completion:

@@ -1,4 +1,4 @@
-"""Things that are due at an instant: one heap, one sleeper. Pure; the pump sleeps."""
+"""Timers on one heap. Pure: the instant is an argument, and one task of the pump sleeps until the next timer is due."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Timer:
-    """Something that is due, until it is cancelled."""
+    """Something that is due at an instant. ``call`` is ``None`` once it was called or cancelled."""
 
     __slots__ = ("call",)
 
@@ -23,7 +23,7 @@ class Timers:
 
     def __init__(self, moved: Callable[[], None]) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
-        """When each is due, and its number: those of one instant come in the order in which they were added."""
+        """(instant, number, timer): timers of one instant come in the order in which they were added."""
         self._moved = moved
         self._count = 0
         self._stale = 0
@@ -52,14 +52,14 @@ class Timers:
             self._stale = 0
 
     def next(self) -> float | None:
-        """When the nearest timer is due."""
+        """The instant at which the nearest timer is due; ``None`` where there is none."""
         while self._heap and self._heap[0][2].call is None:
             heapq.heappop(self._heap)
             self._stale -= 1
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> Iterator[Callable[[], None]]:
-        """Takes out what is due, in order, one at a time: what one of them cancels does not come."""
+        """Takes out what is due, in order, one at a time, so that a call may cancel later ones."""
         while (at := self.next()) is not None and at <= now:
             _, _, timer = heapq.heappop(self._heap)
             call, timer.call = timer.call, None

@@ -1,7 +1,7 @@
-"""A watchdog: it names the handler that keeps the event loop from everybody else (R25).
+"""A watchdog: it names the handler that blocks the event loop (R25).
 
-A thread of its own has the loop answer now and then. Where no answer comes, it looks at what the loop's thread is doing: a run
-that nothing blocks pays nothing but the answers.
+A thread of its own asks the loop for an answer now and then. Where none comes, it looks at the stack of the loop's thread. While nothing
+blocks, this costs nothing but the answers.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message
 
 PARTS: Final = 4
-"""The loop is asked so many times in the seconds that it may be kept."""
+"""How often the loop is asked within the seconds for which a handler may block it."""
 DEEPEST: Final = 60
-"""Lines of a stack that are shown, the innermost."""
+"""How many frames of a stack are shown: the innermost."""
 LAST_WORD: Final = 2.0
-"""Seconds that a line which is being said may still take when the watchdog is stopped: whoever reads it may itself want the loop."""
+"""Seconds that a log line may still take when the watchdog is stopped. Not longer: whatever writes it may itself need the loop."""
 
 _PUMP: Final = frozenset({"organism.pump.stepper", "organism.pump.workers"})
-"""The modules in which a stack goes from the pump into a handler; where they are compiled, only the second has frames."""
+"""The modules from which a stack goes from the pump into a handler. A compiled stepper has no frames."""
 _STEPS: Final = "organism.pump.coroutines"
-"""The module whose frames carry a handler's steps, and say nothing of it."""
+"""The module whose frames step a handler's coroutine: they are left out of the stack that is shown."""
 _AWAITS: Final = Workers.deliver.__code__
-"""Where a handler is awaited; the delivery is a local variable of that name."""
+"""The function that awaits a handler; its local variable ``delivery`` says which."""
 _ANSWER: Final = True
 _STOP: Final = False
 _log: Final = logging.getLogger("organism.handlers")
 
 
 class Watchdog:
-    """Watches the loop of the thread that starts it, while there are deliveries in ``running``. ``seconds``: how long one may keep
-    the loop before it is named; each is named once.
+    """Watches the event loop of the thread that starts it, while there are deliveries in ``running``. ``seconds``: how long one may block the
+    loop before it is named; each is named once.
     """
 
     def __init__(self, seconds: float, running: Mapping[Message, Delivery], aside: Aside) -> None:
@@ -55,7 +55,7 @@ class Watchdog:
         self._heard: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._named: set[Message | None] = set()
-        """Those that were named; ``None``: a task that is no delivery was, since the loop last answered."""
+        """The messages whose handlers were named; ``None`` stands for a task that is no delivery, and is forgotten when the loop answers."""
 
     def start(self) -> None:
         """Begins to watch."""
@@ -65,22 +65,22 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        """Watches no more. What it is saying is said first, while whoever shows it is still there."""
+        """Stops to watch. A line that is being logged is finished first, while whatever shows it still exists."""
         self._heard.put(_STOP)
         if self._thread is not None:
             self._thread.join(LAST_WORD)
 
     def _watch(self) -> None:
         part = self._seconds / PARTS
-        # While it sleeps, only being stopped can wake it: every answer was heard before.
+        # All answers have been heard by now: only `stop` can end this wait early.
         while (heard := self._hear(part)) is None:
             if not self._running:
                 continue
             self._call(lambda: self._heard.put(_ANSWER))
-            # Both may have slept, as the whole machine does: so the loop gets a last moment.
+            # The whole machine may have slept, and both threads with it: so the loop gets a last moment.
             for seconds in (self._seconds - part, part / PARTS):
                 heard = self._hear(seconds) if heard is None else heard
-            while heard is None:  # whoever was named may end, and another one keep the loop before it answers
+            while heard is None:  # a handler that was named may end, and another one block the loop before it answers
                 self._tell()
                 heard = self._hear(self._seconds)
             self._named.discard(None)
@@ -88,7 +88,7 @@ class Watchdog:
                 return
 
     def _hear(self, seconds: float | None = None) -> bool | None:
-        """An answer of the loop, or that it is to stop; ``None`` where neither came within ``seconds``."""
+        """An answer of the loop, or ``_STOP``; ``None`` where neither came within ``seconds``."""
         try:
             return self._heard.get(timeout=seconds)
         except queue.Empty:
@@ -117,7 +117,7 @@ class Watchdog:
 
 
 def _seen(frame: FrameType, stepped: Delivery | None) -> tuple[Delivery | None, str]:
-    """The delivery that a stack belongs to, and the part of it that is the handler's; ``stepped`` is the one that is stepped in place."""
+    """The delivery that a stack belongs to, and the handler's part of the stack as text. ``stepped``: the delivery that is stepped in place."""
     delivery: Delivery | None = None
     frames: list[tuple[FrameType, int]] = []
     step: FrameType | None = frame

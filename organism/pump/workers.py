@@ -1,7 +1,7 @@
 """The workers of a pump: tasks that await handlers.
 
-A worker has handlers stepped in place, one after the other (:mod:`organism.pump.stepper`). One that waits keeps its worker, and another
-worker takes over.
+A worker has handlers stepped in place, one after the other (:mod:`organism.pump.stepper`). A handler that waits in the event loop keeps its
+worker, and another worker takes over the rest. A worker whose task a handler has not left as it was is replaced (R25).
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from organism.pump.stepper import Stepper
-    from organism.pump.waits import Waits
+    from organism.pump.wakeups import Wakeups
     from organism.pump.writer import Writer
 
 SPARE: Final = 32
-"""Workers that are kept when there is nothing for them to do."""
+"""How many workers are kept when there is nothing for them to do."""
 
 LONGEST: Final = 12
-"""How often a handler that was cancelled is waited for while a call of its is out: a minute in all."""
+"""How often a cancelled handler gets :data:`PATIENCE` while a model call of it is open: a minute in all."""
 
 _handlers_log: Final = logging.getLogger("organism.handlers")
 
 
 class _Turn:
-    """What a worker was at when its scope was left. ``sound``: it stands in no scope but its own."""
+    """How a worker left its scope: with which ``delivery`` that is to be concluded; ``sound``: its task stands in no scope but its own;
+    ``superfluous``: there are enough workers without it.
+    """
 
     __slots__ = ("delivery", "sound", "superfluous")
 
@@ -54,13 +56,13 @@ class _Turn:
 class Host(StepperHost, Protocol):
     """What workers need of the pump."""
 
-    waits: Waits
+    wakeups: Wakeups
     writer: Writer | None
     left_out: Callable[[str], str]
 
 
 class Workers:
-    """All workers of a pump, whose handlers ``stepper`` steps."""
+    """All workers of a pump; ``stepper`` steps handlers for them."""
 
     def __init__(self, pump: Host, stepper: Stepper) -> None:
         self._pump = pump
@@ -72,20 +74,21 @@ class Workers:
         self._aside = pump.aside
         self._stepper = stepper
         self.group: TaskGroup | None = None
-        """In which new ones are started. ``None``: nothing is begun any more."""
+        """The task group in which workers are started. ``None``: nothing is begun any more."""
         self.active = 0
-        """Those at work on a handler that does not wait."""
+        """How many are neither parked nor kept by a handler that waits."""
         self._write: Callable[[], object] = pump.writer.start if pump.writer else lambda: None
-        """Has what was recorded written: as long as one of them is active, nobody else sees to that."""
+        """Starts writing what was recorded: the writer leaves that to the workers as long as one is active."""
         self._parked: list[runtime.Event] = []
-        self.left: dict[Delivery, None] = {}
-        """Deliveries that were ended without their handlers, as long as those keep a task."""
+        """Those that wait for work."""
+        self.left_behind: dict[Delivery, None] = {}
+        """Deliveries that were left behind, as long as their handlers keep a task."""
 
     def __len__(self) -> int:
         return self.active + len(self._parked) + sum(each.suspended_once for each in self._running.values())
 
     def wake(self) -> None:
-        """Sees that somebody works."""
+        """Makes one more worker active: a parked one, or a new one."""
         if not self.active:
             self._stepper.begin_anew()
         self.active += 1
@@ -97,7 +100,7 @@ class Workers:
             self.active -= 1
 
     async def _work(self) -> None:
-        """A worker: one cancel scope after the other, each for as many deliveries as nobody cancels."""
+        """A worker: it enters one cancel scope after another, and a new one after each delivery that was cancelled in the last."""
         undone = runtime.cancellings()
         while True:
             turn = _Turn()
@@ -106,17 +109,17 @@ class Workers:
                     try:
                         await self._work_in(scope, turn)
                     finally:
-                        del self._aside.homes[scope]
+                        del self._aside.untouched[scope]
             except anyio.get_cancelled_exc_class():
                 if runtime.is_cancelled():
                     raise
-                # On asyncio a handler may leave something behind that cancels its task later, such as a timeout.
+                # On asyncio a handler may leave something behind, such as a timeout, that cancels the worker's task later.
                 turn.sound = False
             sound = turn.sound and runtime.cancellings() == undone
             if turn.delivery is not None:
                 self._conclude_interrupted(turn.delivery, sound=sound)
             if not sound:
-                # Who knows what else a handler left on this task: a fresh one takes its place.
+                # A handler may have left more on this task: a new worker takes its place.
                 await runtime.swallow_cancelling()
                 self._rests()
                 self._carry_out()
@@ -125,17 +128,17 @@ class Workers:
                 return
 
     async def _work_in(self, scope: anyio.CancelScope, turn: _Turn) -> None:
-        """Handles deliveries until one of them was cancelled or broke the worker; that one is left in ``turn``."""
+        """Handles deliveries until one of them was cancelled or did not leave the task as it was: that one is left in ``turn``."""
         mark, undisturbed = runtime.scope_mark(), runtime.undisturbed()
-        stepper, homes = self._stepper, self._aside.homes
-        homes[scope] = runtime.home()
+        stepper, untouched = self._stepper, self._aside.untouched
+        untouched[scope] = runtime.untouched()
         stepper.look()
         while True:
             waiting = stepper.run(scope, undisturbed)
             if waiting is not None:
                 if not await self._see_through(*waiting, turn, mark):
                     return
-                homes[scope] = runtime.home()
+                untouched[scope] = runtime.untouched()
             elif not stepper.due():
                 turn.superfluous = not await self._park()
                 if turn.superfluous:
@@ -150,13 +153,13 @@ class Workers:
                 stepper.begin_slice()
 
     async def _see_through(self, delivery: Delivery, rest: Awaitable[Any] | None, turn: _Turn, mark: object) -> bool:
-        """Awaits the rest of a delivery, and concludes it. False: the worker's scope is to be left, and the delivery is in ``turn``."""
+        """Awaits the rest of a delivery, and concludes it. ``False``: the worker's scope is to be left first, and the delivery is in ``turn``."""
         turn.delivery = delivery
         try:
             await self.deliver(delivery, rest, mark)
         except BaseException as error:
             if not runtime.is_cancelled():
-                # It ends the process; while that closes down, nobody is to wait for this delivery.
+                # It ends the process. While that shuts down, nobody must wait for this delivery.
                 turn.delivery = None
                 delivery.result = failure_of(error)
                 self._stepper.conclude(delivery)
@@ -170,7 +173,7 @@ class Workers:
         return True
 
     async def _park(self) -> bool:
-        """Waits for work. False: there are enough that wait."""
+        """Waits for work. ``False``: enough workers wait already."""
         self._rests()
         if len(self._parked) >= SPARE:
             return False
@@ -186,15 +189,14 @@ class Workers:
         return True
 
     def _rests(self) -> None:
-        """One of them has nothing to do for now."""
+        """One of them is not active any more."""
         self.active -= 1
         self._write()
 
     async def deliver(self, delivery: Delivery, rest: Awaitable[Any] | None, mark: object) -> None:
-        """Awaits the ``rest`` of a handler; whatever comes of it is kept in ``delivery`` for
-        :meth:`organism.pump.stepper.Stepper.conclude`.
+        """Awaits the ``rest`` of a handler, and keeps what comes of it in ``delivery`` for :meth:`organism.pump.stepper.Stepper.conclude`.
 
-        ``mark`` is the worker's own scope: others that the handler leaves open are closed, and it is not sound.
+        ``mark`` is the worker's own scope: scopes that the handler has left open are closed, and the delivery is not ``sound``.
         """
         message = delivery.message
         try:
@@ -215,41 +217,43 @@ class Workers:
                 raise above from None
         finally:
             delivery.finished()
-            if delivery.left:
-                del self.left[delivery]
+            if delivery.left_behind:
+                del self.left_behind[delivery]
             else:
                 del self._running[message]
             if delivery.suspended_once:
                 self.active += 1
 
     def _failed(self, delivery: Delivery, error: BaseException) -> None:
-        """Keeps what a caller will hear of an exception that left a handler."""
+        """Keeps the failure that a caller hears of for an exception that left a handler, and logs a crash."""
         message = delivery.message
         failure = failure_of(error)
         delivery.result = failure = evolve(failure, text=self._pump.left_out(failure.text))
         delivery.passed_on = isinstance(error, HandlerFailedError)
         outside = message.frame.parent is None and message.thread.owner is None
         if outside and isinstance(error, ModelError):
-            return  # no fault of the handler, and whoever sent the message hears it, with its place in the file
+            return  # not logged: no fault of the handler, and whoever sent the message gets it whole
         if failure.code == "crashed":
             _handlers_log.error("handler '%s' crashed in thread %s", message.to, message.thread.id, exc_info=error)
 
     def suspended(self, delivery: Delivery) -> None:
-        """A handler waits: its mailbox is taken, and another worker goes on with what is ready."""
+        """A handler waits in the event loop: its mailbox is taken, and another worker goes on with what is ready."""
         self._kernel.suspended(delivery.message)
         if self._kernel.is_void(delivery.message):
-            delivery.interrupt(None)  # it was cancelled before it could be: by what it did itself
+            delivery.interrupt(None)  # cancelled by its own doing, before it was known as running
         self._rests()
         self._carry_out()
 
     def leave_behind(self, delivery: Delivery) -> None:
-        """A handler does not end though it was cancelled: its delivery does, and what it holds or stands in line for is let go."""
+        """A handler has not ended in time though it was cancelled: its delivery ends without it. Where it has model calls that are open or
+        wait for budget, it first gets more time, :data:`LONGEST` times; then the former are charged in full, and the latter leave the line.
+        """
         message, calls = delivery.message, self._kernel.calls
-        in_line = self._pump.waits.in_line
+        in_line = self._pump.wakeups.in_line
         waiters = [each for each in in_line if each.owner is message]
         holds = [each for each in self._kernel.state.holds.values() if each.message is message]
         if (waiters or holds) and delivery.waited < LONGEST:
-            delivery.wait_for_end()  # a call that is out may still come home
+            delivery.wait_for_end()  # its calls may still be settled
             return
         for waiter in waiters:
             del in_line[waiter]
@@ -262,7 +266,7 @@ class Workers:
         self._stepper.conclude(delivery)
 
     def take_up_all(self, group: TaskGroup) -> None:
-        """The pump stops: whatever is laid aside is given a task of ``group``, in which it is cancelled."""
+        """The pump stops: deliveries that are laid aside get a worker in ``group``, in which they are cancelled."""
         for delivery in tuple(self._running.values()):
             if delivery.scope is None:
                 delivery.take_up()
@@ -271,12 +275,12 @@ class Workers:
             group.start_soon(self._work)
 
     def leave_all(self) -> None:
-        """The pump is to stop, and these handlers do not: what they were at stands in the journal."""
+        """The pump is to stop, and the handlers that still run do not end: they are left behind. The journal has what they were at."""
         for delivery in tuple(self._running.values()):
             self._leave(delivery)
             for ask in delivery.message.asks:
-                if ask in self._pump.waits.asking:  # under a shield, it would wait for ever
-                    self._pump.waits.asking[ask]()
+                if ask in self._pump.wakeups.asking:  # it may wait under a shield, and would do so for ever
+                    self._pump.wakeups.asking[ask]()
 
     def _leave(self, delivery: Delivery) -> None:
         message = delivery.message
@@ -284,16 +288,16 @@ class Workers:
             "handler '%s' goes on in thread %s %g s after it was cancelled: it is left behind, and nothing that it does counts",
             message.to, message.thread.id, PATIENCE * max(1, delivery.waited),
         )  # fmt: skip
-        delivery.left = True
+        delivery.left_behind = True
         delivery.finished()
         del self._running[message]
-        self.left[delivery] = None
+        self.left_behind[delivery] = None
 
     def _conclude_interrupted(self, delivery: Delivery, *, sound: bool) -> None:
-        """Ends a delivery whose scope was cancelled, or that broke the worker it ran on."""
+        """Concludes a delivery that was cancelled, or that did not leave the task of its worker as it was."""
         message = delivery.message
-        if delivery.left:
-            return  # it was ended without its handler
+        if delivery.left_behind:
+            return  # it was concluded when it was left behind
         if not sound:
             text = f"'{message.to}' left a cancel scope or a cancelling behind"
             _handlers_log.error("%s in thread %s", text, message.thread.id)

@@ -1,4 +1,4 @@
-"""Writing facts to the journal, many at a time; what leaves the organism waits here until its record is durable (R20)."""
+"""Writing facts to the journal in groups. Whatever leaves the organism waits here until its record is durable (R20)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import anyio
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("organism.journal")
 _BATCH: Final = 2000
-"""Facts that are written at once: more would keep those waiting who only need the first of them."""
+"""How many facts are written at once: with more, those who only need the first of them would wait too long."""
 _CROWDED: Final = 5000
-"""Facts that may wait to be written while handlers still run ahead of their messages."""
+"""How many facts may wait to be written while messages are still delivered before their facts are durable."""
 _FEWEST: Final = 256
-"""Entries behind a snapshot before another one is taken, however small the thread is."""
+"""How many entries a chain has after a snapshot, at least, before another one is taken."""
 _GONE: Final = 1.0
 """Seconds within which a pump that is closed has cancelled what runs in it."""
 _SHARE: Final = 2
-"""Another snapshot is taken once the entries behind the last one take this many times its bytes: so all snapshots together
-take no more than the entries do, and opening a thread reads a few times its state.
+"""Another snapshot is taken once the entries after the last one take this many times its bytes: so all snapshots together
+take no more than the entries do, and taking a chain up reads a few times its state.
 """
 
 
@@ -41,7 +42,7 @@ class _Written:
 
 
 class HandOver(Protocol):
-    """Has what waits for the disk done beside the event loop."""
+    """What carries out blocking work on the disk beside the event loop."""
 
     def __call__(self, work: Callable[[], _Written], done: Callable[[_Written | BaseException], None], /) -> None:
         """Begins; ``done`` is called on the event loop with what ``work`` gave or raised."""
@@ -49,13 +50,13 @@ class HandOver(Protocol):
 
 
 _Leaving = tuple[int, str, Callable[[], None], Callable[[JournalError], None] | None]
-"""(position, root, go, fail): what goes once all up to a position is durable."""
+"""(position, chain, go, fail): what is called once all facts up to a position are durable."""
 _NONE: Final[Mapping[str, JournalError]] = {}
 
 
 class _Group:
-    """What is written at once. All who wait for a fact of it wait for the one event; ``frozen`` are the root threads of which nothing
-    was written when it was over.
+    """Facts that are written together. All who wait for one of them wait for the one event ``over``; ``frozen`` has the chains that could not be
+    written by then.
     """
 
     __slots__ = ("frozen", "over")
@@ -66,10 +67,10 @@ class _Group:
 
 
 class AtWork(Protocol):
-    """Those who record facts, and call :meth:`Writer.start` once they have nothing more to do."""
+    """The workers, who record facts and call :meth:`Writer.start` when they have nothing more to do."""
 
     active: int
-    """How many of them do something now."""
+    """How many of them are active."""
 
 
 class _Nobody:
@@ -77,7 +78,7 @@ class _Nobody:
 
 
 def _outcome(roots: Collection[str], came: _Written | BaseException) -> _Written:
-    """What came of a batch. Whatever a journal raises, nothing of it is sure to be written; what ends the process is raised."""
+    """What came of a group. Where the journal raised, none of it counts as written; an exception that ends the process is raised."""
     if isinstance(came, Exception):
         return _Written(dict.fromkeys(roots, JournalError(f"{type(came).__name__}: {came}")), ())
     if isinstance(came, BaseException):
@@ -86,13 +87,13 @@ def _outcome(roots: Collection[str], came: _Written | BaseException) -> _Written
 
 
 async def _gone() -> NoReturn:
-    """For whoever waits for what will not be written any more."""
+    """Waits a moment, then raises JournalError, for whoever waits for facts that will not be written any more."""
     await anyio.sleep(_GONE)  # whoever runs in the pump is cancelled meanwhile
     raise JournalError("the organism was closed before this was written down")
 
 
 def in_place(work: Callable[[], _Written], done: Callable[[_Written | BaseException], None]) -> None:
-    """Has it done where it is: for whoever has nothing else to do meanwhile, or no time that may pass."""
+    """Carries work out at once, on the event loop: for callers that have nothing else to do meanwhile, or for which no time may pass."""
     try:
         came: _Written | BaseException = work()
     except BaseException as error:  # noqa: BLE001 - it is told to whoever asked for it
@@ -124,19 +125,19 @@ class Writer:
         self._moved = moved
         self._waiting: list[tuple[str, Fact]] = []
         self._under_way = 0
-        """The position up to which all is durable once the group that is being written is."""
+        """The position up to which facts are durable once the group that is being written is."""
         self._written: _Group | None = None
-        """The group that is being written, and the next one: of those that somebody waits for."""
+        """The group that is being written; made when somebody waits for it, as is the next."""
         self._next_written: _Group | None = None
         self._leaving: deque[_Leaving] = deque()
         self._frozen: dict[str, JournalError] = {}
         self.workers: AtWork = _Nobody()
-        """As long as one of them is active, nobody else need see to it that what was recorded is written."""
+        """As long as one of them is active, it will call :meth:`start`, and nobody else need do so."""
         self._wake = anyio.Event()
         self._woken = False
         self._busy = self._starting = False
         self._crash: BaseException | None = None
-        """What ends the process, and came up where no task of ours was running."""
+        """An exception that ends the process, raised in a callback that runs in no task."""
         self._told = self._runs = False
         """Whether that was raised; and whether :meth:`run` is there to raise it."""
         self._idle: list[anyio.Event] = []
@@ -145,11 +146,11 @@ class Writer:
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits to be written that nobody should run ahead of it."""
+        """Whether so much waits to be written that no message may be delivered ahead of its own fact."""
         return self.next - self.durable > _CROWDED
 
     def record(self, root: str, fact: Fact) -> None:
-        """Takes a fact; it is written with whatever else is there when the disk is free."""
+        """Takes a fact. It is written, together with whatever else waits, when the disk is free."""
         if self._sealed:
             return
         self.next += 1
@@ -201,7 +202,7 @@ class Writer:
         return group
 
     async def run(self) -> None:
-        """Writes until it is cancelled what nobody had written before; a write that has begun is finished."""
+        """Starts writing whenever facts wait and no worker does so, until it is cancelled; a write that has begun is finished."""
         self._runs = True
         try:
             while True:
@@ -213,7 +214,7 @@ class Writer:
             self._runs = False
 
     def start(self) -> None:
-        """Gives what waits to the disk, where it is free: for those who know that nothing more comes at the moment."""
+        """Begins to write what waits, if the disk is free. For callers who know that no more facts come at the moment."""
         if self._starting:
             return
         self._starting = True
@@ -225,7 +226,7 @@ class Writer:
             self._starting = False
 
     async def flush(self) -> None:
-        """Writes all that waits. Raises what that has crashed of, where :meth:`run` does not."""
+        """Writes all that waits. Raises what that crashed with, where :meth:`run` does not."""
         self.start()
         while self._busy:
             event = anyio.Event()
@@ -235,8 +236,8 @@ class Writer:
             self._raise_crash()
 
     def _raise_crash(self) -> None:
-        """Raises what it has crashed of, once: whenever KeyboardInterrupt leaves a task, asyncio's loop stops, also in the middle of
-        cleaning up.
+        """Raises what it crashed with, once: each time KeyboardInterrupt leaves a task, asyncio's loop stops, even in the middle of cleaning
+        up.
         """
         if self._crash is not None and not self._told:
             self._told = True
@@ -248,7 +249,7 @@ class Writer:
         self._written, self._next_written = self._next_written, None
         if self._frozen:
             batch = [(root, fact) for root, fact in batch if root not in self._frozen]
-        roots = dict.fromkeys(root for root, _ in batch)
+        roots = dict.fromkeys(map(itemgetter(0), batch))
 
         def work() -> _Written:
             failed: Mapping[str, JournalError] = self.journal.write(batch) if batch else {}
@@ -260,7 +261,7 @@ class Writer:
         self._hand_over(work, partial(self._ended, durable, roots))
 
     def _ended(self, durable: int, roots: Collection[str], came: _Written | BaseException) -> None:
-        """A batch was written, or not. It is called where no task of ours is: what it raises is raised by :meth:`run`."""
+        """A group was written, or failed. This runs in no task: what it raises is raised by :meth:`run`."""
         self._busy = False
         try:
             self._end_batch(durable, _outcome(roots, came))
@@ -275,7 +276,7 @@ class Writer:
                 event.set()
 
     def _give_up(self) -> None:
-        """It has crashed: nothing more is written, since what comes next might stand behind a gap; whoever waits for it hears so."""
+        """It has crashed: nothing more is written, since there might be a gap before it. Whoever waits for it is woken."""
         self.seal()
         self._waiting.clear()
         for group in (self._written, self._next_written):
@@ -307,10 +308,10 @@ class Writer:
         self._moved()
 
     def _freeze(self, root: str, error: JournalError) -> None:
-        """Of a root thread that could not be written nothing leaves any more, and nothing more is written."""
+        """Freezes a chain that could not be written: nothing of it leaves any more, and nothing more of it is written."""
         if root not in self._frozen:
             self._frozen[root] = error
-            # One word for all that fails of one reason: a full disk fails every thread.
+            # One ERROR line for all chains that fail for the same reason: a full disk fails every one.
             level = logging.DEBUG if str(error) == self._said else logging.ERROR
             self._said = str(error)
             _log.log(
@@ -321,8 +322,8 @@ class Writer:
             self._failed(root, error)
 
     def seal(self) -> None:
-        """The organism stops: nothing more is taken, and nothing more leaves. What it was at stands in the journal as if its
-        process had been killed now, for whoever goes on with it.
+        """The organism stops: no more facts are taken, and nothing more leaves. For whoever goes on with the journal it is as if the
+        process had been killed now.
         """
         self._sealed = True
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class CallRow:
-    """One ``complete`` or ``stream``, over all its attempts. Figures are in the unit itself, money in USD (Decimal); what is not known, or
-    not limited, is ``None``.
+    """One ``complete`` or ``stream``, over all its attempts. ``docs/reference/calls.md`` explains each column. Figures are in the unit itself,
+    money in USD (Decimal); what is not known, or not limited, is ``None``.
     """
 
     seq: int

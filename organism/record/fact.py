@@ -11,7 +11,7 @@ from organism.record.steps import Step
 @quick
 @frozen(kw_only=True)
 class Fact:
-    """What all facts have. ``steps`` are the changes it consists of."""
+    """What all facts have: when it happened, in which thread, and in ``steps`` the changes that it consists of, in order."""
 
     at: float
     thread: str

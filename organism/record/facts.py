@@ -1,7 +1,7 @@
 """What has happened, in past tense and frozen. The journal holds nothing else; the state is a fold over it.
 
 Every fact has ``at`` (seconds since the epoch of the organism's clock) and the ``thread`` it belongs to. Frames and messages are
-named by (thread, seq). Steps are the parts of a finished delivery: what it sent, answered and left behind, in order.
+named by (thread, seq). Steps are the parts of a finished delivery, in order: what it sent and answered, and what followed from that.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from organism.usage import Estimate, Usage
 @quick
 @frozen(kw_only=True)
 class Accepted(Fact):
-    """A message from outside was taken in, in a new thread."""
+    """A message from outside was accepted, in a new thread."""
 
 
 @quick
@@ -51,7 +51,7 @@ class Closed(Fact):
 @quick
 @frozen(kw_only=True)
 class Answered(Fact):
-    """A delivery finished; ``state`` holds what it changed: ``(value,)``, or ``None`` for a key that was removed."""
+    """A delivery finished. ``state`` holds the keys that it changed: ``(value,)``, or ``None`` for a key that was removed."""
 
     seq: int
     handler: str
@@ -61,7 +61,7 @@ class Answered(Fact):
 @quick
 @frozen(kw_only=True)
 class Failed(Fact):
-    """A delivery failed, was refused, or answered what cannot be carried out."""
+    """A delivery failed, was refused, or gave an answer that cannot be carried out."""
 
     seq: int
     handler: str
@@ -71,8 +71,8 @@ class Failed(Fact):
 @quick
 @frozen(kw_only=True)
 class Retried(Fact):
-    """An attempt at a message failed, and the next one begins at ``again_at``: nothing of it is reused (R9). ``began`` as in
-    :class:`organism.threads.restart.Attempt`.
+    """An attempt at a message failed, and the next one begins at ``again_at``; nothing of the failed one is reused. ``began`` is how
+    many seconds the thread had run, without pauses, when the attempt began.
     """
 
     seq: int
@@ -85,8 +85,8 @@ class Retried(Fact):
 @quick
 @frozen(kw_only=True)
 class Buried(Failed):
-    """A delivery failed for good: its message is a dead letter, with all that is needed to send it again. ``attempts`` is its history,
-    ``labels`` and ``accounts`` are those of its thread.
+    """A delivery failed for good: its message is a dead letter, with all that is needed to send it again. ``attempts`` are all attempts
+    at it; ``labels`` and ``accounts`` are those of its thread.
     """
 
     attempts: tuple[Attempt, ...]
@@ -96,9 +96,9 @@ class Buried(Failed):
     labels: Mapping[str, str]
     accounts: tuple[str, ...] = ()
     conversation: str | None = None
-    """Whose turn it began, where it came from outside."""
+    """The conversation whose turn it began, if it came from outside."""
     stops: Any = None
-    """Why the whole thread was stopped by that, and ``dropped`` what was queued there."""
+    """Why this stopped the whole thread, if it did; ``dropped`` are the messages that were queued there."""
     dropped: tuple[Ref, ...] = ()
 
 
@@ -113,7 +113,7 @@ class Dropped(Fact):
 @quick
 @frozen(kw_only=True)
 class Asked(Fact):
-    """A delivery asks another handler and waits. ``key`` names the question among those of its delivery (R21)."""
+    """A delivery asks another handler and waits. ``key`` identifies the question among what its delivery asked."""
 
     seq: int
     to: str
@@ -123,7 +123,7 @@ class Asked(Fact):
 @quick
 @frozen(kw_only=True)
 class Spawned(Fact):
-    """A delivery opened a sub-thread that it does not wait for. ``key`` as in :class:`Asked`."""
+    """A delivery opened a sub-thread that it does not wait for. ``key`` is as in ``Asked``."""
 
     seq: int
     to: str
@@ -133,7 +133,7 @@ class Spawned(Fact):
 @quick
 @frozen(kw_only=True)
 class Abandoned(Fact):
-    """An ask is no longer waited for."""
+    """An ask timed out, or its asker was cancelled: nobody waits for the reply any more. ``seq`` is that of the question."""
 
     seq: int
 
@@ -141,9 +141,10 @@ class Abandoned(Fact):
 @quick
 @frozen(kw_only=True)
 class Compacted(Fact):
-    """An agent's history was cut short before its model was asked; what was left out stands in the facts before this one.
+    """An agent's history was cut short before its model was asked; the facts before this one still hold what was left out.
 
-    ``seq`` is its delivery, ``key`` names the change among what that asked (R21). ``cut`` is what was done: its numbers, and why.
+    ``seq`` is its delivery, ``key`` identifies this among what its delivery asked. ``cut`` says what was done, why, and with which
+    figures.
     """
 
     seq: int
@@ -155,7 +156,7 @@ class Compacted(Fact):
 @quick
 @frozen(kw_only=True)
 class CrossedByTime(Fact):
-    """Running time reached a level, or the limit; ``fired`` levels have."""
+    """Running time reached a level, or the limit. ``fired`` is how many levels have fired by now."""
 
     fired: int
 
@@ -163,7 +164,7 @@ class CrossedByTime(Fact):
 @quick
 @frozen(kw_only=True)
 class Noticed(Fact):
-    """An agent was told, in its prompt, of the warnings that waited for it."""
+    """An agent was told, in its prompt, of the warnings that waited for it; its ``steps`` say which."""
 
     seq: int
     handler: str
@@ -172,8 +173,8 @@ class Noticed(Fact):
 @quick
 @frozen(kw_only=True)
 class Exhausted(Fact):
-    """Messages or time of a thread ran out: what is queued was refused; ``last``: its root handler is told at the end, ``alone``: nobody
-    below it is any more.
+    """Messages or time of a thread ran out, and what was queued is refused. ``last``: its root handler is told at the end. ``alone``: what is
+    below it was cancelled, and only that handler still gets a delivery.
     """
 
     failure: Any
@@ -200,8 +201,8 @@ class Paused(Fact):
 @quick
 @frozen(kw_only=True)
 class Resumed(Fact):
-    """A thread goes on that was paused, that its process left unfinished, or whose machine slept (or found its clock set forward). What
-    passed after ``since`` does not count as running time.
+    """A thread continues that was paused, that its process left unfinished, or whose machine slept (or had its clock set forward). The
+    time since ``since`` does not count as running time.
 
     ``crashed``: its process had ended; deliveries that were under way are run again.
     """
@@ -213,13 +214,13 @@ class Resumed(Fact):
 @quick
 @frozen(kw_only=True)
 class StoodStill(Fact):
-    """All open work of a thread waits for people from now on: its time stands still."""
+    """From now on all open work of a thread waits for people, and its time stands still."""
 
 
 @quick
 @frozen(kw_only=True)
 class WentOn(Fact):
-    """Something goes on in a thread that stood still. What passed after ``since`` does not count as running time."""
+    """A thread that stood still continues. The time since ``since`` does not count as running time."""
 
     since: float
 
@@ -227,7 +228,9 @@ class WentOn(Fact):
 @quick
 @frozen(kw_only=True)
 class Diverged(Fact):
-    """A delivery that was run again after a crash did not ask for what it had asked for before; ``keys`` are what it left."""
+    """A delivery that was run again after a crash did not ask for everything that it had asked for before; ``keys`` are the requests that it
+    did not repeat.
+    """
 
     seq: int
     handler: str
@@ -246,7 +249,7 @@ class Forked(Fact):
 @quick
 @frozen(kw_only=True)
 class Snapshot(Fact):
-    """All that the facts before it came to, so that opening the thread again need not read them."""
+    """The state that all facts before it add up to, so that opening the thread again need not read them."""
 
     image: Image
 
@@ -254,7 +257,7 @@ class Snapshot(Fact):
 @quick
 @frozen(kw_only=True)
 class LimitsSet(Fact):
-    """A thread's limits were changed while it runs; or a conversation's, where ``thread`` is the name of its chain."""
+    """The limits of a running thread were changed, or those of a conversation; then ``thread`` names the conversation's chain."""
 
     budget: BudgetSettings
 
@@ -262,8 +265,8 @@ class LimitsSet(Fact):
 @quick
 @frozen(kw_only=True)
 class Granted(Fact):
-    """A handler asked for more and got it. ``seq`` is the organism's own delivery, ``node`` the thread whose limit was raised by
-    ``amount``, ``budget`` what that has now; ``by`` decided. ``key`` names the grant among what its delivery had done (R21).
+    """A handler asked for more budget and got it: the limit of the thread ``node`` rose by ``amount``, and ``budget`` is what that thread has
+    now. ``by`` decided. ``seq`` is the organism's own delivery, and ``key`` identifies the grant within it.
     """
 
     seq: int
@@ -280,8 +283,8 @@ class Granted(Fact):
 @quick
 @frozen(kw_only=True)
 class Forecast(Fact):
-    """A handler told the organism what it thinks its thread will still use. ``seq`` is the organism's own delivery, ``key`` as in
-    :class:`Granted`.
+    """A handler told the organism how much more it expects its thread to use. ``seq`` is the organism's own delivery, ``key`` is as in
+    ``Granted``.
     """
 
     seq: int
@@ -292,7 +295,7 @@ class Forecast(Fact):
 @quick
 @frozen(kw_only=True)
 class Ended(Fact):
-    """A thread ended, exactly once. ``usage`` counts its sub-threads, ``own`` does not; ``threads`` are theirs."""
+    """A thread ended, exactly once. ``usage`` counts its sub-threads, ``own`` does not; ``threads`` are the ends of those sub-threads."""
 
     kind: str
     handler: str
@@ -309,11 +312,11 @@ class Ended(Fact):
     threads: tuple[Ended, ...]
     conversation: str | None = None
     estimates: tuple[Estimate, ...] = ()
-    """What its own handlers forecast, and what came; those of sub-threads stand with theirs."""
+    """What its own handlers forecast, and what came; forecasts of sub-threads are in ``threads``."""
     scope: str | None = None
-    """Whose limit it was that ran out, as ``thread`` or ``account``."""
+    """The kind of node whose limit ran out, as ``thread`` or ``account``."""
     account: str | None = None
-    """Which account (``kind:name``), where it was the limit of one."""
+    """Which account (``kind:name``), if it was an account's limit."""
 
 
 FACTS: Final[tuple[type[Fact], ...]] = (

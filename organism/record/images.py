@@ -27,11 +27,10 @@ _OF_STREAMS: Final = {"left": "cut", "broken": "failed"}
 
 @frozen(kw_only=True)
 class Prompted:
-    """What a model was asked, told by what the same handler of the thread asked before: so n turns take O(n) bytes.
+    """What a model was asked, as the difference to an earlier call of the same handler in the thread: so n turns take O(n) bytes.
 
-    The messages are the first ``kept`` ones of the call whose hold is
-    ``after``, then ``messages``; ``asked`` is the rest of the request (tools, temperature, and so on), ``None`` where it is
-    the same as in that call.
+    The prompt is the first ``kept`` messages of the call whose hold is ``after``, then ``messages``. ``asked`` is the rest of the
+    request (tools, temperature, and so on), ``None`` if it is the same as in that call.
     """
 
     after: int | None
@@ -42,7 +41,7 @@ class Prompted:
 
 @frozen(kw_only=True)
 class Kept:
-    """What a model answered besides its text. ``message`` is the assistant message, ``None`` for one of the text alone;
+    """What a model answered besides its text. ``message`` is the assistant message, ``None`` if that is the text alone;
     ``tool_calls`` are (id, name, arguments).
     """
 
@@ -57,11 +56,11 @@ class Kept:
     clamped: bool = False
     unpriced: bool | None = None
     warnings: tuple[Crossing, ...] | None = None
-    """The levels that the call crossed; ``None`` for none, as in records of before."""
+    """The levels that the call crossed; ``None`` for none, and in older records."""
 
     @property
     def outcome(self) -> str:
-        """How the call ended: ``ok``; of a stream that was not read to its end ``cut``, where it was left, or ``failed``."""
+        """How the call ended: ``ok``, or for a stream that was not read to its end ``cut`` (it was left) or ``failed`` (it broke)."""
         return _OF_STREAMS.get(self.finish_reason, "ok")
 
 
@@ -69,12 +68,12 @@ class Kept:
 class CutShort:
     """How an agent's history was cut short.
 
-    ``how``: a ``model`` summed it up, a ``recap`` of extracts stands for it, results were ``cut`` in their length, or old ones were
-    left out of prompts (``prune``). ``why``: the prompt was beyond the ``mark`` or the hard ``limit``, the provider refused it
-    (``context``), or a turn was ``over``. Sizes are estimated ``tokens`` of the prompt and its ``messages``, before and after.
-    ``replaced`` are the first of the agent's messages that were replaced and the one behind the last, by their numbers in its
-    state; ``digest`` is of these. ``longest`` is to how many characters results were cut, 0 where none were. ``asked``: a model was
-    asked for a summary; ``text`` is why none came of it.
+    ``how``: by a ``model``'s summary, a ``recap`` of extracts, results that were ``cut`` in their length, or old results that are
+    left out of prompts (``prune``). ``why``: the prompt was beyond the ``mark`` or the hard ``limit``, or was refused by the provider
+    as too long (``context``), or the work is done (``over``), or results are ``old``. Sizes are estimated ``tokens`` of the prompt and
+    its ``messages``, before and after. ``replaced`` are the numbers, in the agent's state, of the first message that was replaced and
+    of the one behind the last; ``digest`` is that of the replaced messages. ``longest`` is to how many characters results were cut,
+    0 if none were. ``asked``: a model was asked for a summary; ``text`` is why none came.
     """
 
     how: str
@@ -87,7 +86,7 @@ class CutShort:
     digest: str
     window: int | None = None
     mark: int | None = None
-    """The tokens beyond which prompts are cut short, where the window is known."""
+    """The tokens beyond which prompts are cut short, if the window is known."""
     longest: int = 0
     asked: bool = False
     text: str = ""
@@ -95,8 +94,8 @@ class CutShort:
 
 @frozen(kw_only=True)
 class Missed:
-    """Why an attempt at a backend gave no answer. ``kind`` is one of those of :class:`organism.models.contract.BackendError`, ``text``
-    what the backend said, on a line.
+    """Why an attempt at a backend gave no answer. ``kind`` is that of the ``BackendError``, such as ``timeout``; ``text`` is what the backend
+    said, in one line.
     """
 
     kind: str
@@ -105,7 +104,7 @@ class Missed:
 
 @frozen(kw_only=True)
 class Nearest:
-    """What is left of a unit where a limit is nearest: on the node of the path with the least share of its working limit left."""
+    """The nearest limit: what remains of which unit, on the node of the path that has the least share of its working limit left."""
 
     scope: str
     unit: str
@@ -115,8 +114,8 @@ class Nearest:
 
 @frozen(kw_only=True)
 class Report:
-    """What a ``backend`` reported as the input of a handler's first call or of its last one; whoever asks it on in another process holds no
-    more for that than it did cost. ``digests`` are as in ``CallSettled``.
+    """The input ``tokens`` that a ``backend`` reported for a handler's first call or its last one: another process that sends the same prompt
+    on holds no more for it than it cost. ``digests`` are as in ``CallSettled``.
     """
 
     handler: str
@@ -127,8 +126,8 @@ class Report:
 
 @frozen(kw_only=True)
 class LastPrompt:
-    """The prompt of a handler's last call: the next one is told by it also where its messages stand before a snapshot. They are ``count``,
-    and ``key``, as in ``CallHeld``, has the digest of them, or of all but the last.
+    """The prompt of a handler's last call, of which the next ``Prompted`` is the difference even if its messages are recorded before the
+    snapshot. It has ``count`` messages; ``key``, as in ``CallHeld``, holds their digest, or that of all but the last.
     """
 
     handler: str
@@ -151,12 +150,14 @@ class NodeImage:
     fired: tuple[tuple[Decimal, ...], ...]
     runways: int
     estimated_own: bool | None = None
-    """Without what its sub-threads spent; ``None`` for no."""
+    """The same without what its sub-threads spent; ``None`` for no."""
 
 
 @frozen(kw_only=True)
 class RingImage:
-    """The last messages of a root thread, as digests, and the routes that were warned of, each with its warning's number."""
+    """What the detection of loops remembers: the last messages of a root thread as digests, and each digest that was warned of with its
+    warning's number.
+    """
 
     recent: tuple[str, ...]
     warned: Mapping[str, int]
@@ -164,7 +165,7 @@ class RingImage:
 
 @frozen(kw_only=True)
 class ThreadImage:
-    """A thread. ``owner`` is the frame that opened it; ``pending`` has the warnings that agents are yet to be told.
+    """A thread. ``owner`` is the frame that opened it; ``pending`` are the warnings that agents have not been told yet.
 
     ``records`` are the ended threads below it, as the facts that ended them.
     """
@@ -209,8 +210,8 @@ class ThreadImage:
 
 @frozen(kw_only=True)
 class FrameImage:
-    """A frame. ``open``: something of it is unfinished; others are there since a thread was opened by them. ``asker`` is the
-    delivery that asked it, and ``waits`` for its reply still.
+    """A frame. ``open``: something of it is unfinished; one that is not is kept because it opened a thread. ``asker`` is the delivery
+    that asked it; ``waits``: that delivery still waits for its reply.
     """
 
     frame: Ref
@@ -227,9 +228,9 @@ class FrameImage:
 
 @frozen(kw_only=True)
 class Recalled:
-    """What a delivery that is under way was answered already, under ``key`` (R21): the frame of an ask that waits, or the
+    """What a delivery under way was already answered, under the ``key`` of its request: the ``frame`` of an ask that waits, or the
     ``answer`` of one that is over; a spawned ``thread``; a completion (``text`` and ``kept``); what the clock said (``times``);
-    what the organism did once (``done``: how much, and ``text``); how its history was ``cut`` short.
+    what the organism did for it once (``done``: how much, and ``text``); how its history was ``cut`` short.
     """
 
     key: str
@@ -245,8 +246,8 @@ class Recalled:
 
 @frozen(kw_only=True)
 class MessageImage:
-    """A message that is queued or being handled. ``told`` are the warnings that its handler gets when it is done, ``telling`` those of a
-    prompt that no model has answered yet.
+    """A message that is queued or being handled. ``told`` are the warnings that its handler gets as messages when it is done, ``telling``
+    those in a prompt that no model has answered yet.
     """
 
     message: Ref
@@ -265,12 +266,12 @@ class MessageImage:
     idempotency: str | None = None
     telling: tuple[Warned, ...] = ()
     graced: bool | None = None
-    """Journals of before may have it; nothing follows from it."""
+    """Only in older journals; nothing follows from it."""
 
 
 @frozen(kw_only=True)
 class HoldImage:
-    """What a pending model call may cost at most. ``under`` is the nearest thread above ``thread`` that lives, or that itself."""
+    """A hold: the most that a model call under way may cost. ``under`` is ``thread``, or the nearest thread above it that has not ended."""
 
     hold: int
     thread: str
@@ -286,9 +287,9 @@ class HoldImage:
     held_at: float
     tags: tuple[str, ...] = ()
     handler: str = ""
-    """Whose call it is, where the delivery that made it is over."""
+    """Whose call it is, if the delivery that made it is over."""
     labels: Mapping[str, str] | None = None
-    """Those of its thread, where nothing above that lives: what it costs counts under them."""
+    """Those of its thread, if nothing above that lives: what it costs counts under them."""
 
 
 @frozen(kw_only=True)
@@ -311,7 +312,7 @@ class ConversationImage:
 
 @frozen(kw_only=True)
 class Image:
-    """A root thread with all below it, or a conversation with its turns, in the order in which things came to be."""
+    """A root thread with all below it, or a conversation with its turns; each list is in the order of creation."""
 
     threads: tuple[ThreadImage, ...]
     frames: tuple[FrameImage, ...]

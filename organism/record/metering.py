@@ -1,4 +1,4 @@
-"""What model calls cost, said to whoever bills or watches: one event for each attempt, and one for each call, as they become durable."""
+"""What model calls cost, for billing and monitoring: one event for each attempt, and one for each call, as they become durable."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ PATIENCE: Final = 10.0
 
 @frozen(kw_only=True)
 class Metered:
-    """What one attempt did cost (``what`` is ``attempt``), or one call with all its attempts (``call``): add up either, not both.
+    """What one attempt cost (``what`` is ``attempt``), or one call with all its attempts (``call``): add up one kind, not both.
 
-    ``attempt`` is its number; of a call how many there were. ``message`` is the number of the delivery in its thread, 0 for a thread
-    without handlers, which has no ``handler`` either; ``model`` is the alias. ``cost_usd`` is ``None`` where nobody knew the price.
-    ``latency`` is in seconds: of an attempt from its hold on, of a call that of its last attempt. ``outcome`` of a call is ``ok``,
-    ``refused`` (by a limit), ``failed`` or ``cut`` (nobody waited for it any more). ``at`` is in seconds since 1970.
+    ``attempt`` is, for an attempt, the number of its hold among those of its call, and for a call, how many attempts were made. ``message``
+    is the number of the delivery in its thread, 0 for a thread without handlers, whose ``handler`` is empty; ``model`` is the alias.
+    ``cost_usd`` is ``None`` if the price was not known. ``latency`` is in seconds: for an attempt since its hold, for a call that of
+    its last attempt. ``outcome`` of a call is ``ok``, ``refused`` (by a limit), ``failed`` or ``cut`` (nobody waited for it any more).
+    ``at`` is in seconds since 1970.
     """
 
     what: Literal["attempt", "call"]
@@ -116,7 +117,8 @@ def _usage(charge: Charge) -> Usage:
 
 
 class Meter:
-    """Tells ``listener`` of every event in a thread of its own, in order: it may wait as long as it likes, and is in nobody's way.
+    """Tells ``listener`` of every event in a thread of its own, in order: it may wait as long as it likes, and is in nobody's way. The thread
+    is started with the first event: where nothing is ever heard, none is left behind.
 
     Up to ``room`` events wait for it. What does not fit in is lost to it, and how much is said in the log; nothing else hears of that.
     One that raises is called again with the next event.
@@ -128,8 +130,8 @@ class Meter:
         self._patience = patience
         self._waiting: SimpleQueue[Metered | None] = SimpleQueue()
         self._lost = 0
+        self._ended = False
         self._thread = threading.Thread(target=self._work, name="organism meter", daemon=True)
-        self._thread.start()
 
     def hear(self, fact: Fact) -> None:
         """Takes a fact; never waits, never raises. Call it from one thread only."""
@@ -138,6 +140,8 @@ class Meter:
             return
         if self._waiting.qsize() < self._room:
             self._waiting.put(event)
+            if self._thread.ident is None:
+                self._thread.start()
             return
         self._lost += 1
         if self._lost == 1:
@@ -148,11 +152,18 @@ class Meter:
 
     def end(self) -> None:
         """No more events come; those that wait are still told."""
+        self._ended = True
         self._waiting.put(None)
+
+    @property
+    def over(self) -> bool:
+        """Whether no more events come, and all are told."""
+        return self._ended and not self._thread.is_alive()
 
     def join(self) -> None:
         """Blocks until all is told, or until its patience ends."""
-        self._thread.join(self._patience)
+        if self._thread.ident is not None:
+            self._thread.join(self._patience)
         if self._thread.is_alive():
             _log.error("a meter has not heard %d events after %g s; it is left", self._waiting.qsize(), self._patience)
         elif self._lost:

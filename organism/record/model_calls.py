@@ -17,11 +17,12 @@ from organism.usage import Usage
 @quick
 @frozen(kw_only=True)
 class CallHeld(Fact):
-    """A model call's worst case is held. ``seq`` is its delivery, 0 for a thread without handlers.
+    """The most that an attempt at a model call may cost is held. ``seq`` is its delivery, 0 for a thread without handlers.
 
-    ``key`` names the call among those of its delivery (R21). ``prompt`` is what the model is asked, at the first attempt of a
-    call: further ones ask the same, and ``call`` is the hold of the first. ``clamped``: the wish for output was lowered.
-    ``nearest`` is what was left, before this, where a limit was nearest. ``why``: of a call on grace, what was refused before it.
+    ``key`` identifies the call among those of its delivery. ``prompt`` is what the model is asked, at the first attempt of a
+    call; further attempts ask the same, and their ``call`` is the hold of the first. ``clamped``: the wish for output was lowered.
+    ``nearest`` is what was left of the nearest limit before this. ``why``: for a call on grace, the refusal before it.
+    ``attempt`` numbers the holds of a call, also those that were given back before an attempt was made.
     """
 
     hold: int
@@ -45,11 +46,10 @@ class CallHeld(Fact):
 @quick
 @frozen(kw_only=True)
 class CallSettled(Fact):
-    """What was held has become what was spent; a charge of nothing releases it. ``held_at`` is when it was held, since windows
-    count it there. ``missed`` is why its backend gave no answer. ``digests`` are those of the tools, of the messages, and of all
-    messages but the last that the backend's report was for: in another process, what is sent again is known by them.
-    What is said of the ``attempt``, the call's ``tags``, and the ``labels`` and ``accounts`` of its thread is for those who
-    meter (:mod:`organism.record.metering`).
+    """A hold was settled: what the attempt cost is charged; a charge of nothing releases the hold. ``held_at`` is when it was held:
+    windows count the charge at that time. ``missed`` is why its backend gave no answer. ``digests`` are those of the prompt that
+    the backend's report was for (its tools, its messages, and all messages but the last): by them another process recognises a
+    prompt that is sent again. ``attempt``, the call's ``tags``, and the ``labels`` and ``accounts`` of its thread are for metering.
     """
 
     hold: int
@@ -70,10 +70,10 @@ class CallSettled(Fact):
 @quick
 @frozen(kw_only=True)
 class CallRefused(Fact):
-    """A limit refused a call before any backend was touched; without an ``alias`` it was no call but an ask or a spawn.
+    """A limit refused a call before any backend was touched; without an ``alias``, it refused an ask or a spawn.
 
-    ``call`` is the hold of its first attempt, where it is a further one that was refused. ``nearest`` is what was left there,
-    ``account`` (``kind:name``) whose limit it was where that is an account.
+    If a further attempt was refused, ``call`` is the hold of the first attempt. ``nearest`` is what was left there; ``account``
+    (``kind:name``) is the account whose limit it was, if it was one's.
     """
 
     seq: int
@@ -95,10 +95,10 @@ class CallRefused(Fact):
 @quick
 @frozen(kw_only=True)
 class CallCompleted(Fact):
-    """A model answered; the text is what a thread hands in as ``partial`` when nothing better comes.
+    """A model answered. ``text`` is what a thread hands in as ``partial`` when nothing better comes.
 
-    ``key`` names the call among those of its delivery (R21), ``kept`` is the rest of the answer: a delivery that is run again
-    after a crash gets it without paying. ``call`` is the hold of its first attempt.
+    ``key`` identifies the call among those of its delivery, ``kept`` is the rest of the answer: a delivery that is run again
+    after a crash gets both without paying. ``call`` is the hold of its first attempt.
     """
 
     seq: int
@@ -116,9 +116,11 @@ class CallCompleted(Fact):
 @quick
 @frozen(kw_only=True)
 class CallFailed(Fact):
-    """A call ended without an answer: no backend gave one (``failed``), or nobody waited for it any more (``cut``).
+    """A call ended without an answer: no backend gave one (``outcome`` is ``failed``), nobody waited for it any more (``cut``), or a limit
+    refused a further attempt (``refused``).
 
-    ``usage`` is what its ``attempts`` did cost, as many as were made; ``call`` is the hold of the first, where there was one.
+    ``attempts`` is how many were made, ``usage`` what they cost; ``call`` is the hold of the first, if there was one. ``unpriced``: the price
+    of some of that is not known.
     """
 
     seq: int

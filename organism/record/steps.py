@@ -1,4 +1,4 @@
-"""The parts of a finished change, in order: what it sent, answered and left behind. Facts have them in ``steps``.
+"""The parts of a finished change, in order: what it sent and answered, and what followed from that. Facts have them in ``steps``.
 
 Frames and messages are named by (thread, seq).
 """
@@ -28,15 +28,15 @@ class ThreadOpened:
     owner: Ref | None
     labels: Mapping[str, str]
     conversation: str | None = None
-    """Whose turn it is, of a root thread."""
+    """The conversation whose turn a root thread is."""
     accounts: tuple[str, ...] = ()
-    """Whose quotas it is under, of a root thread that is no turn of a conversation: ``kind:name`` each."""
+    """The accounts that pay for a root thread that is no turn of a conversation: ``kind:name`` each."""
 
 
 @quick
 @frozen(kw_only=True)
 class ConversationOpened:
-    """A step: a conversation began, with what its handlers remember where it goes on from another one (``before``)."""
+    """A step: a conversation began. ``before`` is the conversation that it continues, ``state`` what its handlers remember from that."""
 
     conversation: str
     budget: BudgetSettings
@@ -66,13 +66,13 @@ class Posted:
     charged: bool = True
     answers: tuple[str, ...] = ()
     idempotency: str | None = None
-    """By what services know it again that must not do a thing twice, where that is not its id."""
+    """Its idempotency key, if that is not its id."""
 
 
 @quick
 @frozen(kw_only=True)
 class Resolved:
-    """A step: an ask got its answer, a payload or a :class:`organism.threads.frames.Failure`."""
+    """A step: an ask got its answer, a payload or a failure."""
 
     ask: Ref
     answer: Any
@@ -91,7 +91,7 @@ class Left:
 @quick
 @frozen(kw_only=True)
 class CameLate:
-    """A step: a reply of a frame that had answered already; it was dropped and changed nothing."""
+    """A step: a frame that had answered already replied again; the reply was dropped and changed nothing."""
 
     frame: Ref
     payload: Any
@@ -100,7 +100,7 @@ class CameLate:
 @quick
 @frozen(kw_only=True)
 class Handed:
-    """A step: a frame is done with answering: it forwarded its message, or failed."""
+    """A step: a frame will not answer any more: it forwarded its message, or failed."""
 
     frame: Ref
     to: Ref | None = None
@@ -110,7 +110,7 @@ class Handed:
 @quick
 @frozen(kw_only=True)
 class Cut:
-    """A step: an ask is not waited for any more; ``dropped`` are the queued messages of its branch that went with it."""
+    """A step: nobody waits for an ask any more; ``dropped`` are the queued messages of its branch, which are dropped with it."""
 
     ask: Ref
     dropped: tuple[Ref, ...]
@@ -129,11 +129,11 @@ class Unhandled:
 @quick
 @frozen(kw_only=True)
 class WarningRaised:
-    """A step: a level was first reached. ``node`` is the thread whose budget it is, ``conversation:`` or ``account:``
-    and its name for one of those, empty for the organism's.
+    """A step: a level was first reached. ``node`` is whose budget it is: a thread's id, ``conversation:`` or ``account:`` with a name,
+    or empty for the organism.
 
-    ``pending_for`` is the agent that is to be told in its next prompt, ``pending_caller`` its caller (thread, handler) where
-    that is one that is to be told so; ``told_after`` is the delivery at whose end its handler gets it as a message.
+    ``pending_for`` is the agent to be told in its next prompt, ``pending_caller`` its caller (thread, handler), if that is an agent
+    to be told in the same way; ``told_after`` is the delivery at whose end its handler gets the warning as a message.
     """
 
     thread: str
@@ -154,7 +154,7 @@ class WarningRaised:
     told_after: Ref | None = None
     about: str | None = None
     digest: str | None = None
-    """The message that was repeated, where it is a loop that is warned of."""
+    """The repeated message, if the warning is of a loop."""
 
 
 @quick
@@ -170,7 +170,7 @@ class WarningTold:
 @quick
 @frozen(kw_only=True)
 class ClockRead:
-    """A step: what a delivery read from the clock before it asked for this; run again, it reads the same (R21)."""
+    """A step: what a delivery read from the clock before it asked for this. When it is run again after a crash, it reads the same."""
 
     message: Ref
     times: tuple[float, ...]

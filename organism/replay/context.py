@@ -108,6 +108,14 @@ class Recorded(DeliveryContext):
         if len(self._drawing) > 1:
             self._player.unsure = self._player.unsure or DRAWN
 
+    def unasked(self) -> tuple[str, ...]:
+        """What models had answered it before its process ended, and it has not asked for yet since."""
+        questions, asked = self._player.part.questions, self._player.asked
+        answered = [
+            key for key, each in questions.items() if each.answered is not None and each.answered <= self._begun
+        ]
+        return tuple(key for key in answered if key not in asked)
+
     # Models
 
     async def _called(

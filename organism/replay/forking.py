@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_t
 from attrs import evolve, fields, frozen, has
 
 from organism.budget.claims import Charge
-from organism.errors import OrganismError
+from organism.errors import ConfigurationError
+from organism.journal.codec import decode_entry
+from organism.names import told
 from organism.record import facts
 from organism.record.images import Ref
 from organism.settings import NOTHING, BudgetSettings
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from organism.journal import Journal
+    from organism.payloads import Vocabulary
     from organism.record.facts import Fact
 
 _NAMES: Final = {"thread", "node", "under"}
@@ -36,10 +39,6 @@ _ROOMS: Final = {
 """Where the classes are that name threads; what is in payloads and prompts stays as it was said."""
 
 
-class ForkError(OrganismError):
-    """A thread cannot be forked there; the text says where it can."""
-
-
 @frozen
 class Cut:
     """How much of a record can be copied: ``last`` is the highest number of facts after which the thread had not ended.
@@ -52,8 +51,15 @@ class Cut:
     over: bool
 
 
-def cut_of(record: Sequence[Fact]) -> Cut:
-    """Where the root thread of a record can be forked: after 1 to ``last`` facts."""
+def _says_so(_: Sequence[Fact]) -> bool:
+    """The record says whether the thread has ended."""
+    return False
+
+
+def cut_of(record: Sequence[Fact], has_ended: Callable[[Sequence[Fact]], bool] = _says_so) -> Cut:
+    """Where the root thread of a record can be forked: after 1 to ``last`` facts. ``has_ended`` tells whether it has by its last fact, of
+    a record that does not say so yet: its process was killed between the two.
+    """
     root = record[0].thread if record else ""
     caused = 0
     for number, fact in enumerate(record):
@@ -61,7 +67,8 @@ def cut_of(record: Sequence[Fact]) -> Cut:
             caused = number  # ends follow from the fact before them
         elif fact.thread == root:
             return Cut(caused, len(record), over=True)
-    return Cut(len(record), len(record), over=False)
+    over = has_ended(record)
+    return Cut(caused if over else len(record), len(record), over=over)
 
 
 def fork(
@@ -71,13 +78,15 @@ def fork(
     entries: int | None = None,
     budget: Callable[[BudgetSettings], BudgetSettings] | None = None,
     labels: Mapping[str, str] = NOTHING,
+    has_ended: Callable[[Sequence[Fact]], bool] = _says_so,
 ) -> list[Fact]:
-    """The facts of a new chain: those of ``record`` up to ``entries`` under the root id ``new``, paused where they end.
+    """The facts of a new chain: those of ``record``, which has some, up to ``entries`` under the root id ``new``, paused where they end.
 
     ``entries`` is by default the last at which the thread had not ended. ``budget`` makes the fork's limits from the thread's;
-    ``labels`` are laid over the thread's. Calls that were out are not the fork's to pay: they are released, and made again once it goes on. Raises ForkError.
+    ``labels`` are laid over the thread's. Calls that were out are not the fork's to pay: they are released, and made again once it goes on. Raises
+    ConfigurationError where it cannot be forked there; the text says where it can. ``has_ended`` is as for :func:`cut_of`.
     """
-    count = _checked(record, entries)
+    count = _checked(record, entries, cut_of(record, has_ended))
     root, copied = record[0].thread, list(record[:count])
     names = _names(copied, root, new)
     # It stands at the instant at which the copy ends: what has passed since is no running time of it.
@@ -103,13 +112,24 @@ def fork_in(
     entries: int | None = None,
     budget: Callable[[BudgetSettings], BudgetSettings] | None = None,
     labels: Mapping[str, str] = NOTHING,
+    vocabulary: Vocabulary | None = None,
+    has_ended: Callable[[Sequence[Fact]], bool] = _says_so,
 ) -> int:
     """Writes a fork of a root thread into the journal that holds it, as a chain of its own; gives how many entries were copied.
 
-    Resuming the thread ``new`` goes on with it. Raises ForkError, and JournalError where the journal cannot be read or written;
-    then nothing was written.
+    Resuming the thread ``new`` goes on with it. With a ``vocabulary``, its classes must be able to read what is copied; ``has_ended`` is
+    as for :func:`cut_of`. Raises
+    ConfigurationError where it cannot be forked there, and JournalError where the journal cannot be read or written; then nothing
+    was written.
     """
-    made = fork(journal.read(thread), new, entries=entries, budget=budget, labels=labels)
+    _check_whole(journal, thread)
+    if journal.root_of(new) is not None:
+        raise ConfigurationError([f"fork: there is a thread {told(new)} in the journal already"])
+    record = [
+        decode_entry(each, vocabulary if entries is None or number <= entries else None)
+        for number, each in enumerate(journal.documents(thread), 1)
+    ]
+    made = fork(record, new, entries=entries, budget=budget, labels=labels, has_ended=has_ended)
     for error in journal.write([(new, fact) for fact in made]).values():
         raise error
     begun = made[0]
@@ -117,22 +137,33 @@ def fork_in(
     return begun.entries
 
 
-def _checked(record: Sequence[Fact], entries: int | None) -> int:
-    """How many facts are copied. Raises ForkError."""
-    if not record:
-        raise ForkError("it has no entries")
-    root, cut = record[0].thread, cut_of(record)
+def _check_whole(journal: Journal, thread: str) -> None:
+    """Raises ConfigurationError for a thread that the journal does not have, and for one that is a part of another chain."""
+    root = journal.root_of(thread)
+    if root is None:
+        raise ConfigurationError([f"fork: there is no thread {told(thread)} in the journal"])
+    if root != thread:
+        raise ConfigurationError(
+            [f"fork: thread {told(thread)} is a part of {told(root)}: only threads of their own can be forked"]
+        )
+
+
+def _checked(record: Sequence[Fact], entries: int | None, cut: Cut) -> int:
+    """How many facts are copied. Raises ConfigurationError."""
+    root = record[0].thread
     opened = next((step for fact in record for step in fact.steps if isinstance(step, facts.ThreadOpened)), None)
     if opened is not None and not opened.handler:
-        raise ForkError(f"thread {root} has no handler: nothing would go on with a fork of it")
+        raise ConfigurationError([f"fork: thread {root} has no handler: nothing would go on with a fork of it"])
     if opened is not None and getattr(opened, "conversation", None) is not None:
-        raise ForkError(f"thread {root} is a turn of a conversation: only threads of their own can be forked")
+        raise ConfigurationError(
+            [f"fork: thread {root} is a turn of a conversation: only threads of their own can be forked"]
+        )
     count = cut.last if entries is None else entries
     opens = next((number for number, fact in enumerate(record, 1) if isinstance(fact, facts.Accepted)), 1)
     if opens <= count <= cut.last:
         return count
     why = f"ended with entry {cut.last + 1} of {cut.entries}" if cut.over else f"has {cut.entries} entries"
-    raise ForkError(f"thread {root} {why}: it can be forked at {opens} to {cut.last}, not at {count}")
+    raise ConfigurationError([f"fork: thread {root} {why}: it can be forked at {opens} to {cut.last}, not at {count}"])
 
 
 def _names(copied: Sequence[Fact], root: str, new: str) -> dict[str, str]:

@@ -21,11 +21,11 @@ from organism.kernel.windows import roll_hint
 from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.delivery import TOO_LONG
-from organism.pump.ears import Ears
 from organism.pump.handles import ThreadHandle
-from organism.pump.home import Home
 from organism.pump.hooking import Hooks
-from organism.pump.threads import Threads
+from organism.pump.own_loop import OwnLoop
+from organism.pump.text_listeners import TextListeners
+from organism.pump.thread_pool import ThreadPool
 from organism.record import facts
 from organism.replay.context import Recorded, RecordedAgent
 from organism.replay.player import Odd, Player
@@ -79,9 +79,9 @@ class Stage:
         named = settings.hooks
         self.hooks = Hooks(named, held=_happened, mark=lambda _: None) if any(named.values()) else None
         self.kernel = Kernel(settings, lambda _root, _fact: None)
-        self.ears = Ears()
-        self.home: Home
-        self.threads = Threads(settings.max_handlers)
+        self.text_listeners = TextListeners()
+        self.own_loop: OwnLoop
+        self.thread_pool = ThreadPool(settings.max_handlers)
         self._thread_moved = ThreadEvent()
         self.place = -1
         self.at = record[0].at if record else 0.0
@@ -142,7 +142,7 @@ class Stage:
 
     async def run(self) -> None:
         """Goes through the whole record. What deliveries did otherwise is in ``odd`` then."""
-        self.home = Home(self.settings.name)
+        self.own_loop = OwnLoop(self.settings.name)
         async with anyio.create_task_group() as group:
             self._group = group
             for place, fact in enumerate(self._record):
@@ -174,7 +174,7 @@ class Stage:
         """Lets everything run that can; functions in threads too, as long as somebody may wait for a command."""
         await self._give_turns()
         waited = 0.0
-        while self.threads.awaited and waited < SLOWEST:
+        while self.thread_pool.awaited and waited < SLOWEST:
             # Really waits: to a virtual clock, a loop that waits for a thread would be one that is done.
             self._thread_moved.wait(STEP)
             waited += STEP
@@ -327,7 +327,7 @@ async def _happened(ctx: Any, reason: str) -> bool:
 class Handle(ThreadHandle):
     """The handle of a spawned thread. What is done to it was done then."""
 
-    def held_by(self, waiting: Any) -> ThreadHandle:
+    def for_delivery(self, waiting: Any) -> ThreadHandle:
         """The same: nothing here minds how long it is waited for."""
         del waiting
         return self

@@ -124,6 +124,8 @@ class _Connection:
     def __init__(self, stream: SocketStream, answering: Answering, stirred: Callable[[], None]) -> None:
         self.scope = anyio.CancelScope()
         self.busy = False
+        self._head_only = False
+        """Whether only the head of an answer is asked for: no more may be sent."""
         self._stirred = stirred
         self._stream = stream
         self._answering = answering
@@ -141,7 +143,7 @@ class _Connection:
             return False
         if asked is None:
             return False
-        self.busy = True
+        self.busy, self._head_only = True, asked.method == "HEAD"
         self._stirred()
         await self._answered(asked)
         self.busy = False
@@ -218,7 +220,8 @@ class _Connection:
 
     async def _whole(self, answer: Answer) -> None:
         headers = {"content-type": "application/json", "content-length": str(len(answer.body))}
-        sent = [_head(answer.status, headers | dict(answer.headers)), h11.Data(data=answer.body), h11.EndOfMessage()]
+        body = () if self._head_only else (h11.Data(data=answer.body),)
+        sent = (_head(answer.status, headers | dict(answer.headers)), *body, h11.EndOfMessage())
         await self._stream.send(b"".join(self._h11.send(event) or b"" for event in sent))
 
     async def _send(self, event: h11.Event) -> None:

@@ -88,7 +88,7 @@ class SimulatedProvider:
         spoken: _Protocol = _Messages(self) if _is_messages(asked) else _Chat(self)
         try:
             self._check_key(asked)
-            if asked.path.startswith(MODELS) and asked.method == "GET":
+            if asked.path.startswith(MODELS) and asked.method in {"GET", "HEAD"}:
                 return _document(self._models(asked), spoken.headers(number))
             _check_place(asked)
             return await self._said(asked, spoken, number)

@@ -26,7 +26,7 @@ def is_below(frame: Frame | None, above: Frame) -> bool:
 
 
 def is_awaited(message: Message) -> bool:
-    """Whether a delivery waits for what comes of a message, or has spawned the thread that it belongs to."""
+    """Whether a delivery asked for what comes of a message, at whatever distance, or the message is in a spawned thread."""
     frame: Frame | None = message.frame
     while frame is not None:
         if (frame.asker is not None and not frame.asker.done) or frame.thread.kind == "spawn":
@@ -38,11 +38,11 @@ def is_awaited(message: Message) -> bool:
 def would_wait_for_ever(
     thread: Thread, to: str, sender: Message, running: dict[tuple[Thread, str], Message], *, asks: bool
 ) -> bool:
-    """Whether the handler ``to`` in ``thread`` waits, however indirectly, for the sender's own branch (R3).
+    """Whether the handler ``to`` in ``thread`` waits, however indirectly, for the sender's own branch (R3): a deadlock.
 
-    ``running`` holds the delivery that occupies each mailbox (thread, handler). A delivery waits for the frames it asks;
-    such a frame waits for the mailboxes of the handlers in whose frames below it work is queued or a reply is due.
-    ``asks``: the sender keeps its own mailbox until it is answered; otherwise it is done with what it sends.
+    ``running`` has the delivery that occupies each mailbox (thread, handler). A delivery waits for the frames that it asks; such a
+    frame waits for the mailboxes of the handlers in whose frames below it work is queued or a reply is due. ``asks``: the
+    sender keeps its own mailbox until it is answered; otherwise it is over once it has sent.
     """
     start = running.get((thread, to))
     if start is None:
@@ -71,7 +71,7 @@ def would_wait_for_ever(
 def all_below(
     running: dict[tuple[Thread, str], Message],
 ) -> tuple[dict[Frame, list[Message]], dict[Thread, list[Message]]]:
-    """The deliveries below each frame, and those that run in each thread and below it: all of these, whose end it needs."""
+    """The running deliveries below each frame, and those in each thread and below it. A frame or thread ends after all of its own."""
     frames: dict[Frame, list[Message]] = {}
     threads: dict[Thread, list[Message]] = {}
     for message in running.values():
@@ -90,7 +90,7 @@ def all_below(
 def needed_by(
     frame: Frame, running: dict[tuple[Thread, str], Message], below: Collection[Message]
 ) -> Iterator[Message]:
-    """The deliveries whose end ``frame`` needs: those ``below`` it, and those that occupy a mailbox its branch must get into."""
+    """The deliveries that must end before ``frame`` can: those ``below`` it, and those that occupy a mailbox that its branch needs."""
     yield from below
     queued = [each for thread in descendants(frame.thread) for each in pending(thread) if is_below(each.frame, frame)]
     for message in queued:
@@ -98,7 +98,7 @@ def needed_by(
         if other is not None:
             yield other
     for message in (*below, *queued):
-        # What is below must still be handed up, frame by frame, through mailboxes that others may occupy.
+        # Replies from below are still to be handed up, frame by frame, through mailboxes that others may occupy.
         step = message.frame
         while step is not frame and step.parent is not None:
             step = step.parent
@@ -108,7 +108,7 @@ def needed_by(
 
 
 def leaving(thread: Thread) -> Iterator[Thread]:
-    """The threads that a reply without a caller leaves: its own, and those that called it and passed their caller on."""
+    """The threads that a reply without a caller leaves: its own, and those above that called it and whose caller it answers."""
     yield thread
     while thread.kind in {"call", "shared"} and thread.owner is not None:
         thread = thread.owner.thread

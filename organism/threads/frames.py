@@ -29,22 +29,22 @@ thread (``per: thread``). ``spawn``: opened by ``ctx.spawn``; its replies leave 
 
 @define(weakref_slot=False)
 class Dealings:
-    """What a delivery has to do with others before it answers, and most have not."""
+    """What a delivery waits for and was told before it answers. Most deliveries have none of it."""
 
     ask: Ask | None = None
-    """What it waits for, as a rule alone."""
+    """What it waits for: usually one ask at a time."""
     more: dict[Ask, None] | None = None
-    """What it waits for besides, asked later."""
+    """Further asks that it waits for, in order."""
     awaits: list[Thread] | None = None
     """The threads that it spawned and whose results it waits for."""
     told: list[Warned] | None = None
     """Warnings that its handler gets as a message once it is done."""
     telling: list[Warned] | None = None
-    """Warnings that a prompt of it told of, which no model has answered yet."""
+    """Warnings that stood in a prompt of it that no model has answered yet."""
     known: dict[str, Any] | None = None
-    """What it was answered, by key (R21); kept while facts are recorded."""
+    """The answers that it got, by key (R21); kept while facts are recorded."""
     clock_reads: list[float] | None = None
-    """What it read from the clock and no record tells of yet."""
+    """Instants that it read from the clock and that are not recorded yet."""
 
     def wait_for(self, ask: Ask) -> None:
         """It has asked, and waits for the answer."""
@@ -55,7 +55,7 @@ class Dealings:
             self.more[ask] = None
 
     def wait_no_more(self, ask: Ask | None = None) -> None:
-        """It has the answer to this, or does without; ``None``: to anything."""
+        """It has the answer to this ask, or gave it up; ``None``: to all of them."""
         if ask is None:
             self.ask = self.more = None
         elif self.ask is ask:
@@ -71,22 +71,26 @@ class Dealings:
         return first if self.more is None else (*first, *self.more)
 
 
+# What a message holds (Message.holds); 0 is nothing.
 MAILBOX: Final = 1
-"""What a message holds: its mailbox, since it is the one that its handler works on, or will next, in its thread."""
+"""Its handler's mailbox in its thread: it is the message that the handler works on there, or will next."""
 IN_LINE: Final = 2
-"""Its mailbox, and it waits for a place of its handler."""
+"""The mailbox, and it stands in line for a place of its handler (``concurrency``)."""
 PLACE: Final = 3
-"""Its mailbox, and a place of its handler is kept for it."""
+"""The mailbox, and a place of its handler is reserved for it."""
 
 
 @final
 class Message:
     """A payload for ``to``, in a frame of a thread. Only the kernel makes messages; handlers see the payload.
 
-    ``seq`` numbers the messages of a thread in the order of the record; ``id`` is the two together. ``sender`` is the name
-    of the handler that sent it, ``organism`` for primitives, empty from outside. ``kind`` says what brought it: ``send``,
-    ``ask``, ``spawn``, ``forward`` and ``ingress`` open a frame, ``reply``, ``failed`` and ``notice`` go to one that is open,
-    ``last`` carries the refusal that ends an exhausted thread. ``route`` is what the kernel knows of ``to``.
+    ``seq`` numbers the messages of a thread in the order of the record; ``id`` is thread and number. ``sender`` is the name of the
+    handler that sent it, ``organism`` for primitives, empty from outside. ``route`` is what the kernel knows of ``to``. ``kind``:
+
+    * ``ingress``, ``send``, ``ask``, ``spawn`` and ``forward`` open a frame; so does ``dead``, a dead letter
+    * ``reply`` and ``failed`` go to a frame that is open; so does ``notice``, a warning, but for one about the running time of a thread
+      whose handler is idle, which opens a frame
+    * ``last`` opens one that takes the place of the last of an exhausted thread, and carries the refusal
     """
 
     __slots__ = (
@@ -105,13 +109,13 @@ class Message:
         self.sender = sender
         self.frame = frame
         self.kind = kind
-        # What follows changes while it waits and is delivered. What most messages never need is made when it is needed.
+        # What follows changes while it waits and is delivered. Most messages need neither `past` nor `dealings`: both are made on demand.
         self.past: Past | None = None
         self.dealings: Dealings | None = None
         self.holds = 0  # MAILBOX, IN_LINE or PLACE
-        self.behind: deque[Message] | None = None  # what waits for its mailbox; an empty deque takes 600 bytes
+        self.behind: deque[Message] | None = None  # messages that wait for its mailbox; an empty deque takes 600 bytes
         self.dropped = False  # cancelled: whatever its delivery answers is not carried out
-        self.position = 0  # of the record that brought it; it is not delivered before that is durable
+        self.position = 0  # of the fact that brought it; it is not delivered before that is durable
 
     @property
     def id(self) -> str:
@@ -120,20 +124,22 @@ class Message:
 
     @property
     def mailbox(self) -> str:
-        """What its delivery occupies in its thread: its handler's mailbox. The organism itself and tools work on any number at once."""
+        """What its delivery occupies in its thread: its handler's mailbox. The organism itself and tools have none, since they work on any
+        number of messages at once: their deliveries get the message's id.
+        """
         return self.route.mailbox or self.id
 
     def be_known_as(self, key: str) -> None:
-        """It comes of what may be tried again: services are to know it by this, for all attempts at that."""
+        """Sets its idempotency key. It was sent by a delivery that may be tried again, and is to have the same key in each attempt."""
         self.past = Past(idempotency=key)
 
     def have_dealings(self) -> Dealings:
-        """Its dealings, to be written to."""
+        """Its dealings, made where there are none, to be written to."""
         if self.dealings is None:
             self.dealings = Dealings()
         return self.dealings
 
-    # Off the path that every message takes, what is not there need not be asked for.
+    # For readers off the hot path: empty where `past` or `dealings` is None.
 
     @property
     def tries(self) -> tuple[Attempt, ...]:
@@ -183,11 +189,11 @@ class Message:
 
 @final
 class Frame:
-    """One call: what opened it, and how many of its deliveries and child frames are open (R1).
+    """One activation of a handler: what opened it, and how many of its deliveries and child frames are ``open`` (R1). At 0 it closes.
 
     ``parent`` is the frame it answers to (in another thread where this one is the first of a sub-thread); ``None`` where
-    its replies leave the thread. ``above`` is the frame that counts it among its open children, its parent unless
-    it was handed on. ``asker`` is set while somebody waits for its first reply.
+    its replies leave the thread. ``above`` is the frame that counts it among its open children: its parent, unless a Forward
+    handed it on. ``asker`` is set while somebody waits for its first reply.
     """
 
     __slots__ = ("above", "answered", "asker", "depth", "handler", "open", "parent", "route", "seq", "thread", "top")
@@ -211,7 +217,7 @@ class Frame:
         self.depth = depth
         self.asker = asker
         self.top = parent is None or parent.thread is not thread
-        """It is the first of its thread, or stands in the place of that."""
+        """It is the first frame of its thread, or a Forward has put it in the place of that."""
         self.open = 0
         self.answered = False
 
@@ -231,9 +237,10 @@ class Ask:
 
 @final
 class Conversation:
-    """What lasts over several threads, its turns: limits, state, and the calls that the next ones go on from (R6).
+    """What lasts over several threads, its turns: limits, state, and the last model calls, which the next turn goes on from (R6).
 
-    ``turns`` are those that have not ended: the first one runs, the others wait. ``before`` is the conversation that it goes on from.
+    ``turns`` are the threads that have not ended: the first one runs, the others wait. ``before`` is the id of the conversation that
+    it continues, where that reached its message cap.
     """
 
     __slots__ = (
@@ -251,7 +258,7 @@ class Conversation:
         self.state: dict[str, Memory] | None = None
         self.asked: dict[str, LastCall] | None = None
         self.calls = 0
-        """Holds so far, over all turns: they number its calls."""
+        """How many holds there were so far, over all turns: the number of the last."""
         self.seconds = 0.0
         """Running time of the turns that have ended."""
         self.unheard: dict[str, list[Warned]] | None = None
@@ -266,7 +273,9 @@ class Conversation:
 
 @define(weakref_slot=False)
 class Below:
-    """What a thread has below it: live sub-threads by id, those of them that calls share by handler, the records of those that ended."""
+    """What a thread has below it: live sub-threads by id (``subs``), those of them that calls share, by handler (``shared``), and the final
+    records of those that ended.
+    """
 
     subs: dict[str, Thread] | None = None
     shared: dict[str, Thread] | None = None
@@ -297,7 +306,7 @@ class Thread:
         self.id = id_
         self.kind: ThreadKind = kind
         self.handler = handler
-        """The handler of its root frame, which has its grace."""
+        """The handler of its root frame, to which its grace call belongs."""
         self.node = node
         self.owner = owner
         """The frame whose delivery opened it; ``None`` for a root thread."""
@@ -305,16 +314,16 @@ class Thread:
         self.conversation: Conversation | None = None
         """Whose turn it is, of a root thread."""
         self.accounts: tuple[str, ...] = () if owner is None else owner.thread.accounts
-        """Whose quotas it is under, ``kind:name`` each, in order."""
+        """The accounts that it is under, ``kind:name`` each, the nearest first."""
         self.opened_at = at
-        """When it would have been opened, had it never stood still: running time counts from here."""
+        """When it was opened, moved on by all the time that it stood still: running time counts from here."""
         self.budget = budget
-        """What its node was made from; it changes when its limits do."""
+        """The settings that its node was made from; they change when its limits do."""
         self.seq = 0
         self.open = 0
         """Open top frames; at 0 the thread ends (a shared one with the thread that calls it)."""
         self.undone = 0
-        """Messages that wait or are being handled, of a root thread with all below it."""
+        """How many messages wait or are being handled, in a root thread and all below it; 0 in others."""
         self.head: Message | None = None
         self.more: deque[Message] | None = None
         self.in_ready = False
@@ -323,22 +332,23 @@ class Thread:
         self.waits_turn = False
         """It stands still since an earlier turn of its conversation has not ended."""
         self.busy: dict[str, Message] | None = None
-        """Who has each mailbox that is taken: its delivery waits for something or for a place, or is tried again later."""
+        """The message that has each mailbox that is taken: its delivery waits for something or for a place, or is tried again later."""
         self.replies: Sequence[tuple[str, Any]] = ()
         self.state: dict[str, Memory] | None = None
         self.calls = 0
-        """Holds so far, of a root thread with all below it: they number its calls."""
+        """How many holds there were so far, in a root thread and all below it: the number of the last."""
         self.asked: dict[str, LastCall] | None = None
-        """The last call of each handler; kept while facts are recorded."""
-        # Most threads have nothing below them, no trouble and no calls, and end since all is done.
+        """The last model call of each handler; kept while facts are recorded."""
+        # Most threads have no sub-threads, no trouble and no calls, and end since all is done: these are made on demand.
         self.below: Below | None = None
         self.troubles: Troubles | None = None
         self.outlay: Outlay | None = None
         self.ending: Ending | None = None
-        self.time_fired, self.letter = 0, False  # a letter tells of a message that failed for good
+        self.time_fired, self.letter = 0, False
+        """How many levels of its seconds have fired; and whether it handles a dead letter."""
         self.ended_at: float | None = None
         self.final: Any = None
-        """Its final record, once somebody has asked for it: see :func:`organism.kernel.outcome.final_of`."""
+        """Its final record, made when somebody first asks for it: see :func:`organism.kernel.outcome.final_of`."""
 
     @property
     def ended(self) -> bool:
@@ -410,7 +420,7 @@ class Thread:
         return self.ending is not None and (self.ending.closing or self.ending.stopping is not None)
 
     def reply(self, handler: str, payload: Any) -> None:
-        """A reply has left it. Most threads have one at most, and none for most of their time: no list is kept for that."""
+        """A reply has left it. The list is made with the first one: most threads have none for most of their time."""
         if isinstance(self.replies, list):
             self.replies.append((handler, payload))
         else:

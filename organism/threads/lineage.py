@@ -1,4 +1,4 @@
-"""The tree of threads: which root a thread has, what lives below it, and in which chain of the journal all of that is.
+"""The tree of threads: the root of a thread, the live threads below it, and the journal's chain that all of them are recorded in.
 
 Pure questions about threads.
 """

@@ -1,6 +1,6 @@
 """What a thread comes to beside its replies: failures, warnings, why it ends, and what its handlers remember.
 
-Values without a word of where they came from: frames and facts hold them.
+Plain values, which refer to no thread or frame: threads, frames and facts hold them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @final
 @frozen
 class Failure:
-    """Why a branch has no answer. ``code`` as in ``HandlerFailed``; ``unit`` and ``scope`` are set where it is ``exhausted``,
-    ``account`` (``kind:name``) where the limit is that of an account.
+    """Why a branch has no answer. ``code`` is as in ``HandlerFailed``; ``unit`` and ``scope`` are set if it is ``exhausted``, and ``account``
+    (``kind:name``) if the limit is an account's.
     """
 
     code: FailureCode
@@ -34,8 +34,8 @@ class Failure:
 
 @define
 class Warned:
-    """A crossing as results show it. ``to`` is the handler that was told (the first), ``None`` while nobody was; ``node``
-    is the thread whose budget it is, empty for the organism's.
+    """A warning as results show it: a level that was crossed, or a loop. ``to`` is the first handler that was told, ``None`` if none was
+    yet; ``node`` is whose budget it is, as in ``WarningRaised``.
     """
 
     seq: int
@@ -51,7 +51,7 @@ class Warned:
     to: str | None = None
     node: str = ""
     about: str | None = None
-    """What is repeated, of a loop: its class and its receiver."""
+    """Of a loop, what is repeated: the payload's class and its receiver."""
 
 
 @define(weakref_slot=False)
@@ -66,24 +66,26 @@ class Troubles:
 
 @define(weakref_slot=False)
 class Outlay:
-    """What the calls of a thread have come to, beside the figures of its budget."""
+    """What the model calls of a thread have come to, beside the figures of its budget."""
 
     partial: tuple[str, str] | None = None
     """(handler, text) of the last completion, the root frame's handler preferred."""
     calls_like: tuple[int, ...] | None = None
-    """What the last call was charged: how many like it are left is told in warnings."""
+    """The amounts that the last call was charged: warnings say how many more like it fit."""
     granted: dict[str, Decimal] | None = None
-    """What was granted so far by unit, of a root thread with all below it."""
+    """What was granted so far, by unit, to a root thread and all below it."""
     estimates: list[Estimate] | None = None
     refused: Failure | None = None
-    """Why its last refused call was, for the call on grace that may follow at once: the fact of that has it, and a restart forgets it."""
+    """Why its last refused call was refused. The fact of a grace call that follows says so; a restart forgets it."""
 
 
 @define(eq=False, weakref_slot=False)
 class LastCall:
-    """The last model call of a handler in a thread or conversation: its ``hold`` and ``prompt`` (or its name alone), by which the next one is told while facts
-    are recorded, and the last ``report`` of a backend (:class:`organism.record.images.Report`). The ``first`` one was for the beginning that
-    all of its prompts have, also one that is cut to fit at the very end.
+    """The last model call of a handler in a thread or conversation, kept while facts are recorded.
+
+    ``hold`` is its number and ``prompt`` what was asked (or the name of that): of the next prompt only the difference is recorded.
+    ``report`` is what a backend last reported for a prompt (:class:`organism.record.images.Report`), ``first`` the first such report: it is
+    of the beginning that all prompts of the handler share, also one that is cut to fit at the very end.
     """
 
     hold: int = 0
@@ -94,23 +96,25 @@ class LastCall:
 
 @define(weakref_slot=False)
 class Ending:
-    """Why a thread does not go on until all is done."""
+    """Why a thread ends before all of its work is done."""
 
     exhausted: Failure | None = None
-    """The refusal that its last delivery carries, or on whose grace it answered."""
+    """The limit that ran out: its last delivery carries this refusal, or its grace call was made because of it."""
     closing: bool = False
-    """Messages or time ran out: nothing more is delivered but the last."""
+    """Messages or time ran out: nothing more is delivered but the last message."""
     last_due: bool = False
-    """Its handler has its last word yet."""
+    """That last message is still to be delivered to its handler."""
     graced: bool = False
-    """Its one call on grace was made."""
+    """Its one grace call was made."""
     stopping: Failure | None = None
-    """It was cancelled or stopped, for this."""
+    """Why it was cancelled or stopped."""
 
 
 class Memory(dict[str, Any]):
-    """What one handler remembers in one thread or conversation, by key (R7). ``changed`` counts the deliveries that have changed it;
-    ``reading`` is what its handler has made of it: no part of it, and made again where there is none.
+    """What one handler remembers in one thread or conversation, by key (R7).
+
+    ``changed`` counts the deliveries that have changed it. ``reading`` caches what its handler has parsed it to, with the count that this
+    is of: it is no part of the state, and is made again where it is missing.
     """
 
     __slots__ = ("changed", "reading")

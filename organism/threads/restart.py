@@ -1,7 +1,6 @@
-"""What follows from a failure: another attempt, or none (R9); and a handler that keeps failing is left alone for a while.
+"""What follows from a failure: the retry policy (another attempt, or none; R9), and the circuit breaker of a handler that keeps failing.
 
-Pure: time is an argument, and so is the draw that spreads attempts. As a supervisor's, the answers are few: again at an instant, or
-never.
+Pure: time is an argument, and so is the random draw that spreads attempts.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("organism.handlers")
 
 FARTHEST: Final = 32
-"""Beyond so many doublings the backoff of any configuration has long reached its longest; it keeps the power finite."""
+"""The backoff doubles so many times at most: any configuration has reached its longest wait by then, and the power stays finite."""
 
 DEAD: Final = frozenset({"crashed", "timeout"})
-"""Failures by which a handler shows that it is unwell; of them a message dies whatever ``retry_on`` says. Others are answers: a refusal, a
-limit, a mistake of the sender.
+"""Failures that are the handler's own: they count for its circuit breaker, and a message that fails so for good is a dead letter whatever
+``retry_on`` says. Other failures are answers: a refusal, a limit, a mistake of the sender.
 """
 
 FAILURES: Final = 20
-"""So many failures in a row open a handler's circuit ..."""
+"""How many failures in a row open a handler's circuit, where they came from :data:`THREADS` and within :data:`PERIOD`."""
 THREADS: Final = 10
-"""... if they came from so many root threads: one thread alone, or its sender, takes a handler from nobody else ..."""
+"""From how many root threads these must be: one thread, or whoever sends to it, cannot take a handler from the others."""
 PERIOD: Final = 60.0
-"""... and the first of them is no longer ago than so many seconds."""
+"""Within how many seconds they must be."""
 OPEN_SECONDS: Final = 5.0
 """How long a circuit is open at first."""
 LONGEST_OPEN_SECONDS: Final = 60.0
@@ -42,8 +41,8 @@ LONGEST_OPEN_SECONDS: Final = 60.0
 
 @frozen(kw_only=True)
 class Attempt:
-    """An attempt at a message that failed ``at`` an instant, so. ``began`` counts in seconds that its thread had run by then, in which
-    no pause is; ``again_at`` is when the next one is due, ``None`` for the last.
+    """A failed attempt at a message: ``at`` is when it failed, ``code`` and ``text`` say why. ``began`` is how many seconds its thread had run,
+    without pauses, when the attempt began; ``again_at`` is when the next attempt is due, ``None`` after the last.
     """
 
     at: float
@@ -55,25 +54,26 @@ class Attempt:
 
 @frozen
 class Past:
-    """What an earlier attempt or an earlier process left of a message. Most have no such past."""
+    """What earlier attempts or an earlier process left of a message. Most messages have none."""
 
     tries: tuple[Attempt, ...] = ()
-    """What failed before, where its handler tries it again."""
+    """The attempts that failed before."""
     idempotency: str = ""
-    """By what services know it again, where that is not its id: it comes of what may be tried again."""
+    """Its idempotency key, where that is not its id: it was sent by a delivery that may be tried again."""
     old: bool = False
-    """It was in its mailbox when its process ended: its handler may be another one by now."""
+    """It was accepted by an earlier process: its handler may have changed since."""
     rerun: bool = False
-    """Its process ended while it was delivered: it asks again for what it knows."""
+    """An earlier process ended while it was delivered: it is run again, and gets the answers that it had."""
 
 
 def again_at(
     policy: OnFailure, tried: Sequence[Attempt], code: str, *, began: float, ran: float, now: float, draw: float
 ) -> float | None:
-    """When a message is tried again of which the attempts ``tried`` failed before, and now one with this ``code``; ``None``: never.
+    """The instant at which a message is tried again after an attempt failed with this ``code``; ``None``: never. ``tried`` are the
+    attempts that failed before.
 
-    ``began`` and ``ran`` are the seconds that its thread had run when this attempt began and when it failed, ``draw`` is from 0 to 1.
-    The wait doubles with each attempt, and a half of it is drawn: those that failed together do not come back together.
+    ``began`` and ``ran`` are the seconds that its thread had run when this attempt began and when it failed; ``draw`` is from 0 to 1.
+    The wait doubles with each attempt, and half of it is random: messages that failed together do not come back together.
     """
     failed = len(tried) + 1
     if failed >= policy.attempts or code not in policy.retry_on:
@@ -86,40 +86,40 @@ def again_at(
 
 
 def is_dead(policy: OnFailure, code: str) -> bool:
-    """Whether a message is a dead letter that failed for good with this code."""
+    """Whether a message that failed for good with this code becomes a dead letter."""
     return code in DEAD or code in policy.retry_on
 
 
 def counts(code: str) -> bool:
-    """Whether a failure with this code tells that its handler is unwell."""
+    """Whether a failure with this code counts for the handler's circuit breaker."""
     return code in DEAD
 
 
 def draw_of(message: str, failed: int) -> float:
-    """A number from 0 to 1 for a message's next attempt: the same whenever it is asked for, and another one for each message."""
+    """A pseudo-random number from 0 to 1 for a message's next attempt, derived from its id: a replay draws the same."""
     digest = hashlib.sha256(f"{message}#{failed}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
 @define(kw_only=True, eq=False)
 class Circuit:
-    """Of one handler, called ``name``: whether messages are let through to it.
+    """The circuit breaker of the handler called ``name``: whether messages are let through to it.
 
-    ``closed``: all are; ``open``: none is; ``half-open``: one was, the probe, whose end decides for all.
+    ``closed``: all are; ``open``: none is; ``half-open``: one was, the probe, whose end decides.
     """
 
     name: str
     state: Literal["closed", "open", "half-open"] = "closed"
     failures: int = 0
-    """In a row."""
+    """How many there were in a row."""
     _last: deque[tuple[float, object]] = field(factory=lambda: deque[tuple[float, object]](maxlen=FAILURES), init=False)
-    """When the last of them were, and in which threads."""
+    """The instant and the root thread of the last of them."""
     _seconds: float = field(default=OPEN_SECONDS, init=False)
     _until: float = field(default=0.0, init=False)
 
     def lets_through(self, now: float) -> bool:
-        """Whether a message may be delivered. Where the circuit is not closed, one that may is a probe; of one that does not end
-        another takes the place after a while.
+        """Whether a message may be delivered. Where the circuit is not closed, such a message is the probe; one that does not end is
+        replaced by another after a while.
         """
         if self.state == "closed":
             return True
@@ -129,7 +129,7 @@ class Circuit:
         return True
 
     def says(self) -> str:
-        """What the sender of a message hears that is not let through."""
+        """What the sender of a message that is not let through is told."""
         return f"'{self.name}' failed {self.failures} times in a row, and is left alone until it can be tried again"
 
     def succeeded(self) -> None:
@@ -140,7 +140,7 @@ class Circuit:
         self._last.clear()
 
     def failed(self, thread: object, now: float) -> None:
-        """A delivery of this root thread crashed or took too long; where the circuit is half-open, the probe's."""
+        """A delivery of this root thread crashed or timed out; where the circuit is half-open, it was the probe."""
         self.failures += 1
         self._last.append((now, thread))
         if self.state == "half-open":
@@ -154,7 +154,7 @@ class Circuit:
         return enough and len({thread for _, thread in self._last}) >= THREADS
 
     def left(self) -> None:
-        """The probe was cancelled before it came to anything: the next message is one."""
+        """The probe was cancelled before it ended: the next message is the probe."""
         self._until = 0.0
 
     def _open(self, now: float) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from organism.settings import Settings
 
 ONCE: Final = OnFailure()
-"""Nobody is tried twice of whom nothing is said."""
+"""The failure policy of a handler that configures none: one attempt."""
 
 
 def _mailbox(route: Route) -> str:
@@ -61,16 +61,16 @@ class Route:
     takes_warnings: bool
     takes_exhaustion: bool
     told: bool = True
-    """It is told of its budget; an agent may be kept from all of it (``notices.deliver``)."""
+    """It is told of its budget; ``notices.deliver`` may turn that off for an agent."""
     answers: tuple[type, ...] = ()
-    """Of a person: what they answer with. None for code and agents."""
+    """The payload classes that a person answers with; empty for code and agents."""
     patience: float | None = None
-    """Of a person: seconds in which they are to answer."""
+    """The seconds within which a person must answer; ``None``: no limit."""
     on_failure: OnFailure = ONCE
     mailbox: str = field(init=False, default=Factory(_mailbox, takes_self=True))
-    """What its deliveries occupy in a thread. None of the organism itself and of tools: they work on any number at once."""
+    """The mailbox that its deliveries occupy in a thread. Empty for the organism itself and for tools: they work on any number at once."""
     stays: bool = field(init=False, default=Factory(_stays, takes_self=True))
-    """What it is sent stays in the thread of its sender, and a program handles it."""
+    """Messages to it stay in the sender's thread (it has no budget of its own), and it is no person."""
     tries_again: bool = field(init=False, default=Factory(_tries_again, takes_self=True))
 
 
@@ -89,7 +89,7 @@ def route(handler: HandlerSettings) -> Route:
         shared=handler.per == "thread",
         concurrency=handler.concurrency,
         early=handler.effects == "context",
-        # A person asks nobody and spends nothing: what they take, they are asked.
+        # A person gets questions only: they call nobody whose failures or warnings they could be told of.
         takes_failures=code and HandlerFailed in accepts,
         takes_warnings=code and BudgetWarning in accepts,
         takes_exhaustion=agent or (code and BudgetExhausted in accepts),
@@ -101,13 +101,13 @@ def route(handler: HandlerSettings) -> Route:
 
 
 def answers_to(payload: object, replies: tuple[type, ...]) -> tuple[type, ...]:
-    """What may answer a question to somebody with these ``replies``: a request for more is decided, and nothing else is."""
+    """Which of these ``replies`` may answer a question: a BudgetRequest takes a BudgetDecision, and nothing else does."""
     asked = isinstance(payload, BudgetRequest)
     return tuple(each for each in replies if (each is BudgetDecision) == asked) or replies
 
 
 def known_of(payload: object) -> dict[str, Any]:
-    """What whoever answers it would only copy, as JSON by the names of fields: of a request for more its unit and its amount."""
+    """The fields of an answer that would only copy the question, as JSON by name: unit and amount of a BudgetRequest."""
     if (
         not isinstance(payload, BudgetRequest) or not payload.unit.isascii()
     ):  # from outside a unit may be any text, and is shown
@@ -116,20 +116,20 @@ def known_of(payload: object) -> dict[str, Any]:
 
 
 def answer_names(payload: object, replies: tuple[type, ...]) -> tuple[str, ...]:
-    """The same by their names."""
+    """As :func:`answers_to`, by class name."""
     return tuple(each.__name__ for each in answers_to(payload, replies))
 
 
 class Routes(dict[str, Route]):
-    """Routes by name. A name that stands for no handler (any more: a record may speak of it) has a route that takes nothing."""
+    """Routes by name. A name without a handler has a route that accepts nothing: a record may name a handler that is gone."""
 
     def __init__(self, routes: Mapping[str, Route], spoken: Iterable[type] = ()) -> None:
         super().__init__(routes)
         self._named: dict[str, type] = {cls.__name__: cls for cls in (*spoken, *ALL)}
 
     def stands_in_for(self, kind: type) -> type | None:
-        """The class whose name a payload class has without being it: one that a handler takes, an agent or a person replies, or
-        a primitive. On the wire, to a model and to people the two would be one.
+        """Another class of the same name that the organism knows: one that a handler takes, that an agent or a person replies, or a
+        primitive; ``None`` where there is none. On the wire, models and people could not tell the two apart.
         """
         own = self._named.get(kind.__name__, kind)
         return None if own is kind else own
@@ -154,7 +154,7 @@ def _tools(handler: HandlerSettings) -> Iterable[str]:
 
 
 def _own_route(handlers: Iterable[str]) -> Route:
-    """The organism's own, as every handler may address it. Whoever decides on requests for more is asked by it."""
+    """The organism's own route: every handler may address it, and it asks whoever decides on requests for more budget."""
     answers = HandlerSettings(name=ORGANISM, accepts=ASKED, peers=tuple(handlers), effects="context")
     return route(answers)
 
@@ -170,10 +170,10 @@ class Misdirected:
 def check_address(routes: Mapping[str, Route], sender: Route | None, to: object, payload: Any) -> Route | Misdirected:
     """The route of ``to``, where ``sender`` (``None``: the outside) may send it this payload.
 
-    A handler is told nothing of handlers that are not its peers, not even that they exist. ``to`` is whatever it wrote.
+    A handler learns nothing of handlers that are not its peers, not even that they exist. ``to`` may be any value: the handler wrote it.
     """
     if type(to) is not str:
-        # What derives from str may answer one question about itself so and the next one otherwise.
+        # A subclass of str may compare differently each time: take its plain text.
         if not issubclass(type(to), str):
             return Misdirected("routing", f"an address is the name of a handler, not {told(to)}")
         to = str.__str__(cast("str", to))

@@ -1,8 +1,11 @@
-"""Whose turn it is: mailboxes in each thread, fair turns between threads, places for what runs at once.
+"""The ready queue: which message is delivered next.
 
-A thread stands in ``ready`` at most once; the rest of its messages wait in the thread. All threads below one root stand there
-together, as one: to open sub-threads gives nobody more turns. In one thread one handler handles one message at a time. A handler that
-finishes without waiting never makes a mailbox: only when a delivery is suspended is its handler marked busy there.
+* Fair turns: a thread stands in the queue at most once, its other messages wait in the thread. All threads below one root stand there
+  as one entry: opening sub-threads gives nobody more turns.
+* Mailboxes: in one thread one handler handles one message at a time. A handler is marked busy there only once its delivery is suspended:
+  one that finishes without waiting needs no mailbox.
+* Places: at most ``max_handlers`` deliveries run at once, and at most ``concurrency`` of one handler. One that waits for something
+  gives its place back; it returns when one is free.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 from organism.threads.dependence import is_awaited
 from organism.threads.frames import IN_LINE, MAILBOX, PLACE, pending
 from organism.threads.lineage import root_of
-from organism.threads.turns import Turns
+from organism.threads.round_robin import RoundRobin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -21,25 +24,25 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message, Thread
 
 IN_A_ROW: Final = 64
-"""Messages that are taken depth-first before whoever waits longest has its turn."""
+"""Messages that are taken depth-first before the thread that has waited longest gets a turn."""
 
 
 @final
 class Slot:
-    """The places of one handler that has a ``concurrency``: how many are taken, and the deliveries that wait for one."""
+    """The places of one handler with a ``concurrency``: how many there are and are taken, and the messages that wait for one."""
 
     __slots__ = ("limit", "taken", "waiting")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.taken = 0
-        self.waiting: Turns[Thread, Message] = Turns()
-        """By root thread: each has its turn."""
+        self.waiting: RoundRobin[Thread, Message] = RoundRobin()
+        """By root thread, which take turns."""
 
 
 @final
 class _Below:
-    """The ready threads below one root, which take one turn together."""
+    """The ready sub-threads of one root: one entry of the ready queue."""
 
     __slots__ = ("line", "root")
 
@@ -49,24 +52,24 @@ class _Below:
 
 
 class Gate(Protocol):
-    """What has been written down of what was recorded: positions count the facts. ``next`` is that of the one being made."""
+    """How far the journal has been written. Positions count the facts; ``next`` is that of the fact being made."""
 
     next: int
     durable: int
-    """The last one that is on the disk."""
+    """The position of the last fact that is on the disk."""
 
     @property
     def crowded(self) -> bool:
-        """Whether so much waits to be written that nobody should run ahead of it."""
+        """Whether so much waits to be written that no message may be delivered ahead of its own fact."""
         ...
 
 
 @final
 class Schedule:
-    """The ready queue. ``concurrency`` gives the places of handlers that have a limit, ``places`` those of the organism.
+    """The ready queue. ``concurrency`` has the limits of single handlers, ``places`` is that of the organism (``max_handlers``).
 
-    With a ``gate``, a message is handled once the record that brought it is durable; one for a handler of ``early`` before,
-    since what that asks for waits in its turn (R20).
+    With a ``gate``, a message is delivered once the fact that brought it is durable. Handlers in ``early`` may get it before:
+    they touch the world through their context only, and what they ask for there waits (R20).
     """
 
     def __init__(
@@ -86,23 +89,21 @@ class Schedule:
         self._in_a_row = 0
         self._ready: deque[Thread | _Below] = deque()
         self._below: dict[Thread, _Below] = {}
-        """The threads below a root that are ready, by root."""
+        """The ready sub-threads, by root."""
         self._returning: deque[tuple[Message, Callable[[], None]]] = deque()
         self.queued = 0
-        """Messages that wait to be taken."""
+        """How many messages wait to be taken."""
         self.running = 0
-        """Deliveries that have a place."""
+        """How many deliveries have a place."""
         self.taken: dict[Message, None] = {}
-        """What is being handled; kept only while it ``lists`` that."""
+        """The messages being handled; kept only while ``lists`` is set."""
         self.lists = False
         self.draining = False
-        """Nothing more is begun but what running deliveries wait for."""
+        """Nothing is begun any more but what running deliveries wait for."""
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing has a place, and nothing is about to be taken. What was begun may go on all the same, once it has heard what
-        it waits for.
-        """
+        """Whether no delivery has a place and no message is about to be taken. Deliveries that wait may still go on later."""
         return not (self.running or self._limbo or self._ready)
 
     def put(self, message: Message) -> None:
@@ -119,7 +120,7 @@ class Schedule:
             thread.more.append(message)
         if thread.in_ready:
             return
-        if thread.owner is None and not self._depth_first:  # as below, for the most
+        if thread.owner is None and not self._depth_first:  # the common case of _make_ready, inline
             thread.in_ready = True
             self._ready.append(thread)
         else:
@@ -142,7 +143,7 @@ class Schedule:
             if self.draining:
                 message = self._put_awaited_first(thread)
                 if message is None:
-                    self.pause(thread)  # the places that are kept for it go to those that are begun
+                    self.pause(thread)  # places reserved for its messages go to deliveries that were begun
                     continue
             if self.gate is not None and message.position > self.gate.durable and not self._goes_ahead(message):
                 thread.in_ready = True
@@ -162,8 +163,8 @@ class Schedule:
         return None
 
     def _put_awaited_first(self, thread: Thread) -> Message | None:
-        """The first message of a thread that a delivery waits for, or that stands before such a one in its mailbox, which is the thread's
-        next now; ``None`` where there is none. Those of one mailbox stay in order.
+        """Puts first the first message of a thread that a delivery waits for, or that precedes such a one in its mailbox (the messages of a
+        mailbox stay in order), and gives it; ``None`` where there is none.
         """
         awaited = {each.mailbox for each in pending(thread) if is_awaited(each)}
         queue = [each for each in (thread.head, *(thread.more or ())) if each is not None]
@@ -174,7 +175,7 @@ class Schedule:
         return message
 
     def _deepest(self) -> Thread | _Below:
-        """Whoever became ready last; at times whoever waits longest, or a flood in front would keep it from its turn for ever."""
+        """The entry that became ready last; every so often the one that has waited longest, which a flood would starve otherwise."""
         self._in_a_row += 1
         if self._in_a_row < IN_A_ROW:
             return self._ready.popleft()
@@ -182,7 +183,7 @@ class Schedule:
         return self._ready.pop()
 
     def _first_of(self, below: _Below) -> Thread:
-        """The one of the threads below a root whose turn it is; the others stand in line again."""
+        """The sub-thread of a root whose turn it is; the others stand in the queue again."""
         thread = below.line.popleft()
         if below.line:
             self._stand(below)
@@ -194,14 +195,14 @@ class Schedule:
         return message.to in self._early and self.gate is not None and not self.gate.crowded
 
     def release(self) -> None:
-        """More is durable: threads whose next message was not may be taken."""
+        """More is durable: threads that waited for that are ready."""
         while self.gate is not None and self._limbo and self._limbo[0][0] <= self.gate.durable:
             _, thread = self._limbo.popleft()
             thread.in_ready = False
             self._make_ready(thread)
 
     def pause(self, thread: Thread) -> None:
-        """Takes nothing more from a thread that was paused; a place that is kept for a message of it goes to others."""
+        """Takes nothing more from a thread that was paused; places reserved for its messages go to others."""
         for message in (thread.head, *(thread.more or ())):
             if message is not None and message.holds == PLACE:
                 message.holds = MAILBOX
@@ -231,7 +232,7 @@ class Schedule:
         if slot is None:
             return True
         if message.holds == PLACE:
-            message.holds = MAILBOX  # the place is in its delivery's hands now
+            message.holds = MAILBOX  # the reserved place is its delivery's from now on
             return True
         if slot.taken < slot.limit:
             slot.taken += 1
@@ -250,7 +251,7 @@ class Schedule:
         thread.busy.setdefault(message.mailbox, message)
 
     def done(self, message: Message, *, placed: bool) -> None:
-        """Ends a delivery: the next message for its handler in its thread may go. ``placed``: it has its place still."""
+        """Ends a delivery: its mailbox goes to the next message, and its place, where it still has it (``placed``), to another."""
         if message.holds:
             self._pass_mailbox(message)
         if placed:
@@ -260,20 +261,20 @@ class Schedule:
                 self.running -= 1
 
     def hold_back(self, message: Message, *, placed: bool) -> None:
-        """A delivery is over whose message is tried again later: it has no place (``placed``: it had one until now), but its mailbox
-        is its own. What else its handler gets there comes after it.
+        """Ends a delivery whose message is tried again later: it gives its place back (``placed``: it still has it) and keeps its
+        mailbox. Other messages for its handler there wait behind it.
         """
         self.occupy(message)
         if placed:
             self.give_back(message)
 
     def bring_back(self, message: Message) -> None:
-        """A message that was held back may be taken."""
+        """A message that was held back is to be delivered again."""
         self.queued += 1
         self._put_first(message)
 
     def let_go(self, message: Message) -> None:
-        """A message that is held back is not tried again."""
+        """A message that was held back is dropped: its mailbox goes to the next."""
         self._pass_mailbox(message)
 
     def _pass_mailbox(self, message: Message) -> None:
@@ -309,12 +310,12 @@ class Schedule:
             self._hand_on(slot)
 
     def _hand_on(self, slot: Slot | None) -> None:
-        """Gives a place that was freed to whoever waits for it: first those that return from a wait."""
+        """Gives a place that was freed to the next: first to deliveries that return from a wait."""
         if self._returning:
             self._let_return()
         if slot is None or slot.taken >= slot.limit:
             return
-        # It is kept for the one whose turn it is: others may be ready before it.
+        # It is reserved for the message whose turn it is: others may be ready before that.
         message = slot.waiting.next(_may_go)
         if message is not None:
             message.holds = PLACE
@@ -322,8 +323,8 @@ class Schedule:
             self._put_first(message)
 
     def ask_back(self, message: Message, returned: Callable[[], None]) -> bool:
-        """Whether a delivery gets a place again at once; otherwise ``returned`` is called when it has one."""
-        if not self._slots and self.running < self._places:  # as for the most
+        """Takes a place for a delivery that has waited. ``False``: none is free, and ``returned`` is called once it has one."""
+        if not self._slots and self.running < self._places:  # the common case
             self.running += 1
             return True
         if self._replace(message):
@@ -332,14 +333,14 @@ class Schedule:
         return False
 
     def force_back(self, message: Message) -> None:
-        """Gives a delivery a place again, free or not: it runs already."""
+        """Takes a place for a delivery whether one is free or not: it runs already."""
         self.running += 1
         slot = self._slots.get(message.to)
         if slot is not None:
             slot.taken += 1
 
     def forget(self, message: Message) -> None:
-        """Takes a delivery out of those that wait to return."""
+        """Takes a delivery out of the line of those that return from a wait."""
         self._returning = deque(each for each in self._returning if each[0] is not message)
 
     def _replace(self, message: Message) -> bool:
@@ -350,7 +351,7 @@ class Schedule:
         return True
 
     def _let_return(self) -> None:
-        """Gives a place to whoever has waited longest of those that can use it; the order of the others stays."""
+        """Gives a place to the delivery that has waited longest of those that can use it; the others keep their order."""
         for number, (message, returned) in enumerate(self._returning):
             if self._replace(message):
                 del self._returning[number]
@@ -358,7 +359,7 @@ class Schedule:
                 return
 
     def drop(self, message: Message) -> None:
-        """Takes a queued message out of its thread, or of the line for a place; it will not be taken."""
+        """Takes a queued message out of its thread, its mailbox or the line for a place."""
         thread = message.thread
         self.queued -= 1
         if thread.head is message:
@@ -388,7 +389,7 @@ class Schedule:
                 return
 
     def waiting_for_place(self, thread: Thread) -> list[Message]:
-        """The messages of a thread that were taken from its queue but wait for a place of their handler."""
+        """The messages of a thread that were taken from its queue and wait for a place of their handler."""
         return [each for each in (thread.busy or {}).values() if each.holds == IN_LINE]
 
     def _make_ready(self, thread: Thread) -> None:

@@ -12,7 +12,7 @@ import anyio
 
 from organism.journal import MemoryJournal, SessionLog
 from organism.journal.secrets import Marked
-from organism.pump.ears import Ears, checked
+from organism.pump.text_listeners import TextListeners, check_callback
 from organism.record.metering import Meter
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Audience:
         self._session_log: SessionLog | None = None
         self.marked = Marked()
         """What hooks have said are secrets."""
-        self.ears = Ears()
+        self.text_listeners = TextListeners()
         """Those who hear what agents write while they write it: no facts, and written down nowhere."""
         self._subscribers: list[tuple[str | None, Callable[[Fact], None]]] = []
         """Those who hear of facts as they come, each with the chain whose facts these are; ``None``: all."""
@@ -59,7 +59,7 @@ class Audience:
 
     def subscribe(self, callback: Callable[[Fact], None], *, of: str | None = None) -> Callable[[], None]:
         """Adds a subscriber, to all facts or to those ``of`` one chain; returns a function that takes it out again."""
-        checked(callback)
+        check_callback(callback)
         subscriber = (of, callback)
         self._subscribers.append(subscriber)
         self._changed()
@@ -73,16 +73,14 @@ class Audience:
 
     def meter(self, listener: Callable[[Metered], object]) -> Callable[[], None]:
         """Tells ``listener`` what attempts and calls cost, in a thread of its own; returns a function that ends that."""
-        checked(listener)
+        check_callback(listener)
         meter = Meter(listener)
-        self._meters.append(meter)
+        self._meters = [*(each for each in self._meters if not each.over), meter]
         unsubscribe = self.subscribe(meter.hear)
 
         def stop() -> None:
-            if meter in self._meters:
-                self._meters.remove(meter)
-                unsubscribe()
-                meter.end()
+            unsubscribe()
+            meter.end()
 
         return stop
 

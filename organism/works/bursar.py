@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from organism.context.delivery import DeliveryContext
 from organism.errors import BudgetExhaustedError, HandlerFailedError, Refused, UnexpectedReplyError
-from organism.kernel.answers import Goal, check_messages
+from organism.kernel.answers import Payer, check_messages
 from organism.kernel.recall import Done
 from organism.message import Reply
 from organism.names import ORGANISM
@@ -68,7 +68,7 @@ class BursarContext(DeliveryContext):
     async def _decision(self, room: Room, asked: BudgetRequest) -> BudgetDecision | str:
         """What the one who decides says; a text where that is no."""
         # Run again, it may have asked already: for that there need not be another message.
-        if not self._unasked and check_messages([Goal(self._message.thread.node.path)]) is not None:
+        if not self._unasked and check_messages([Payer(self._message.thread.node.path)]) is not None:
             return "no message is left with which to ask who decides"  # asking all the same would end the thread
         try:
             decision = await self.ask(room.by, asked, expect=BudgetDecision)

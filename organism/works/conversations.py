@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism.agent import recap
-from organism.errors import RoutingError
-from organism.kernel.answers import Goal, check_messages
+from organism.errors import RoutingError, check_text
+from organism.kernel.answers import Payer, check_messages
 from organism.kernel.conversations import SCOPE, Beginning
 from organism.names import CONVERSATION, successor_of
 
@@ -47,9 +47,7 @@ class Conversations:
 
         ``accounts`` are those that it begins under, or is under; raises RoutingError where it is under others.
         """
-        given: Any = id_
-        if not isinstance(given, str):
-            raise TypeError(f"conversation is a text, not {given!r}")
+        check_text("conversation", id_)
         async with self._looking:
             known, there = await self._last_of(id_)
         self._forget_idle(known)
@@ -98,7 +96,7 @@ class Conversations:
     def _at_cap(self, id_: str) -> bool:
         """Whether a conversation in memory has no message left."""
         node = self._kernel.state.conversations[id_].node
-        missing = check_messages([Goal(node.path)])
+        missing = check_messages([Payer(node.path)])
         return missing is not None and missing.node is node
 
     def rotated(self, turn_of: Beginning, refused: BudgetExhaustedError) -> Beginning | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from organism.errors import ConfigurationError, RoutingError
 from organism.kernel.conversations import Beginning
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, excerpt
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.results import DeadMessage
 
@@ -66,7 +66,7 @@ async def retried(
         labels=dict(letter.labels),
         conversation=letter.conversation,
         accounts=None if letter.conversation else dict(each.split(":", 1) for each in letter.accounts),
-        id_=letter.retry,
+        id=letter.retry,
     )
 
 
@@ -120,7 +120,7 @@ def said_of(id_: str, thread: str, more: str = "") -> str:
 def _named(id_: str, letters: Iterable[DeadMessage]) -> DeadMessage:
     found = next((each for each in letters if each.id == id_), None)
     if found is None:
-        raise RoutingError(f"there is no dead letter '{id_:.80}'; 'organism dead' lists those there are")
+        raise RoutingError(f"there is no dead letter '{excerpt(id_, 80)}'; 'organism dead' lists those there are")
     sent: object = found.payload
     if type(sent) in ORGANISM_ONLY:
         raise RoutingError(f"dead letter {found.id} is a {type(sent).__name__}: only the organism itself sends one")

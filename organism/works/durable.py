@@ -12,16 +12,15 @@ import anyio
 from organism.errors import JournalError, NotRunningError
 from organism.journal import Journal, Lock, open_journal, place_of
 from organism.journal.chain import content_of
-from organism.journal.codec import decode
+from organism.journal.codec import decode, decode_entry
 from organism.journal.lock import identity
 from organism.journal.standing import opens_nothing
 from organism.kernel import Kernel, recovery
 from organism.kernel.fold import Fold
-from organism.names import CONVERSATION
-from organism.payloads import Vocabulary
+from organism.names import CONVERSATION, told
 from organism.pump.writer import HandOver, Writer
+from organism.replay.forking import fork_in
 from organism.threads.frames import Thread
-from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -29,9 +28,10 @@ if TYPE_CHECKING:
     from organism.journal import Chain
     from organism.journal.secrets import Marked
     from organism.kernel.holds import Hold
+    from organism.payloads import Vocabulary
     from organism.record.facts import Buried, Ended, Fact
     from organism.record.images import Report
-    from organism.settings import Settings
+    from organism.settings import BudgetSettings, Settings
     from organism.usage import Spending
 
 T = TypeVar("T")
@@ -57,14 +57,16 @@ class Offload(Protocol):
 
 
 class Durable:
-    """The journal on a disk of one running organism. ``now`` is the organism's clock; what is ``marked`` is not written. ``recall`` is told
-    what backends had reported for the calls of what is taken up.
+    """The journal on a disk of one running organism. ``vocabulary`` has its payload classes (``None``: payloads stay PlainPayload, for whoever
+    delivers none), ``now`` is the organism's clock; what is ``marked`` is not written. ``recall`` is told what backends had reported for
+    the calls of what is taken up.
     """
 
     def __init__(
         self,
         settings: Settings,
         kernel: Kernel,
+        vocabulary: Vocabulary | None,
         *,
         now: Callable[[], float],
         catch_up: Callable[[float], None] = lambda _: None,
@@ -85,7 +87,7 @@ class Durable:
         self._hand_over = hand_over
         self._recall = recall
         self._lock = Lock(place, identity(now(), organism=settings.name))
-        self._vocabulary = Vocabulary(payload_classes(settings))
+        self._vocabulary = vocabulary
         self._journal: Journal | None = None
         self._writer: Writer | None = None
         self._left: dict[str, Chain] = {}
@@ -123,7 +125,7 @@ class Durable:
         settings = self.settings
         self._lock.take()
         with ExitStack() as opened:
-            opened.callback(self._lock.release)
+            opened.callback(self._lock.give_up)
             journal = open_journal(
                 settings.journal,
                 folder=settings.folder,
@@ -156,7 +158,7 @@ class Durable:
         record = tuple(journal.recall(chain))
         odd = opens_nothing(record[0]) if record else None
         if odd is not None:
-            raise JournalError(f"thread {chain!r:.80}: {odd}")
+            raise JournalError(f"thread {told(chain)}: {odd}")
         _, folding = self._apart(record)
         return _Record(record, folding.threads)
 
@@ -209,7 +211,7 @@ class Durable:
         double = next((each for each in found.threads if each in self._kernel.state.threads), None)
         if double is not None:
             raise JournalError(
-                f"a thread runs that has the id {double!r:.80} as well; resume this one once that has ended"
+                f"a thread runs that has the id {told(double)} as well; resume this one once that has ended"
             )
         last = max((fact.at for fact in record), default=0.0)
         # What this process could not write stood still since its last entry.
@@ -248,7 +250,7 @@ class Durable:
         """
         async with self._taking:
             if self._lives(chain):
-                raise JournalError(f"{chain!r:.80} was taken up just now, and nothing was changed; say it once more")
+                raise JournalError(f"{told(chain)} was taken up just now, and nothing was changed; say it once more")
             await self._note(chain, change)
 
     async def _note(self, chain: str, change: Callable[[Kernel, float], None]) -> None:
@@ -269,15 +271,42 @@ class Durable:
         self._ahead.pop(chain, None)
         await writer.settled(chain)
 
+    async def fork(
+        self,
+        thread: str,
+        new: str,
+        *,
+        entries: int | None,
+        budget: Callable[[BudgetSettings], BudgetSettings],
+        labels: Mapping[str, str],
+    ) -> None:
+        """Copies a root thread's first entries into a chain of its own, which is :meth:`left` then. Raises as
+        :func:`organism.replay.forking.fork_in`.
+        """
+        journal = await self._flushed()
+        written: list[Chain] = []
+
+        def write() -> None:
+            fork_in(
+                journal, thread, new, entries=entries, budget=budget, labels=labels, vocabulary=self._vocabulary,
+                has_ended=lambda record: thread in self._apart(record)[1].unsaid,
+            )  # fmt: skip
+            written.extend(each for each in journal.chains(open=True) if each.root == new)
+
+        try:
+            await self._offload(write)
+        finally:  # also where whoever forks was cancelled while it was written
+            self._left.update((each.root, each) for each in written)
+
     async def end_of(self, thread: str) -> Ended | None:
-        """The final record of a root thread that has ended, whichever process ran it; ``None`` where there is none."""
+        """The final record of a thread that has ended, whichever process ran it; ``None`` where there is none."""
         journal = await self._flushed()
 
         def look() -> Ended | None:
             chain = journal.root_of(thread)
             ends = () if chain is None else journal.documents(chain, kinds={"Ended"})
             found = next((each for each in ends if each["thread"] == thread), None)
-            return None if found is None else cast("Ended", decode(content_of(found), self._vocabulary))
+            return None if found is None else cast("Ended", decode_entry(found, self._vocabulary))
 
         return await self._offload(look)
 

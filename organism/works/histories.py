@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -9,18 +10,20 @@ from weakref import WeakSet
 
 import anyio
 
-from organism.errors import NotRunningError, QueueFullError
-from organism.names import CONVERSATION
+from organism.errors import NotRunningError, OrganismError, QueueFullError, check_text
+from organism.names import CONVERSATION, told
 from organism.record.calls import call_rows
 from organism.record.facts import Ended
-from organism.results import Event
+from organism.results import Event, result_of
 from organism.threads.lineage import chain_of, root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Self
 
     from organism.record.calls import CallRow
     from organism.record.facts import Fact
+    from organism.results import ThreadResult
     from organism.threads.frames import Thread
     from organism.works.audience import Audience
     from organism.works.durable import Durable
@@ -87,12 +90,24 @@ class Histories:
             raise NotRunningError(_not_kept(root.id))
         return kept
 
+    async def result_of(self, thread: str) -> ThreadResult | None:
+        """How a thread ended, as far as anything is recorded of it; ``None`` where it has not, or where nothing is."""
+        check_text("id", thread)
+        record: Fact | None = None
+        if self._durable is not None:
+            record = await self._durable.end_of(thread)
+        elif (history := self.audience.history) is not None:
+            facts = history.read(history.root_of(thread) or "")
+            record = next((each for each in facts if isinstance(each, Ended) and each.thread == thread), None)
+        return result_of(record) if isinstance(record, Ended) else None
+
     async def calls(self, thread: str) -> tuple[CallRow, ...]:
         """The calls of a thread and of those below it (of all turns, of ``conversation:ID``), also of one that has ended where the
         journal is on a disk.
 
         Raises NotRunningError where nothing is kept of it.
         """
+        check_text("thread", thread)
         found: Sequence[tuple[int, Fact]] = ()
         if self._durable is not None:
             chain = await self._durable.chain_of(thread)
@@ -109,9 +124,37 @@ class Histories:
         return tuple(row for row in every if row.thread == thread or row.thread.startswith(below))
 
 
-class Facts:
+class _Read(ABC, Generic[T]):
+    """An async iterator over what one task reads; when that has gone, nothing more is kept for it."""
+
+    _unsubscribe: Callable[[], None]
+    _is_read = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._is_read:  # two would take from each other, and what is read ahead would be read twice
+            raise OrganismError(
+                "another task reads these events: have each task read what its own call of events() gives"
+            )
+        self._is_read = True
+        try:
+            return await self._next()
+        finally:
+            self._is_read = False
+
+    @abstractmethod
+    async def _next(self) -> T:
+        """The next one; raises StopAsyncIteration where there will be none."""
+
+    def __del__(self) -> None:
+        self._unsubscribe()
+
+
+class Facts(_Read["Fact"]):
     """An async iterator of facts as they become durable; it ends when the organism is closed. Raises QueueFullError where its reader
-    falls too far behind.
+    falls too far behind, and OrganismError in a second task.
     """
 
     def __init__(self, histories: Histories) -> None:
@@ -119,20 +162,14 @@ class Facts:
         self._queue = queue
         self._unsubscribe = histories.audience.subscribe(queue.put)
 
-    def __aiter__(self) -> Facts:
-        return self
-
-    async def __anext__(self) -> Fact:
+    async def _next(self) -> Fact:
         fact = await self._queue.next()
         if fact is None:
             raise StopAsyncIteration
         return fact
 
-    def __del__(self) -> None:
-        self._unsubscribe()
 
-
-class Events:
+class Events(_Read[Event]):
     """An async iterator of a thread's events, up to its end. Raises as :class:`Facts` and :meth:`Histories.so_far` do, and
     NotRunningError where the organism is closed before that end. ``kept`` is what memory has of its chain by now; ``None``: it is
     read from the journal, also what comes.
@@ -157,10 +194,7 @@ class Events:
         self._queue = queue
         self._unsubscribe = audience.subscribe(hear, of=chain)
 
-    def __aiter__(self) -> Events:
-        return self
-
-    async def __anext__(self) -> Event:
+    async def _next(self) -> Event:
         if self._over:
             raise StopAsyncIteration
         while not self._read:
@@ -183,9 +217,6 @@ class Events:
         self._begun = True
         self._queue.clear()  # all that has come is read with it
         self._read.extend(await self._histories.so_far(self._root, after=self._seq))
-
-    def __del__(self) -> None:
-        self._unsubscribe()
 
 
 class _Queue(Generic[T]):
@@ -226,11 +257,11 @@ class _Queue(Generic[T]):
 
 
 def _not_kept(thread: str) -> str:
-    return f"nothing is kept of thread {thread!r:.80}: with journal 'memory:' call keep_history() before it begins, and ask while it lives"
+    return f"nothing is kept of thread {told(thread)}: with journal 'memory:' call keep_history() before it begins, and ask while it lives"
 
 
 def _not_there(thread: str) -> str:
-    return f"there is no thread {thread!r:.80} in the journal"
+    return f"there is no thread {told(thread)} in the journal"
 
 
 def _events(found: Iterable[tuple[int, Fact]], root: Thread) -> tuple[Event, ...]:

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 import anyio
 
 from organism import config
-from organism.errors import BudgetExhaustedError, JournalError, OrganismError, QueueFullError, RoutingError, pairs_of
-from organism.names import CONVERSATION
+from organism.errors import (
+    BudgetExhaustedError,
+    ConfigurationError,
+    JournalError,
+    OrganismError,
+    QueueFullError,
+    RoutingError,
+    check_text,
+    pairs_of,
+)
+from organism.names import CONVERSATION, told
 from organism.payloads.frozendict import FrozenDict
-from organism.pump.conversing import ConversationHandle
-from organism.pump.handles import ThreadHandle
+from organism.pump.bare import bare
+from organism.pump.handles import ConversationHandle, ThreadHandle
 from organism.works.conversations import Conversations
 from organism.works.naming import Naming
 from organism.works.pruning import pruned
+from organism.works.replays import not_lasting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
+    from typing import Unpack
 
     from organism.journal.pruning import Mark, Pruned
     from organism.kernel.conversations import Beginning
+    from organism.pump.bare import BareThread
+    from organism.pump.live_handles import LiveHandles
     from organism.pump.pump import Pump
-    from organism.pump.register import Register
+    from organism.results import ThreadResult
     from organism.settings import BudgetSettings, Settings
     from organism.threads.frames import Thread
     from organism.works.durable import Durable
@@ -32,6 +46,16 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger("organism.journal")
 _NO_LABELS: Final[Mapping[str, str]] = FrozenDict()
+
+
+class Sending(TypedDict, total=False):
+    """How a message is sent: see :meth:`organism.organism.Organism.send`."""
+
+    budget: Mapping[str, Any] | None
+    labels: Mapping[str, str] | None
+    conversation: str | None
+    accounts: Mapping[str, str] | None
+    id: str | None
 
 
 class Ingress:
@@ -48,7 +72,7 @@ class Ingress:
         *,
         names: Names,
         taking_in: Callable[[], object],
-        handles: Register,
+        handles: LiveHandles,
     ) -> None:
         self._settings = settings
         self._pump = pump
@@ -61,65 +85,127 @@ class Ingress:
         self.handles = handles
         self._conversations = Conversations(settings, pump.kernel, durable, self.take_up)
 
-    async def send(
+    async def send(self, to: str, payload: Any, **how: Unpack[Sending]) -> ThreadHandle:
+        """See :meth:`organism.organism.Organism.send`."""
+        handle = await self._take_in(to, payload, **how)
+        await handle.written()
+        return handle
+
+    async def ask(self, to: str, payload: Any, **how: Unpack[Sending]) -> ThreadResult:
+        """What a thread comes to that is sent for it, also where it waits for people. Whoever stops waiting cancels it, from when it is
+        taken in: that its message is durable is known by its end.
+        """
+        handle = await self._take_in(to, payload, **how)
+        try:
+            result = await handle.result()
+            while handle.paused and handle.waits_for_people:
+                await handle.goes_on()
+                result = await handle.result()
+        except BaseException:
+            if not handle.ended and not self._pump.stopped:
+                handle.cancel("whoever asked waits no more")
+            raise
+        return result
+
+    async def _take_in(
         self,
         to: str,
         payload: Any,
         *,
-        budget: Mapping[str, Any] | None,
-        labels: Mapping[str, str],
-        conversation: str | None,
-        accounts: Mapping[str, str] | None,
-        id_: str | None,
+        budget: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        conversation: str | None = None,
+        accounts: Mapping[str, str] | None = None,
+        id: str | None = None,  # noqa: A002 - as in Organism.send
     ) -> ThreadHandle:
-        """See :meth:`organism.organism.Organism.send`."""
-        settings = self.budget(budget)
+        """Accepts a message; what that changes may not be durable yet."""
+        settings, given, id_ = self.budget(budget), checked_labels(labels), id
         under = config.account_names(accounts, self._settings)
-        if id_ is None:
-            name = await self.name()
-        else:
-            name = checked_id(id_)
-            self._names.given(name)
-            await self._comes_alone(name)
+        name = await self._named(id_)
         try:
             known = None if id_ is None else await self._known(name)
             if known is not None:
                 return known
             turn_of = None
-            if id_ is not None or conversation is not None or self._pump.waits.room.is_full:
+            if id_ is not None or conversation is not None or self._pump.wakeups.admission.is_full:
                 self._coming.setdefault(name, anyio.Event())  # or it could be given by hand meanwhile
                 turn_of = await self._room(conversation, under if accounts else None)
                 self._taking_in()  # meanwhile, too, or it may have been taken up, or a sub-thread have got that id
                 live = self._live(id_)
                 if live is not None:
                     return live
-            thread, handle = self._accept(name, to, payload, settings, labels, turn_of, under)
+            return self._accept(name, to, payload, settings, given, turn_of, under)[1]
         finally:
-            if (coming := self._coming.pop(name, None)) is not None:
-                coming.set()
+            self._arrived(name)
             self._pump.carry_out()  # where it has not taken its room, whoever waits behind it does
-        await self._pump.settled(thread)
-        return handle
 
-    async def _comes_alone(self, name: str) -> None:
-        """Waits until nothing else is on its way in under this id: what that comes to is to be known before, also where it ends at once."""
+    async def _named(self, id_: str | None) -> str:
+        """The id of what is on its way in: the one that was given, or a name. Waits until nothing else is on its way in under that id: what
+        that comes to is to be known before, also where it ends at once.
+        """
+        if id_ is None:
+            return await self.name()
+        name = checked_id(id_)
+        self._names.given(name)
         while (other := self._coming.get(name)) is not None:
             await other.wait()
         self._coming[name] = anyio.Event()
+        return name
+
+    def _arrived(self, name: str) -> None:
+        """What was on its way in under this id is in, or will not be."""
+        if (coming := self._coming.pop(name, None)) is not None:
+            coming.set()
+
+    async def fork(
+        self,
+        thread: str,
+        *,
+        at: int | None,
+        budget: Mapping[str, Any] | None,
+        labels: Mapping[str, str],
+        id_: str | None,
+    ) -> ThreadHandle:
+        """See :meth:`organism.organism.Organism.fork`."""
+        check_text("thread", thread)
+        if self._durable is None:
+            raise ConfigurationError([not_lasting("fork", self._settings.journal)])
+        if at is not None and (not isinstance(cast("object", at), int) or isinstance(at, bool)):
+            raise TypeError(f"at is the number of entries that are copied, not {told(at)}")
+        over: Mapping[str, Any] = {} if budget is None else budget
+        handlers = self._settings.handlers
+        name = await self._named(id_)
+        try:
+            handle = None if id_ is None else await self._known(name)
+            if handle is None:
+                self._taking_in()  # meanwhile, too
+                self._coming.setdefault(name, anyio.Event())
+                await self._durable.fork(
+                    thread,
+                    name,
+                    entries=at,
+                    budget=lambda limits: config.budget_over(limits, over, handlers),
+                    labels=labels,
+                )
+                (handle,) = await self.take_up(name)
+        finally:
+            self._arrived(name)
+        handle.resume()  # a fork is written down paused, and still is where its process ended before this
+        return handle
 
     async def _room(self, conversation: str | None, accounts: tuple[str, ...] | None) -> Beginning | None:
         """Waits for room in the queue, or raises QueueFullError; and for the conversation, whose turn the message is then."""
-        room = self._pump.waits.room
+        admission = self._pump.wakeups.admission
         while True:
             if self._settings.on_full == "wait":
-                await room.enter()
+                await admission.enter()
                 self._taking_in()  # while it waited, the organism may have been closed
-            elif room.is_full:
+            elif admission.is_full:
                 raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
             if conversation is None:
                 return None
             turn_of = await self._next_turn(conversation, accounts)
-            if room.is_there:  # others may have come meanwhile
+            if admission.has_room:  # others may have come meanwhile
                 return turn_of
 
     async def send_all(
@@ -183,6 +269,15 @@ class Ingress:
                 return turn_of
             await self.handle(last).over()
 
+    async def bare(
+        self, *, budget: Mapping[str, Any] | None, labels: Mapping[str, str], accounts: Mapping[str, str] | None
+    ) -> AbstractAsyncContextManager[BareThread]:
+        """See :meth:`organism.organism.Organism.thread`."""
+        pump, limits = self._pump, self.budget(budget)
+        under = config.account_names(accounts, self._settings)
+        thread = pump.kernel.open_bare(await self.name(), limits, labels, pump.look(), accounts=under)
+        return bare(pump, thread, self.handle(thread))
+
     async def conversation(self, id_: str) -> ConversationHandle | None:
         """See :meth:`organism.organism.Organism.conversation_of`."""
         found = await self._conversations.find(id_)
@@ -206,6 +301,8 @@ class Ingress:
         handle = self.handles.get(thread)
         if handle is None:
             handle = self.handles[thread] = ThreadHandle(self._pump, thread)
+            if thread.paused_at is not None and thread.owner is None and not thread.waits_turn:
+                self._pump.pauses.pause(thread)  # what it has come to was told to nobody
         return handle
 
     async def _known(self, id_: str) -> ThreadHandle | None:
@@ -223,7 +320,7 @@ class Ingress:
                     return live
             record = await self._durable.end_of(id_)
         if record is not None and record.kind != "root":
-            raise RoutingError(f"thread id {id_!r:.80} is that of a sub-thread that has run: choose another one")
+            raise RoutingError(f"thread id {told(id_)} is that of a sub-thread that has run: choose another one")
         return None if record is None else ThreadHandle.of_record(self._pump, record)
 
     async def name(self) -> str:
@@ -248,7 +345,7 @@ class Ingress:
             raise RoutingError(f"thread id {id_!r} is that of a sub-thread that runs: choose another one")
         return self.handles.get(found)
 
-    async def resume(self) -> list[ThreadHandle]:
+    async def resume(self, *, paused: bool) -> list[ThreadHandle]:
         """See :meth:`organism.organism.Organism.resume`."""
         taken: list[ThreadHandle] = []
         durable = self._durable
@@ -260,15 +357,19 @@ class Ingress:
                     taken += await self.take_up(chain)
                 except JournalError as error:
                     _log.error("%s cannot be taken up: %s", chain, error)
-        return taken
+        if not paused:
+            return taken
+        roots = self._pump.kernel.state.roots
+        stopped = [self.handle(each) for each in roots if each.paused_at is not None and not each.waits_turn]
+        for handle in stopped:
+            handle.resume()
+        return list(dict.fromkeys([*taken, *stopped]))
 
     async def take_up(self, chain: str) -> list[ThreadHandle]:
         """Goes on with what is unfinished of a chain. Raises JournalError where it is damaged."""
         threads = [] if self._durable is None else await self._durable.recover(chain)
         handles = [self.handle(thread) for thread in threads]
         paused = [thread for thread in threads if thread.paused_at is not None and not thread.waits_turn]
-        for thread in paused:
-            self._pump.pauses.pause(thread)
         self._pump.carry_out()
         if paused:
             await self._pump.settled(*paused)  # from then on their handles say so
@@ -277,11 +378,11 @@ class Ingress:
 
 def checked_id(given: Any) -> str:
     """The id that a thread was given; raises TypeError or RoutingError for what is none."""
-    if not isinstance(given, str):
-        raise TypeError(f"id is a text, not {given!r}")
-    if given.startswith(CONVERSATION):
-        raise RoutingError(f"thread id {given!r:.80} begins as the chains of conversations do: choose another one")
-    return given
+    check_text("id", given)
+    id_: str = given
+    if id_.startswith(CONVERSATION):
+        raise RoutingError(f"thread id {told(id_)} begins as the chains of conversations do: choose another one")
+    return id_
 
 
 def checked_labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -289,7 +390,7 @@ def checked_labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
     if not labels:
         return _NO_LABELS
     if not isinstance(cast("object", labels), Mapping):
-        raise TypeError(f"labels are texts by name, as in {{'arm': 'blind'}}, not {labels!r:.80}")
+        raise TypeError(f"labels are texts by name, as in {{'arm': 'blind'}}, not {told(labels)}")
     given: Mapping[Any, Any] = labels
     for key, value in given.items():
         if not isinstance(key, str) or not isinstance(value, str):

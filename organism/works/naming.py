@@ -11,10 +11,22 @@ import anyio
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 _MOST: Final = 256
 """Names that are looked for at once."""
+_DRAWN: Final = 64
+"""Names that are drawn at once."""
+
+
+def drawn(token: Callable[[int], str]) -> Iterator[str]:
+    """Names of 8 random bytes each. ``token`` gives the hexadecimal digits of so many bytes, and is asked for those of many names at once: that
+    takes longer than to make a name.
+    """
+    while True:
+        digits = token(8 * _DRAWN)
+        for start in range(0, len(digits), 16):
+            yield digits[start : start + 16]
 
 
 @frozen

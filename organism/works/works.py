@@ -11,19 +11,20 @@ import anyio
 
 from organism.agent import AgentContext
 from organism.context.delivery import DeliveryContext
-from organism.errors import NotRunningError
+from organism.errors import NotRunningError, check_seconds
 from organism.models.checked import provider_closing
 from organism.models.factories import known_secrets
 from organism.models.hiding import Hiding
 from organism.models.providers import Providers
 from organism.models.router import Router
 from organism.names import ORGANISM
+from organism.payloads import Vocabulary
 from organism.pump import runtime
 from organism.pump.background import Background
 from organism.pump.disk_thread import DiskThread
 from organism.pump.hooking import Hooks
 from organism.pump.pump import Pump
-from organism.pump.rest import at_rest
+from organism.pump.quiescence import at_rest
 from organism.pump.watchdog import Watchdog
 from organism.works.bursar import BursarContext
 from organism.works.control import Control
@@ -31,6 +32,7 @@ from organism.works.durable import Durable
 from organism.works.histories import Histories
 from organism.works.ingress import Ingress
 from organism.works.redaction import Redaction
+from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     import contextvars
@@ -38,9 +40,10 @@ if TYPE_CHECKING:
 
     from organism.errors import JournalError
     from organism.kernel import Kernel
+    from organism.models.estimates import Learned
     from organism.models.router import Dice
     from organism.pump.clock import Clock
-    from organism.pump.register import Register
+    from organism.pump.live_handles import LiveHandles
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings, Settings
     from organism.works.audience import Audience
@@ -55,7 +58,7 @@ class Works:
     """The router, the pump with what keeps it running, the way in, and the journal of one organism while it runs.
 
     ``clock`` is the organism's, ``names`` are those of threads, ``dice`` spreads retries, and ``variables`` are the
-    context variables that every delivery gets a copy of.
+    context variables that every delivery gets a copy of. ``learned`` is what is known of the models.
     """
 
     def __init__(
@@ -65,12 +68,13 @@ class Works:
         handlers: Mapping[str, HandlerSettings],
         *,
         audience: Audience,
-        handles: Register,
+        handles: LiveHandles,
         environ: Mapping[str, str],
         variables: contextvars.Context,
         dice: Dice,
         clock: Clock,
         names: Names,
+        learned: Learned,
     ) -> None:
         self._settings = settings
         self._kernel = kernel
@@ -90,6 +94,7 @@ class Works:
             time=runtime.clock(),
             within=runtime.within(),
             heed=runtime.heed(),
+            learned=learned,
         )
         audience.marked.know(known_secrets(settings.models, environ=environ))
         backends = (backend for model in settings.models.values() for backend in model.backends)
@@ -120,7 +125,7 @@ class Works:
             raise NotRunningError(f"organism '{self._settings.name}' does not run; use it inside `async with`")
         if self._closing or self.pump.escalation.why:
             raise NotRunningError(f"organism '{self._settings.name}' is being closed; it takes nothing more in")
-        self.pump.home.check()
+        self.pump.own_loop.check()
         return self.pump
 
     async def open(self) -> None:
@@ -138,7 +143,7 @@ class Works:
             contexts=self._contexts,
             handles=self._handles,
             histories=self.histories,
-            ears=self._audience.ears,
+            text_listeners=self._audience.text_listeners,
             left_out=self._audience.marked.left_out,
             hooks=self._hooks(),
             writer=writer,
@@ -181,6 +186,7 @@ class Works:
 
         With a journal on a disk, nothing more begins but what running deliveries wait for: the rest goes on another time.
         """
+        check_seconds("grace", grace)
         self._closing = True
         self._kernel.schedule.draining = self.durable is not None
         with anyio.move_on_after(grace):
@@ -192,7 +198,7 @@ class Works:
     @property
     def left_behind(self) -> tuple[str, ...]:
         """The handlers that keep their tasks though they were cancelled, and waited for."""
-        return tuple(each.message.to for each in self.pump.workers.left)
+        return tuple(each.message.to for each in self.pump.workers.left_behind)
 
     async def close(self) -> None:
         """Cancels what still runs, lets it settle, and stops. Raises what the pump crashed of.
@@ -228,6 +234,7 @@ class Works:
         self.durable = Durable(
             self._settings,
             self._kernel,
+            Vocabulary(payload_classes(self._settings)),
             now=self._now,
             catch_up=self._clock.catch_up,
             offload=self._offload,
@@ -235,7 +242,11 @@ class Works:
             recall=self._router.recall,
             marked=self._audience.marked,
         )
-        return await self.durable.open(failed=self._freeze, moved=self._release)
+        try:
+            return await self.durable.open(failed=self._freeze, moved=self._release)
+        except BaseException:
+            self._disk.rest()  # nobody closes what has not started
+            raise
 
     async def _offload(self, work: Callable[[], Any]) -> Any:
         """Runs what waits for the disk in a worker thread; begun, it is finished."""
@@ -262,7 +273,7 @@ class Works:
     def _over(self) -> None:
         """The pump does not run any more: whoever waits for what it would do hears so."""
         self._handles.close()
-        self.pump.waits.room.close()
+        self.pump.wakeups.admission.close()
 
 
 def _context_class(name: str, handler: HandlerSettings) -> type[DeliveryContext]:

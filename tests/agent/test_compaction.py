@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+@pytest.mark.by_turns
 async def test_an_agent_of_200_turns_in_a_small_window_finishes_and_every_prompt_fits() -> None:
     reader = Reader(pages=200)
     async with running(**organism_of(reader)) as organism:
@@ -60,6 +61,7 @@ async def test_the_instructions_the_task_and_the_last_turns_stay_and_no_call_is_
     assert 'shelf: {"number": 1}' in str(first[2]["content"])
 
 
+@pytest.mark.by_turns
 async def test_what_is_handled_now_stays_however_long_ago_it_came() -> None:
     reader = Reader(pages=3)
     model = ScriptedModel(reader)
@@ -91,6 +93,7 @@ async def test_without_compaction_a_window_that_is_full_fails_the_agent() -> Non
         assert "8000 is the most" in (result.error or "")
 
 
+@pytest.mark.by_turns
 async def test_where_no_window_is_known_the_provider_refuses_once_and_what_it_refused_is_the_window_then() -> None:
     reader = Reader(pages=100)
     async with running(**organism_of(reader, window=None, prune=None)) as organism:
@@ -106,6 +109,7 @@ async def test_where_no_window_is_known_the_provider_refuses_once_and_what_it_re
 
 
 @pytest.mark.parametrize("reports", [NO_USAGE, (0, 20)])
+@pytest.mark.by_turns
 async def test_a_provider_that_reports_no_usage_is_measured_all_the_same(reports: Any) -> None:
     reader = Reader(pages=100, reports=reports)
     async with running(**organism_of(reader, prune=None)) as organism:
@@ -115,6 +119,7 @@ async def test_a_provider_that_reports_no_usage_is_measured_all_the_same(reports
         assert max(reader.sizes) < WINDOW
 
 
+@pytest.mark.by_turns
 async def test_a_window_that_is_smaller_than_was_said_is_met_once() -> None:
     reader = Reader(pages=100)
     async with running(**organism_of(reader, window=60_000, prune=None)) as organism:
@@ -166,6 +171,7 @@ async def test_what_is_replaced_leaves_the_state_and_its_numbers_lead_to_it_in_t
         assert len(answered.state) < 40
 
 
+@pytest.mark.by_turns
 async def test_what_is_written_down_grows_with_the_turns_and_not_with_their_square() -> None:
     async def written(pages: int) -> int:
         reader = Reader(pages=pages)

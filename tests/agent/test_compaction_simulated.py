@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from organism import Context, Reply
 from organism.testing import running
 from tests.agent.compaction_world import Job, Page, Result, Text, cuts, fits, kept
@@ -15,6 +17,7 @@ async def shelf(page: Page, ctx: Context) -> Reply[Text]:
     return Reply(Text(f"Page {page.number} tells of river {page.number * 7} and its bridge. " * 24))
 
 
+@pytest.mark.by_turns
 async def test_200_turns_with_the_simulated_model_end_well_and_stay_below_the_mark() -> None:
     agent = {"accepts": Job, "replies": Result, "max_output_tokens": 300}
     backend = {"provider": "simulated", "model": "sim-1", "options": {"context_window": WINDOW}}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from organism.models.contract import BackendError
 from organism.record.calls import call_rows
 from organism.record.facts import CallRefused, CallSettled, WarningRaised
@@ -22,6 +24,7 @@ def keys(reader: Reader, small: Reader, *, budget: dict[str, Any] | None = None,
     return {"handlers": agent, "models": models, "budget": {"messages": 2_000, **(budget or {})}}
 
 
+@pytest.mark.by_turns
 async def test_a_cheaper_model_sums_up_and_is_charged_to_the_thread_under_a_tag() -> None:
     reader, small = Reader(pages=80), Reader(summary="Pages were read, and line 7 matters.")
     async with running(**keys(reader, small)) as organism:
@@ -80,6 +83,7 @@ async def test_a_thread_that_cannot_pay_for_a_summary_gets_extracts_and_no_warni
         assert result.outcome == "completed"
 
 
+@pytest.mark.by_turns
 async def test_three_failures_open_the_breaker_and_it_tries_again_later() -> None:
     reader = Reader(pages=120)
     small = Reader(summary_error=BackendError("server", "out of order"))
@@ -110,6 +114,7 @@ async def test_an_empty_summary_is_none() -> None:
         assert (cut.how, cut.asked, cut.text) == ("recap", True, "model 'small' gave an empty summary")
 
 
+@pytest.mark.by_turns
 async def test_a_level_that_the_summary_crosses_is_told_in_the_very_next_prompt() -> None:
     reader, small = Reader(pages=30), Reader()
     one = ScriptedModel(reader)

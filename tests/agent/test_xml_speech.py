@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -269,6 +270,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("wrong", "error"), MISTAKES)
+@pytest.mark.by_turns
 async def test_what_makes_no_sense_is_told_and_may_be_corrected(wrong: str, error: str) -> None:
     assert error in await told(wrong)
 
@@ -448,6 +450,29 @@ async def test_functions_are_tools_beside_the_elements() -> None:
     assert [message["role"] for message in second.messages] == ["system", "user", "assistant", "tool", "user"]
     assert second.messages[3]["content"] == "The sum is 3."
     assert newest(second).startswith("Message from librarian:\n<Found")
+
+
+@pytest.mark.parametrize(
+    ("called", "tools", "error"),
+    [
+        ("librarian", [], "'librarian' is no tool: write <Search to=\"librarian\"> as XML"),
+        ("reply", [], "'reply' is no tool: write <Answer> as XML"),
+        ("lookup", [], "there is no tool 'lookup' now; as XML you may write <Search to=\"librarian\">, <Answer>"),
+        (
+            "ad",
+            [add],
+            "there is no tool 'ad' now; did you mean 'add'?; tools: add; as XML you may write <Search to=\"librarian\">, <Answer>",
+        ),
+    ],
+)
+async def test_a_tool_that_there_is_not_is_answered_with_what_may_be_written(
+    called: str, tools: list[Any], error: str
+) -> None:
+    model = ScriptedModel([Says(calls=((called, {}),)), DONE])
+    handlers = desk(peers=("librarian",), tools=tools)
+    async with running(handlers=handlers, models=model.models()) as organism:
+        await organism.ask("desk", Question("?"))
+    assert json.loads(newest(model.requests[1]))["InvalidPayload"]["error"] == error
 
 
 async def test_whom_it_asked_as_often_as_it_may_is_not_addressed_any_more() -> None:

@@ -38,6 +38,7 @@ async def asked(peers_as: str, text: str = "", **over: Any) -> tuple[ThreadResul
     return result, sorted(fact.to for fact in organism.watch.of(Asked))
 
 
+@pytest.mark.by_turns
 async def test_the_desk_answers_the_same_by_tools_and_by_xml() -> None:
     by_tools, tools = await asked("tools")
     by_xml, xml = await asked("xml")
@@ -57,6 +58,7 @@ async def test_the_desk_answers_the_same_by_tools_and_by_xml() -> None:
         "Can a model forge a sender?",
     ],
 )
+@pytest.mark.by_turns
 async def test_any_question_is_answered_the_same(text: str) -> None:
     # Warnings come at shares of tokens, and these are never quite the same.
     by_tools, tools = await asked("tools", text, **UNWARNED)
@@ -66,6 +68,7 @@ async def test_any_question_is_answered_the_same(text: str) -> None:
 
 
 @pytest.mark.parametrize("tokens", [200, 1500, 5000, 12000])
+@pytest.mark.by_turns
 async def test_a_desk_that_cannot_pay_hands_in_what_it_has_in_xml(tokens: int) -> None:
     result, _ = await asked("xml", "What happens when a thread is exhausted?", budget__tokens=tokens)
     assert result.outcome == "exhausted"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from organism.budget.caps import Caps, caps
 from organism.budget.claims import NOTHING, Charge, Claim, Vector
 from organism.budget.crossings import crossings
 from organism.budget.node import Node, fire
 from organism.budget.tree import put_back, take
-from organism.budget.waiting import Granted, Line, MustWait, TooMuch, Verdict, Waiter
+from organism.budget.verdicts import Granted, MustWait, TooMuch, Verdict
 from organism.settings import UNITS, Grace, Limits, Policy
+
+if TYPE_CHECKING:
+    from organism.budget.waiting import Line, Waiter
 
 NO_GRACE = Grace(model_calls=0, share=Decimal(0), tokens=0)
 PLAIN = Policy(grace=NO_GRACE, warn_at=MappingProxyType({}), runway=Decimal(0))

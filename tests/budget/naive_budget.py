@@ -218,7 +218,7 @@ class Naive:
 
     def _short_runways(self, purse: Purse, charge: Amounts) -> list[tuple[str, str, str]]:
         found: list[tuple[str, str, str]] = []
-        if not purse.runway or not (charge["tokens"] or charge["model_calls"]):
+        if not purse.runway or not any(charge.values()):
             return found
         for unit in UNITS[:5]:
             if unit not in purse.limits or unit in purse.runways or purse.working(unit) < 1:

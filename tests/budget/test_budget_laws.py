@@ -20,7 +20,8 @@ from organism.budget.claims import CALLS, MESSAGES, NOTHING, VECTOR, Charge, Cla
 from organism.budget.crossings import crossings
 from organism.budget.node import Node, fire, set_caps, unfired
 from organism.budget.tree import charge_messages, put_back
-from organism.budget.waiting import Granted, Line, MustWait, TooMuch, Waiter
+from organism.budget.verdicts import Granted, MustWait, TooMuch
+from organism.budget.waiting import Line, Waiter
 from organism.settings import Grace, Limits, Policy
 from tests.budget.naive_budget import UNITS, Amounts, Naive, Purse, Wanting, nothing
 
@@ -259,7 +260,7 @@ class Budgets(RuleBasedStateMachine):
                 assert not amount or each.used[unit] + each.held[unit] <= cap[unit]
         self.holds.append(Hold(node, granted.need, owner, streamed))
         if streamed:
-            self._opened(node, owner, granted.need)
+            self._opened(owner, granted.need)
 
     def _refuse(self, verdict: TooMuch | MustWait) -> None:
         """Nobody is refused unwarned: what has not fired of that unit does so now."""
@@ -325,11 +326,11 @@ class Budgets(RuleBasedStateMachine):
         # Others were granted with it: what each found free is compared with the naive double's, and the sums with the limits.
         self.holds.append(Hold(waiter.path[0], verdict.need, waiter.owner, waiter.note))
         if waiter.note:
-            self._opened(waiter.path[0], waiter.owner, verdict.need)
+            self._opened(waiter.owner, verdict.need)
 
-    def _opened(self, node: Node, owner: Any, need: Vector) -> None:
+    def _opened(self, owner: Any, need: Vector) -> None:
         self.naive.streams.setdefault(owner, []).append(_named(need))
-        self.line.opened(node)
+        self.line.opened(owner)
 
     @precondition(lambda self: self.waiters)
     @rule(which=PICK)
@@ -410,8 +411,9 @@ class Budgets(RuleBasedStateMachine):
             hold = self.holds.pop(0)
             self._settle(hold, _charge(hold.need, "less"))
         assert len(self.line) == 0
-        assert not self.line._at
-        assert not self.line._entangled
+        assert not self.line._owners
+        assert not self.line._numbered
+        assert not self.line._changed
         assert all(not any(node.held) for node in self.purses)
         assert all(node.crowd is None for node in self.purses)
 
@@ -489,4 +491,4 @@ def test_a_limit_that_is_lowered_while_the_working_limit_stays_leaves_what_is_he
 
 
 TestBudgets = Budgets.TestCase
-TestBudgets.settings = settings(max_examples=60, stateful_step_count=60)
+TestBudgets.settings = settings(max_examples=40, stateful_step_count=60)

@@ -24,7 +24,8 @@ from organism.budget.tree import (
     output_room,
     put_back,
 )
-from organism.budget.waiting import Granted, Line, MustWait, TooMuch, decide
+from organism.budget.verdicts import Granted, MustWait, TooMuch, decide
+from organism.budget.waiting import Line
 from organism.settings import Grace
 from tests.budget.budget_tree import PLAIN, arrive, held, made, node, spend, thread, tokens, warning, wish
 

@@ -12,7 +12,8 @@ import pytest
 from organism.budget.claims import TOKENS, Charge, Claim, Vector
 from organism.budget.node import set_caps
 from organism.budget.tree import Lack
-from organism.budget.waiting import PATIENCE, Granted, Line, MustWait, TooMuch
+from organism.budget.verdicts import Granted, MustWait, TooMuch
+from organism.budget.waiting import PATIENCE, Line
 from organism.settings import Grace
 from tests.budget.budget_tree import (
     arrive,
@@ -310,7 +311,7 @@ def _streams(budget: Node, *, patience: int = PATIENCE, **held_by: int) -> tuple
 def _stream(open_: dict[str, int], line: Line, at: Node, amount: int, owner: str) -> Vector:
     need = held(line, at, amount, owner=owner)
     open_[owner] = open_.get(owner, 0) + amount
-    line.opened(at)
+    line.opened(owner)
     return need
 
 
@@ -366,7 +367,7 @@ def test_so_may_one_that_opens_by_the_same_release() -> None:
     waiter = waits(line, budget, 600, owner="a")
     assert granted(settle(line, budget, other)) == [opening]
     open_["a"] = 500
-    line.opened(budget)
+    line.opened("a")
     assert refused(line.freed(budget.path)) == [waiter]
     assert line.freed(budget.path) == []
 
@@ -494,6 +495,23 @@ def test_nor_where_the_oldest_bars_all_others() -> None:
         return found
 
     assert steps(1_000) == steps(100)
+
+
+@pytest.mark.parametrize("owners", ["one", "each"])
+def test_nor_where_those_who_wait_have_streams_open(owners: str) -> None:
+    def steps(many: int) -> int:
+        budget = thread(tokens=1_000_000)
+        open_, line = _streams(budget)
+        names = [f"{number}" if owners == "each" else "a" for number in range(many)]
+        for name in names:
+            _stream(open_, line, budget, 10, name)
+        held(line, budget, 600_000, owner="b")
+        need = held(line, budget, 10, owner="b")
+        for name in names:
+            waits(line, budget, 500_000, owner=name)
+        return _steps(lambda: settle(line, budget, need))
+
+    assert steps(300) == steps(10)
 
 
 def test_who_has_lost_patience_bars_only_where_it_lacks() -> None:

@@ -9,7 +9,7 @@ from organism import Context, Organism, payload
 from organism.cli.board import Board, Saying
 from organism.cli.live import said_lines
 from organism.cli.text import harmless, width_of
-from organism.pump.ears import Spoken
+from organism.pump.text_listeners import TextDelta
 
 
 @payload
@@ -31,7 +31,7 @@ def board_with(*threads: str) -> Board:
 
 def wrote(board: Board, text: str, *, anew: bool = False, thread: str = "t") -> list[str]:
     """What stands on the board after this was written."""
-    board.hear(Spoken(thread=thread, seq=1, handler="desk", text=text, anew=anew))
+    board.hear(TextDelta(thread=thread, seq=1, handler="desk", text=text, anew=anew))
     return [saying.text for saying in board.sayings()]
 
 

@@ -84,11 +84,11 @@ def test_an_escape_that_is_no_character_is_told_by_every_command(desk: Desk) -> 
 
 
 LONG: Final = [
-    "handlers: {a: {code: 'work:shout', peers: [" + ",".join(f"h{n}" for n in range(19_000)) + "]}}\n",
-    "handlers: {" + ",".join(f"h{n}: {{code: 'gone:x'}}" for n in range(2_000)) + "}\n",
-    "budget: {" + "a," * 30_000,
-    "budget: [" + "[]," * 30_000,
-    "journal: '" + "a\n\n" * 60_000 + "'\n",
+    "handlers: {a: {code: 'work:shout', peers: [" + ",".join(f"h{n}" for n in range(6_000)) + "]}}\n",
+    "handlers: {" + ",".join(f"h{n}: {{code: 'gone:x'}}" for n in range(700)) + "}\n",
+    "budget: {" + "a," * 10_000,
+    "budget: [" + "[]," * 10_000,
+    "journal: '" + "a\n\n" * 20_000 + "'\n",
     "a: &a {" + ", ".join(f"k{n}: 1" for n in range(2_000)) + "}\nb: {<<: [" + ",".join(["*a"] * 2_000) + "]}\n",
 ]
 
@@ -102,4 +102,4 @@ def test_a_file_with_thousands_of_mistakes_is_read_in_seconds(desk: Desk, text: 
     lines = (ran.out + ran.err).splitlines()
     assert lines
     assert all(len(line) < 1_000 for line in lines)
-    assert time.process_time() - begin < 20  # the first one took a minute and more
+    assert time.process_time() - begin < 5  # the first one took six seconds and more where time grew with the square

@@ -1,15 +1,17 @@
-"""``organism init``: new projects, each run as its README says, in processes of their own: all have modules of one name."""
+"""``organism init``: new projects, each run as its README says, with modules loaded anew by each command: all have some of one name."""
 
 from __future__ import annotations
 
 import importlib.resources
 import re
+from contextlib import chdir
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from organism.cli.init import TEMPLATES
+from tests.imports import anew
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Desk, Ran
@@ -22,13 +24,9 @@ class Made:
         self.desk, self.folder = desk, desk.folder / f"new-{template}"
         self.said = desk.organism("init", "--template", template, str(self.folder.relative_to(desk.folder)))
 
-    def organism(self, *arguments: str, **how: Any) -> Ran:
-        desk, folder = self.desk, self.desk.folder
-        desk.folder = self.folder
-        try:
-            return desk.process(*arguments, **how)
-        finally:
-            desk.folder = folder
+    def organism(self, *arguments: str, stdin: str = "") -> Ran:
+        with anew("handlers"), chdir(self.folder):
+            return self.desk.organism(*arguments, stdin=stdin)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -68,21 +66,22 @@ def test_the_team_warns_its_readers_and_hands_in_what_it_has(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_one_can_chat_with_a_new_project(desk: Desk, template: str, tmp_path: Path) -> None:
+def test_one_can_chat_with_a_new_project(desk: Desk, template: str) -> None:
     made = Made(desk, template)
-    lines = tmp_path / "lines"
-    lines.write_text("What is a budget, or honey?\nAnd what do agents or bees do?\n", "utf-8")
-    with lines.open() as stdin:
-        ran = made.organism("chat", "--to", TEMPLATES[template].to, "--quiet", stdin=stdin)
+    lines = "What is a budget, or honey?\nAnd what do agents or bees do?\n"
+    ran = made.organism("chat", "--to", TEMPLATES[template].to, "--quiet", stdin=lines)
     assert ran.code == 0, ran.err
     assert ("budget" if template == "minimal" else "Honey") in ran.out
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_every_command_of_a_readme_is_one_that_there_is(desk: Desk, template: str) -> None:
+def test_every_command_of_a_readme_is_one_that_there_is(
+    desk: Desk, template: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = Made(desk, template)
     named = re.findall(r"organism ([a-z-]+)", (made.folder / "README.md").read_text("utf-8"))
-    helped = desk.process("--help").out
+    desk.organism("--help")
+    helped = capsys.readouterr().out
     assert named
     assert all(f"  {command} " in helped for command in named)
     files = set(re.findall(r"`([\w/]+\.(?:md|py|yaml))`", (made.folder / "README.md").read_text("utf-8")))

@@ -15,11 +15,11 @@ INTERRUPTING = '''
 import signal
 import sys
 
-moment = sys.argv.pop(1)
+file, _, name = sys.argv.pop(1).rpartition(":")
 
 
 def interrupt(frame, event, arg):
-    if event == "call" and f"{frame.f_code.co_filename}:{frame.f_code.co_name}".endswith(moment):
+    if event == "call" and frame.f_code.co_name == name and frame.f_code.co_filename.endswith(file):
         sys.setprofile(None)
         signal.raise_signal(signal.SIGINT)
 
@@ -32,7 +32,7 @@ main()
 LOOP = "asyncio/base_events.py:__init__"
 FIRST = "organism/errors.py:<module>"
 """What the package itself loads before any command line would keep that from hearing of it."""
-LOADING = "organism/cli/helps.py:<module>"
+LOADING = "organism/cli/help_format.py:<module>"
 SERVER = "organism.server.http.Server>:__init__"
 
 

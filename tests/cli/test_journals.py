@@ -54,6 +54,18 @@ def test_what_is_no_journal_of_ours_is_damage(desk: Desk, command: tuple[str, ..
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [("run", "--quiet"), ("import", "kept.jsonl")], ids=lambda command: command[0])
+def test_what_cannot_be_owned_stays_alone(desk: Desk, command: tuple[str, ...]) -> None:
+    written(desk.folder, "jsonl:journal")
+    desk.write("kept.jsonl", desk.organism("export", "--journal", "jsonl:journal").out)
+    desk.write("other.db", "this is no database" * 300)
+    before = sorted(desk.folder.glob("*.*"))
+    ran = desk.organism(*command, "--journal", "sqlite:other.db")
+    assert ran.code == 5
+    assert ran.err.endswith("error: other.db is no SQLite database\n")
+    assert sorted(desk.folder.glob("*.*")) == before
+
+
 def test_a_folder_that_was_owned_and_not_written_to_is_a_journal(desk: Desk) -> None:
     (desk.folder / "new").mkdir()
     assert desk.organism("verify", "--journal", "jsonl:new").code == 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from organism.cli.moments import moment
+from organism.cli.arguments import moment
 from organism.errors import ConfigurationError
 
 if TYPE_CHECKING:

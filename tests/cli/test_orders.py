@@ -205,6 +205,7 @@ def test_the_command_to_go_on_names_the_file_and_the_journal(walking: Walking) -
 def test_what_was_left_is_paused_and_gets_more_and_nothing_runs(walking: Walking) -> None:
     thread = walking.killed()
     desk = walking.desk
+    desk.write("organism.yaml", "journal: sqlite:organism.db\nhandlers: {walker: {code: 'nowhere:walk'}}")
     assert desk.organism("add-budget", thread[:6], "tokens=500", "messages=1,000").out == (
         f"thread {thread}: tokens 1,000 -> 1,500, messages 300 -> 1,300\n"
     )
@@ -213,6 +214,7 @@ def test_what_was_left_is_paused_and_gets_more_and_nothing_runs(walking: Walking
     assert "step" not in paused.err
     assert walking.outcome == "paused"
     assert desk.organism("pause", thread).out == f"thread {thread} is paused already; 'organism resume' lets it go on\n"
+    desk.write("organism.yaml", FILE)
     walking.go()
     ran = desk.organism("resume", "--quiet")
     assert (ran.code, ran.out) == (0, DONE)
@@ -221,8 +223,10 @@ def test_what_was_left_is_paused_and_gets_more_and_nothing_runs(walking: Walking
 
 def test_what_was_left_is_cancelled(walking: Walking) -> None:
     thread = walking.killed()
-    ran = walking.desk.organism("cancel", thread)
+    (walking.desk.folder / "organism.yaml").rename(walking.desk.folder / "elsewhere.yaml")
+    ran = walking.desk.organism("cancel", thread, "--journal", "sqlite:organism.db")
     assert (ran.code, ran.out) == (0, f"thread {thread} is cancelled\n")
+    (walking.desk.folder / "elsewhere.yaml").rename(walking.desk.folder / "organism.yaml")
     (row,) = walking.rows
     assert (row["outcome"], row["error"]) == ("cancelled", "cancelled by hand")
     assert "Ended" in walking.desk.organism("log", thread, "--jsonl").out

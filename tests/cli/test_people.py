@@ -278,14 +278,23 @@ def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
     ],
 )
 def test_a_chat_that_ends_says_what_it_has_not_sent(office: Desk, lines: str, said: str | None) -> None:
-    arguments = ("chat", "--to", "clerk", "--quiet")
+    ran = office.organism("chat", "--to", "clerk", "--quiet", stdin=lines)
+    assert (ran.code, ran.out) == (4, "")
+    assert unsent(ran.err) == ([] if said is None else [said])
+
+
+def test_a_chat_that_is_fed_by_a_pipe_says_the_same(office: Desk) -> None:
+    arguments, lines = ("chat", "--to", "clerk", "--quiet"), "Oslo\nRiga\n\nBern"
     with office.start(*arguments, stdin=-1) as chat:
         out, err = chat.communicate(lines, timeout=60)
     assert (chat.returncode, out) == (4, "")
-    unsent = [line.removeprefix("not sent: ") for line in err.splitlines() if line.startswith("not sent: ")]
-    assert unsent == ([] if said is None else [said])
+    assert unsent(err) == ["line 2, 'Riga', and what stands behind it"]
     ran = office.organism(*arguments, stdin=lines)
     assert ran.err.splitlines()[2:] == err.splitlines()[2:]
+
+
+def unsent(err: str) -> list[str]:
+    return [line.removeprefix("not sent: ") for line in err.splitlines() if line.startswith("not sent: ")]
 
 
 def test_a_chat_at_its_cap_asks_what_its_last_turn_asks_before_it_goes_on_elsewhere(office: Desk) -> None:

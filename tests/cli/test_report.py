@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from organism import Usage, payload
+from organism.cli.amounts import money
 from organism.cli.crossings import warning_lines
-from organism.cli.report import SHOWN_THREADS, money, partial_text, problem_line, reply_text, usage_table
+from organism.cli.report import SHOWN_THREADS, partial_text, problem_line, reply_text, usage_table
 from organism.record.facts import WarningRaised
 from organism.results import ThreadResult
 

@@ -9,9 +9,9 @@ import pytest
 
 from organism import payload
 from organism.budget.claims import Charge
-from organism.cli.pages import How
 from organism.cli.phrases import SHORT, forecast_text, message_text, short
-from organism.cli.story import Story
+from organism.cli.story.page import How
+from organism.cli.story.story import Story
 from organism.journal.codec import encode
 from organism.journal.prompts import requests
 from organism.journal.values import PlainPayload

@@ -14,7 +14,7 @@ from organism.agent.voice import Voice
 from organism.cli.board import REMEMBERED, Board
 from organism.cli.live import LiveBoard
 from organism.models.contract import BackendError, Piece
-from organism.pump.ears import Ears, Spoken
+from organism.pump.text_listeners import TextDelta, TextListeners
 from organism.record.facts import CallHeld, CallSettled
 from organism.settings import AgentSettings
 from organism.testing import Says, ScriptedModel, running
@@ -83,7 +83,7 @@ BEES = '''
 '''
 
 
-def told(spoken: list[Spoken]) -> list[str]:
+def told(spoken: list[TextDelta]) -> list[str]:
     """What somebody has read who wiped out what was withdrawn: a text for each of these, and the last."""
     texts = [""]
     for each in spoken:
@@ -93,9 +93,9 @@ def told(spoken: list[Spoken]) -> list[str]:
     return texts
 
 
-async def heard(model: ScriptedModel, **settings: Any) -> tuple[list[Spoken], Any]:
+async def heard(model: ScriptedModel, **settings: Any) -> tuple[list[TextDelta], Any]:
     """What was heard while an agent answered, and its answer or error."""
-    spoken: list[Spoken] = []
+    spoken: list[TextDelta] = []
     async with running(handlers={"teller": AGENT}, models=model.models(), **settings) as organism:
         organism.overhear(spoken.append)
         try:
@@ -150,7 +150,7 @@ async def test_an_answer_that_was_cut_for_length_is_heard_as_one() -> None:
 
 async def test_xml_is_not_heard_as_it_stands() -> None:
     agent = {**AGENT, "agent": {**AGENT["agent"], "peers_as": "xml"}}  # type: ignore[dict-item]
-    spoken: list[Spoken] = []
+    spoken: list[TextDelta] = []
     model = ScriptedModel([Says(text="<Told><text>It is so.</text></Told>")])
     async with running(handlers={"teller": agent}, models=model.models()) as organism:
         organism.overhear(spoken.append)
@@ -161,7 +161,7 @@ async def test_xml_is_not_heard_as_it_stands() -> None:
 async def test_where_every_attempt_fails_nothing_stays() -> None:
     script = [Says(text="It is", error=BackendError("cut", "gone"))]
     model = ScriptedModel(script)
-    spoken: list[Spoken] = []
+    spoken: list[TextDelta] = []
     async with running(handlers={"teller": AGENT}, models=model.models()) as organism:
         organism.overhear(spoken.append)
         thread = await organism.send("teller", Ask("?"))
@@ -179,9 +179,9 @@ async def test_only_the_first_reply_of_a_turn_is_heard() -> None:
 
 
 def test_calls_that_come_in_turns_are_told_apart() -> None:
-    ears, spoken = Ears(), list[Spoken]()
-    ears.listen(spoken.append)
-    voice = Voice(ears, AgentSettings(accepts=(Ask,), replies=(Told,)), thread="t", seq=1, handler="teller")
+    text_listeners, spoken = TextListeners(), list[TextDelta]()
+    text_listeners.listen(spoken.append)
+    voice = Voice(text_listeners, AgentSettings(accepts=(Ask,), replies=(Told,)), thread="t", seq=1, handler="teller")
     voice.begin(goes_on=False)
     for half in range(2):
         for call, text in enumerate(('{"text": "one two"}', '{"text": "no no"}')):
@@ -191,7 +191,7 @@ def test_calls_that_come_in_turns_are_told_apart() -> None:
 
 
 async def test_a_listener_that_raises_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
-    spoken: list[Spoken] = []
+    spoken: list[TextDelta] = []
     async with running(handlers={"teller": AGENT}, models=ScriptedModel([Says(text="It is so.")]).models()) as organism:
         organism.overhear(lambda _: 1 // 0)
         leave = organism.overhear(spoken.append)
@@ -252,7 +252,7 @@ async def test_where_nobody_listens_models_are_asked_for_whole_answers() -> None
 async def test_a_stream_that_brings_more_than_is_held_is_cut() -> None:
     model = ScriptedModel([Says(text="word " * 3000, usage=(10, 50))])
     agent = {**AGENT, "agent": {**AGENT["agent"], "max_output_tokens": 100}}  # type: ignore[dict-item]
-    spoken: list[Spoken] = []
+    spoken: list[TextDelta] = []
     async with running(handlers={"teller": agent}, models=model.models()) as organism:
         organism.overhear(spoken.append)
         thread = await organism.send("teller", Ask("?"))
@@ -266,7 +266,7 @@ async def test_a_stream_that_brings_more_than_is_held_is_cut() -> None:
 
 
 def saying(board: Board, text: str, *, seq: int = 1, thread: str = "t", anew: bool = False) -> None:
-    board.hear(Spoken(thread=thread, seq=seq, handler="teller", text=text, anew=anew))
+    board.hear(TextDelta(thread=thread, seq=seq, handler="teller", text=text, anew=anew))
 
 
 async def test_the_board_shows_what_is_written_until_it_is_the_answer() -> None:
@@ -279,7 +279,7 @@ async def test_the_board_shows_what_is_written_until_it_is_the_answer() -> None:
         board = Board(organism.kernel)
         live = LiveBoard(board, file, now=lambda: 0.0)
 
-        def hear(spoken: Spoken) -> None:
+        def hear(spoken: TextDelta) -> None:
             board.hear(spoken)
             shown.extend(each.text for each in board.sayings())
 

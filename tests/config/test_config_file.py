@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -547,3 +548,21 @@ def test_a_watchdog_waits_no_longer_than_a_thread_can(project: Project, seconds:
     assert project.mistakes(f"{HEAD}watchdog: {seconds}\n") == [
         f"organism.yaml:2:11 watchdog: {seconds} is too much: 86400 is the most, and null means never"
     ]
+
+
+def test_what_many_wrong_names_are_meant_to_be_is_looked_for_in_bounded_work(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+    close = difflib.get_close_matches
+
+    def counted(word: str, names: list[str], **options: float) -> list[str]:
+        compared.append(len(names))
+        return close(word, names, n=int(options["n"]), cutoff=options["cutoff"])
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    keys = "".join(f"budget_{number}: 1\n" for number in range(1000))
+    found = project.mistakes(f"{HEAD}{keys}handlers: {{a: {{code: desk:x, peers: [b]}}}}\n")
+    assert found[0] == "organism.yaml:2:1 budget_0: unknown key; did you mean 'budget'?"
+    assert "organism.yaml:1001:1 budget_999: unknown key" in found
+    assert sum(compared) <= 20_000

@@ -133,7 +133,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(_SHARE, _SHARE, _PIECES | st.binary(max_size=4)), min_size=1, max_size=4))
 def test_a_file_that_was_changed_anywhere(folder: Path, changes: list[tuple[float, float, bytes]]) -> None:
     path = folder / "organism.yaml"
@@ -231,7 +231,7 @@ def test_a_whole_number_is_what_was_written(number: int) -> None:
     assert scalars.whole(Scalar(str(number), "plain", Place(""), ())) == number
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.text("0123456789_.:eE+-xob", max_size=6) | st.text("nulNUyesYonOfFTtraiI.~", max_size=5) | st.text())
 def test_an_unquoted_text_is_clear_or_refused(text: str) -> None:
     """What pyyaml takes for a text is one for us too, or is refused as unclear: never the other way round."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism import config
+from organism import Organism, config
 from organism.errors import ConfigurationError
 from organism.payloads import payload
 from organism.settings import DEFAULT_LEVELS, BudgetSettings, Grace, Limits, Policy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from organism import Context
     from organism.settings import Settings
     from tests.config.conftest import Project
@@ -192,12 +195,12 @@ def test_without_a_file() -> None:
     assert settings.notes == ()
 
 
-def test_a_program_may_declare_ten_thousand_handlers_and_each_wrong_peer_of_theirs_is_told() -> None:
-    swarm: dict[str, Any] = {f"h{number}": {"code": note, "peers": ["h0"]} for number in range(10_000)}
-    assert len(config.build({"organism": "demo", "handlers": swarm}).handlers) == 10_000
-    swarm["h7"]["peers"] = ["h0", "h10000"]
+def test_a_program_may_declare_thousands_of_handlers_and_each_wrong_peer_of_theirs_is_told() -> None:
+    swarm: dict[str, Any] = {f"h{number}": {"code": note, "peers": ["h0"]} for number in range(3_000)}
+    assert len(config.build({"organism": "demo", "handlers": swarm}).handlers) == 3_000
+    swarm["h7"]["peers"] = ["h0", "h3000"]
     assert _mistakes({"organism": "demo", "handlers": swarm}) == [
-        "Organism(handlers=...) handlers.h7.peers[1]: 'h10000' is no handler; add it to 'handlers'"
+        "Organism(handlers=...) handlers.h7.peers[1]: 'h3000' is no handler; add it to 'handlers'"
     ]
 
 
@@ -216,6 +219,18 @@ def _mistakes(document: dict[str, Any]) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         config.build(document)
     return list(caught.value.mistakes)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_may_be_given_as_a_text_or_as_a_path(kind: Callable[[Path], Any], tmp_path: Path) -> None:
+    (tmp_path / "prompt.md").write_text("Be brief.")
+    agent = {"accepts": Note, "replies": Note, "prompt": kind(Path("prompt.md"))}
+    handlers = {"writer": {"description": "Writes.", "agent": agent}}
+    over = {"record": kind(Path("models.jsonl"))}
+    settings = Organism(handlers=handlers, folder=kind(tmp_path), session_log=kind(tmp_path / "log"), set=over).settings
+    assert (settings.folder, settings.session_log) == (tmp_path, tmp_path / "log")
+    with pytest.raises(ConfigurationError, match="is no journal; use 'memory:', 'sqlite:PATH'"):
+        Organism(journal=kind(tmp_path / "x.db"))
 
 
 def test_keyword_arguments_are_named_in_mistakes() -> None:
@@ -287,6 +302,15 @@ def test_the_budget_of_one_message() -> None:
         "budget.warn_at[1]: 0 is not above 0",
         "budget.grants_up_to.depth: depth is never granted: leave it out",
     )
+
+
+def test_whole_numbers_may_be_decimals_in_a_program_as_grants_are() -> None:
+    assert config.budget({"tokens": Decimal("5.0"), "grants_up_to": {"tokens": Decimal(2)}}) == config.budget(
+        {"tokens": 5, "grants_up_to": {"tokens": 2}}
+    )
+    for odd in ("5.5", "NaN", "sNaN", "Infinity", "1e1000000"):
+        with pytest.raises(ConfigurationError, match="is no whole number"):
+            config.budget({"tokens": Decimal(odd)})
 
 
 def test_levels_of_units_that_are_not_named_are_those_above() -> None:

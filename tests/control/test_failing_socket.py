@@ -77,6 +77,7 @@ async def told(path: Path, do: str) -> str:
 @pytest.mark.parametrize(
     "error", [OSError(errno.ECONNRESET, "reset"), anyio.BrokenResourceError(), anyio.ClosedResourceError()], ids=repr
 )
+@pytest.mark.by_turns
 async def test_a_socket_that_fails_at_any_call_harms_only_whoever_asked(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ async def test_a_call_that_was_out_is_charged_when_its_thread_is_cancelled_later
 
 
 @pytest.mark.parametrize("amount", ["many", "", "-5", "nan", "1e999", 10**400, "9" * 5000])
+@pytest.mark.by_turns
 async def test_an_amount_that_is_none_is_refused_in_words(tmp_path: Path, amount: Any) -> None:
     async with owner(tmp_path) as (organism, path):
         thread = await organism.send("sleeper", Say(), id="apple")

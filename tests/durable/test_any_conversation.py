@@ -162,7 +162,7 @@ class Program:
         await check_record(organism)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(steps=STEPS, cap=st.sampled_from([None, None, 8]))
 def test_a_conversation_that_is_killed_anywhere_goes_on(steps: list[tuple[str, Any]], cap: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -8,11 +8,11 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
 from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
 from organism.kernel.restoring import restore
-from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
 from organism.testing import differences
 from organism.threads.routing import routes
@@ -52,7 +52,7 @@ def kept(program: Program) -> KeptWorld:
 
 def threads_of(state: State, root: str) -> dict[str, Any]:
     """The part of a state that belongs to one root thread."""
-    whole = snapshot(state)
+    whole = comparable(state)
     mine = {id_: each for id_, each in whole["threads"].items() if id_.split(".")[0] == root}
     return {"threads": mine, "holds": {key: each for key, each in whole["holds"].items() if key[0] == root}}
 
@@ -62,7 +62,7 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert not lines, "\n".join(lines)
 
 
-@settings(max_examples=60, suppress_health_check=CHECKS)
+@settings(max_examples=40, suppress_health_check=CHECKS)
 @given(
     organism=organisms().map(lasting),
     dice=programs,
@@ -100,7 +100,7 @@ def check_taken_up(world: Recovered) -> None:
             assert not message.dropped
 
 
-@settings(max_examples=40, suppress_health_check=CHECKS)
+@settings(max_examples=30, suppress_health_check=CHECKS)
 @given(organism=organisms(), dice=programs)
 def test_a_snapshot_anywhere_changes_nothing_of_what_follows(organism: Settings, dice: list[Dice]) -> None:
     program = program_of(organism, dice)
@@ -121,7 +121,7 @@ def test_a_snapshot_anywhere_changes_nothing_of_what_follows(organism: Settings,
                 assert whole.unsaid.keys() == short.unsaid.keys()
 
 
-@settings(max_examples=40, suppress_health_check=CHECKS)
+@settings(max_examples=30, suppress_health_check=CHECKS)
 @given(organism=organisms(), dice=programs)
 def test_a_thread_restored_from_its_image_is_the_thread(organism: Settings, dice: list[Dice]) -> None:
     program = Program(organism)

@@ -125,7 +125,7 @@ def peopled(organism: Settings) -> Program:
     return program
 
 
-@settings(max_examples=50, suppress_health_check=CHECKS)
+@settings(max_examples=30, suppress_health_check=CHECKS)
 @given(
     organism=organisms().map(with_person),
     dice=programs,
@@ -150,7 +150,7 @@ def test_programs_with_a_person_come_to_their_end_also_when_they_are_killed(
         world.check_end()
 
 
-@settings(max_examples=25, suppress_health_check=CHECKS)
+@settings(max_examples=20, suppress_health_check=CHECKS)
 @given(organism=organisms().map(with_person), dice=programs)
 def test_a_thread_that_asks_people_is_restored_from_its_image_as_it_is(organism: Settings, dice: Any) -> None:
     live = play(peopled(organism), dice).kernel.state

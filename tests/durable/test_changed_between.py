@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
-from organism import Context, Reply, payload
-from organism.errors import HandlerFailedError, NotRunningError
+from organism import Context, Organism, Reply, payload
+from organism.errors import HandlerFailedError, JournalError, NotRunningError
+from organism.pump.disk_thread import IDLE
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
 
@@ -93,6 +95,17 @@ async def test_whoever_is_cancelled_while_it_starts_leaves_nothing_open(tmp_path
         await made.send("echo", Go("late"))
     async with organism(tmp_path, echo=code(echo)) as again:
         assert await again.ask("echo", Go("hello")) == Said("hello")
+
+
+async def test_one_that_cannot_start_leaves_no_thread_that_waits_for_work(tmp_path: Path) -> None:
+    (tmp_path / "none.db").write_bytes(b"no journal at all " * 99)
+    before = {*threading.enumerate()}
+    with pytest.raises(JournalError):
+        await Organism(name="test", handlers={"echo": code(echo)}, journal=f"sqlite:{tmp_path / 'none.db'}").start()
+    for thread in {*threading.enumerate()} - before:
+        if thread.name == "organism disk":
+            thread.join(IDLE / 2)
+            assert not thread.is_alive()
 
 
 async def test_state_that_cannot_be_written_is_refused_where_it_is_set(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def _check(path: Path) -> None:
 
 
 @pytest.mark.parametrize("journal", ["sqlite", "jsonl"])
+@pytest.mark.by_turns
 async def test_what_was_spent_in_a_window_to_come_counts_when_it_comes(
     tmp_path: Path, day: TimeOfDay, journal: str
 ) -> None:
@@ -90,6 +91,7 @@ async def test_what_was_spent_in_a_window_to_come_counts_when_it_comes(
 
 
 @pytest.mark.parametrize("back", [60, HOUR, 5 * HOUR, 24 * HOUR])
+@pytest.mark.by_turns
 async def test_a_chain_that_is_taken_up_does_not_go_back(tmp_path: Path, day: TimeOfDay, back: float) -> None:
     made = _scene(tmp_path)
     made.sends = [("a", "worker", Go("x"), ACME)]

@@ -221,6 +221,7 @@ async def test_a_sub_thread_begins_with_nothing_and_knows_its_conversation(journ
 @pytest.mark.parametrize(
     "name", ["..", "a/b", "/", "", " ", "conversation:c", "x" * 10_000, "größe-会話-🧵", "a\nb", "c~2", "c~", "~", "~2"]
 )
+@pytest.mark.by_turns
 async def test_any_text_names_a_conversation(journal: str, name: str) -> None:
     async with running(made(journal, handlers=COUNTER)) as organism:
         results = [await turn(organism, "counter", conversation=name) for _ in range(2)]
@@ -272,6 +273,7 @@ async def test_messages_count_over_all_turns_and_the_cap_refuses_the_next(journa
         ]
 
 
+@pytest.mark.by_turns
 async def test_tokens_count_over_all_turns_and_each_level_warns_once(journal: str) -> None:
     told: list[str] = []
 
@@ -296,6 +298,7 @@ async def test_tokens_count_over_all_turns_and_each_level_warns_once(journal: st
         assert told == [f"{level} conversation" for level in LEVELS]
 
 
+@pytest.mark.by_turns
 async def test_an_agent_hears_in_its_next_turn_what_the_last_call_of_a_turn_crossed(tmp_path: Path) -> None:
     model = ScriptedModel(
         lambda request: Says(calls=(("reply", Heard("x")),), usage=(300, min(100, request.max_output_tokens)))
@@ -421,6 +424,7 @@ async def test_turns_sent_at_once_rotate_when_those_before_them_have_ended(journ
 
 
 @pytest.mark.parametrize("on_cap", ["end", "rotate"])
+@pytest.mark.by_turns
 async def test_twelve_hundred_turns_with_a_cap_of_a_thousand_messages(tmp_path: Path, on_cap: str) -> None:
     document: dict[str, Any] = {"handlers": COUNTER, "conversation": {"messages": 1000, "on_cap": on_cap}}
     raised: list[WarningRaised] = []
@@ -461,6 +465,7 @@ async def test_a_conversation_goes_on_in_another_process(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["c", "..", "a/b", "x" * 10_000, "größe-会話-🧵", "C", "con"])
+@pytest.mark.by_turns
 async def test_a_conversation_of_any_name_goes_on_from_files_of_lines(tmp_path: Path, name: str) -> None:
     for process in range(2):
         organism = Talking(name="test", journal=f"jsonl:{tmp_path / 'lines'}", handlers=COUNTER)
@@ -553,6 +558,7 @@ async def test_a_paused_turn_stays_paused_in_the_next_process(tmp_path: Path) ->
         await check_record(organism)
 
 
+@pytest.mark.by_turns
 async def test_levels_that_fired_in_one_process_do_not_fire_in_the_next(tmp_path: Path) -> None:
     document: dict[str, Any] = {"handlers": COUNTER, "conversation": {"messages": 20}}
     raised: list[str] = []
@@ -619,6 +625,7 @@ async def test_calls_that_were_out_at_a_kill_are_charged_to_the_conversation(tmp
 # Size and memory
 
 
+@pytest.mark.by_turns
 async def test_an_agent_remembers_and_its_prompts_take_linear_space(tmp_path: Path) -> None:
     model = ScriptedModel(lambda request: Says(calls=(("reply", Heard(f"{len(request.messages)}")),)))
     sizes: list[int] = []
@@ -636,6 +643,7 @@ async def test_an_agent_remembers_and_its_prompts_take_linear_space(tmp_path: Pa
     assert per_turn < 16_000
 
 
+@pytest.mark.by_turns
 async def test_opening_a_long_conversation_reads_a_bounded_tail(tmp_path: Path) -> None:
     async with running(sqlite(tmp_path, handlers=COUNTER, conversation={"messages": 100_000})) as organism:
         for _ in range(500):

@@ -126,6 +126,7 @@ async def test_one_thread_that_cannot_be_written_at_any_point_stops_and_the_othe
         await goes_on(scene)
 
 
+@pytest.mark.by_turns
 async def test_a_thread_whose_writing_failed_goes_on_in_the_same_process_once_it_is_taken_up(tmp_path: Path) -> None:
     whole = make(tmp_path / "plain", "good", "bad")
     facts = (await whole.play()).written // 2
@@ -149,6 +150,7 @@ async def test_a_thread_whose_writing_failed_goes_on_in_the_same_process_once_it
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
+@pytest.mark.by_turns
 async def test_every_write_fails_once_in_turn_and_nothing_is_damaged(kind: str, tmp_path: Path) -> None:
     number = 0
     while True:
@@ -223,6 +225,7 @@ def connection(organism: Mortal) -> Any:
     return journal._db
 
 
+@pytest.mark.by_turns
 async def test_a_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Path) -> None:
     scene = make(tmp_path / "j.db", *(f"t{number}" for number in range(1000)))
 
@@ -233,7 +236,7 @@ async def test_a_thousand_threads_leave_nothing_behind_in_memory(tmp_path: Path)
         writer: Any = pump.writer
         assert not (state.threads or state.holds or state.streams or state.occupied or state.schedule.taken)
         assert not (writer._waiting or writer._leaving or writer._frozen)
-        assert not (organism._handles or pump.running or pump.waits.in_line or len(pump.deadlines))
+        assert not (organism._handles or pump.running or pump.wakeups.in_line or len(pump.deadlines))
         assert not state.schedule._limbo
         kept = {name: len(value) for name, value in vars(writer.journal._inner).items() if hasattr(value, "__len__")}
         assert all(size < 300 for size in kept.values()), kept

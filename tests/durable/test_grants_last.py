@@ -11,10 +11,10 @@ import anyio
 
 from organism import Context, Reply
 from organism.journal.codec import content, decode
+from organism.kernel.comparable import comparable
 from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
 from organism.kernel.restoring import restore
-from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
 from organism.primitives import BudgetDecision, BudgetEstimate, BudgetRequest
 from organism.record.facts import Fact, Forecast, Granted
@@ -117,7 +117,7 @@ async def test_an_image_holds_what_was_granted_and_forecast() -> None:
         fresh = State(organism.settings, routes(organism.settings))
         fresh.index, fresh.now = Index(), state.now
         restore(fresh, fresh.index, {}, image_of(state, thread))
-        assert differences(snapshot(state)["threads"]["t"], snapshot(fresh)["threads"]["t"]) == []
+        assert differences(comparable(state)["threads"]["t"], comparable(fresh)["threads"]["t"]) == []
         assert fresh.threads["t"].outlay == thread.outlay
         await handle.result()
     assert decode(_document(fact), None) == fact

@@ -6,8 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 
-from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply
+from organism import BudgetExhaustedError, Context, HandlerFailedError, NotRunningError, Reply
+from organism.hooks import Abort, CompletionEvent
 from organism.journal import open_journal
 from organism.journal.prompts import prompts
 from organism.primitives import BudgetWarning
@@ -38,8 +40,6 @@ from tests.hard.pump_world import Go, Said, code
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    import pytest
 
     from organism.models.contract import Request
     from organism.record.facts import Fact
@@ -154,21 +154,54 @@ async def test_a_delivery_that_asks_for_something_else_this_time_is_served_and_w
     check_whole(organism, made.path)
 
 
-async def test_a_stream_that_was_read_is_given_again_without_paying(tmp_path: Path) -> None:
-    async def worker(message: Go, ctx: Context) -> Reply[Said]:
-        async with ctx.stream("tell", max_output_tokens=50) as stream:
-            pieces = [piece async for piece in stream]
-        assert "".join(pieces) == stream.completion.text
-        return Reply(Said("".join(pieces) + (await ctx.complete("more", max_output_tokens=10)).text))
+async def test_a_delivery_that_is_cancelled_before_it_has_asked_again_went_no_other_way(tmp_path: Path) -> None:
+    async def worker(message: Go, ctx: Context) -> None:
+        await anyio.sleep(1)
+        for text in ("one", "two"):
+            await ctx.complete(text, max_output_tokens=10)
+
+    async def cancel(organism: Mortal) -> None:
+        (handle,) = await organism.resume()
+        await anyio.sleep(0.5)
+        handle.cancel()
+        assert (await handle.result()).outcome == "cancelled"
 
     made = scene(tmp_path, {"worker": code(worker)})
     dying = made.organism()
-    dying.dies_at = behind(2, CallHeld)
+    dying.dies_at = behind(1, CallCompleted)
     await made.live(dying, made.send_all)
-    await made.resume()
-    assert made.results["t"].reply == Said("<tell><more>")
-    # The one that was out when the process ended may have reached the provider, and is asked again.
-    assert Counter(request.messages[-1]["content"] for request in made.model.requests)["tell"] == 1
+    check_whole(await made.live(made.organism(), cancel), made.path)
+    assert every(made.path, Diverged) == []
+
+
+async def test_a_stream_that_was_read_is_given_again_without_paying(tmp_path: Path) -> None:
+    """Also where its block goes on behind the last piece, and where a hook refuses what it came to."""
+
+    async def worker(message: Go, ctx: Context) -> Reply[Said]:
+        async with ctx.stream("tell", max_output_tokens=50) as stream:
+            try:
+                told = "".join([piece async for piece in stream])
+                assert told == stream.completion.text
+            except HandlerFailedError as refused:
+                told = refused.text
+            return Reply(Said(told + (await ctx.complete("more", max_output_tokens=10)).text))
+
+    def refuses(event: CompletionEvent, ctx: Context) -> Abort | None:
+        return Abort("refused") if event.completion.text == "<tell>" else None
+
+    for name, hooks, said in (
+        ("plain", {}, "<tell><more>"),
+        ("hooked", {"after_model_call": refuses}, "refused<more>"),
+    ):
+        made = scene(tmp_path / name, {"worker": code(worker)}, hooks=hooks)
+        (tmp_path / name).mkdir()
+        dying = made.organism()
+        dying.dies_at = behind(2, CallHeld)
+        await made.live(dying, made.send_all)
+        await made.resume()
+        assert made.results["t"].reply == Said(said)
+        # The one that was out when the process ended may have reached the provider, and is asked again.
+        assert Counter(request.messages[-1]["content"] for request in made.model.requests)["tell"] == 1, name
 
 
 async def test_a_thread_without_handlers_ends_with_the_program_that_opened_it_and_keeps_its_costs(
@@ -271,7 +304,7 @@ async def test_a_call_that_is_out_when_its_thread_was_cancelled_is_charged_to_it
     (held,) = every(made.path, CallHeld)
     organism = await made.resume()
     assert made.results["t"].outcome == "cancelled"
-    assert organism.usage().tokens == held.need[0]  # type: ignore[union-attr]
+    assert organism.usage().tokens == held.need[0]
     assert organism.kernel.state.root.used[0] == held.need[0]
     check_whole(organism, made.path)
 
@@ -602,13 +635,13 @@ async def test_a_window_that_rolls_while_a_call_is_out_and_while_the_process_is_
     # What the crash cost belongs to the window of its hold, which is over: this one has the call that was made again.
     assert organism.kernel.state.root.used[0] == 15
     assert not any(organism.kernel.state.root.held)
-    assert organism.usage().tokens == held.need[0] + 15  # type: ignore[union-attr]
+    assert organism.usage().tokens == held.need[0] + 15
     third = made.organism()
 
     async def look(life: Mortal) -> None:
         assert life.kernel.state.root.used[0] == 15
-        assert life.usage().tokens == held.need[0] + 15  # type: ignore[union-attr]
-        assert life.usage("handler")["worker"].tokens == held.need[0] + 15  # type: ignore[index]
+        assert life.usage().tokens == held.need[0] + 15
+        assert life.usage("handler")["worker"].tokens == held.need[0] + 15
 
     await made.live(third, look)
     hours = {fact.held_at // 3600 for fact in every(made.path, CallSettled)}
@@ -680,15 +713,19 @@ async def test_a_spawned_thread_is_not_spawned_again_whether_it_has_ended_or_not
     async def worker(message: Go, ctx: Context) -> Reply[Said]:
         handle = await ctx.spawn("peer", Go("side"))
         await ctx.complete("meanwhile", max_output_tokens=10)
-        return Reply(Said(str((await handle.result()).reply)))
+        said = (await handle.result()).reply
+        handle.cancel()  # it has ended: nothing happens
+        with pytest.raises(NotRunningError, match="is a sub-thread"):
+            handle.pause()
+        return Reply(Said(f"{handle.id} {said}"))
 
-    for kind, name in ((Spawned, "out"), (CallCompleted, "one"), (CallSettled, "both")):
+    for kind, name in ((Spawned, "out"), (CallCompleted, "one"), (CallSettled, "both"), (Ended, "ended")):
         made = scene(tmp_path / name, {"worker": code(worker, "peer"), "peer": code(lone)})
         dying = made.organism()
         dying.dies_at = behind(2 if kind is CallSettled else 1, kind)
         await made.live(dying, made.send_all)
         organism = await made.resume()
-        assert made.results["t"].reply == Said("Said(text='<side>')"), name
+        assert made.results["t"].reply == Said("t.2 Said(text='<side>')"), name
         assert len(every(made.path, Spawned)) == 1
         assert len(made.results["t"].threads) == 1
         check_whole(organism, made.path)
@@ -738,6 +775,7 @@ async def test_a_paused_thread_stays_paused_over_processes_and_goes_on_when_it_i
 # Many
 
 
+@pytest.mark.by_turns
 async def test_a_process_that_dies_again_and_again_while_it_takes_up_gets_there(tmp_path: Path) -> None:
     async def worker(message: Go, ctx: Context) -> Reply[Said]:
         answers = await ctx.ask_all([("peer", Go(f"{number}")) for number in range(4)])

@@ -36,8 +36,20 @@ async def second(message: Go, ctx: Context) -> Reply[Said]:
     return Reply(Said(message.text))
 
 
+async def third(message: Go, ctx: Context) -> Reply[Said]:
+    """Asks, and takes its time."""
+    said = await ctx.ask("second", message, expect=Said)
+    await anyio.sleep(2)
+    return Reply(said)
+
+
 def organism(journal: str) -> Inline:
-    handlers = {"first": code(first, peers=("second",)), "second": code(second, budget={"messages": 5})}
+    asks = {"peers": ("second",)}
+    handlers = {
+        "first": code(first, **asks),
+        "second": code(second, budget={"messages": 5}),
+        "third": code(third, **asks),
+    }
     model = ScriptedModel([Says(text="yes")])
     return Inline(name="test", handlers=handlers, models=model.models(), journal=journal)
 
@@ -66,6 +78,29 @@ async def test_events_come_as_they_happen_and_go_on_behind_any_of_them(kind: str
         if path:
             assert list(await handle.history()) == whole
             assert await read(handle.events(after=3)) == whole[3:]
+
+
+@pytest.mark.parametrize("kind", ["memory:", "sqlite:x.db", "jsonl:x"])
+async def test_how_a_thread_ended_is_read_from_what_is_kept_of_it(kind: str, tmp_path: Path) -> None:
+    name, _, path = kind.partition(":")
+    journal = f"{name}:{tmp_path / path}" if path else kind
+    async with organism(journal) as running:
+        assert await running.result_of("t") is None
+        running.keep_history()
+        handle = await running.send("third", Go("hello"), id="t")
+        await anyio.sleep(1)
+        assert await running.result_of("t") is None  # it lives, and thread_of has it
+        below = await running.result_of("t.2")
+        assert below is not None
+        assert (below.handler, below.outcome) == ("second", "completed")
+        result = await handle.result()
+        assert await running.result_of("t") == (result if path else None)
+        assert await running.result_of("nobody") is None
+    if path:
+        async with organism(journal) as running:
+            assert (await running.result_of("t"), await running.result_of("t.2")) == (result, below)
+    with pytest.raises(NotRunningError):
+        await running.result_of("t")
 
 
 async def test_reading_on_behind_an_event_misses_nothing(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def told(requests: list[Request]) -> list[list[str]]:
 # The nudge
 
 
+@pytest.mark.by_turns
 async def test_absolute_levels_of_a_conversation_nudge_once_each_over_processes(tmp_path: Path) -> None:
     model = ScriptedModel([replies()])
     limits = {"messages": 40, "warn_at": {"messages": [10, 20, 0.9]}}
@@ -265,6 +266,7 @@ async def test_an_agent_that_never_comes_to_an_end_is_asked_for_a_last_answer_at
         assert [len(request.tools) for request in model.requests] == [2, 2, 2, 1]
 
 
+@pytest.mark.by_turns
 async def test_a_conversation_that_an_agent_and_four_processes_keep_up_rotates_once(tmp_path: Path) -> None:
     """As hard case 41, with an agent: each level is told once, in the prompt of the turn that crossed it."""
     model = ScriptedModel([replies()])

@@ -71,6 +71,7 @@ def nameless(message: dict[str, Any]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("to", ["desk", "keeper"])
 @pytest.mark.parametrize("entries", [1, 8, 256])
+@pytest.mark.by_turns
 async def test_a_restarted_process_writes_only_what_is_new_of_a_prompt(
     to: str, entries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

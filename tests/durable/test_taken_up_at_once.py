@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from organism import Context, Reply
 from organism.errors import JournalError
 from organism.journal import open_journal
+from organism.pump import runtime
+from organism.pump.writer import in_place
 from organism.works.control.changes import written_down
 from organism.works.control.orders import Order
 from tests.durable.inline import Inline, InlineWorks
@@ -37,6 +41,19 @@ class Slow(Inline):
     """An organism with such a disk."""
 
     _parts = SlowWorks
+
+
+class LateWorks(InlineWorks):
+    """The parts of an organism whose disk has written a batch a turn of the event loop later."""
+
+    def _hand_over(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        runtime.caller()(partial(in_place, work, done))
+
+
+class Late(Inline):
+    """An organism with such a disk."""
+
+    _parts = LateWorks
 
 
 async def counter(message: Go, ctx: Context) -> Reply[Said]:
@@ -151,3 +168,23 @@ async def test_what_is_sent_again_while_the_first_one_waits_is_taken_in_once(tmp
             clients.start_soon(send, "again", "w-1")
     assert sorted(ran) == ["again", "slow", "slow"]
     assert len(threads) == 3
+
+
+@pytest.mark.parametrize("named", [None, "id", "conversation"])
+async def test_an_ask_that_is_given_up_while_its_message_is_written_leaves_no_thread(
+    tmp_path: Path, named: str | None
+) -> None:
+    late = Late(name="test", handlers={"counter": code(counter)}, journal=f"sqlite:{tmp_path / 'j.db'}")
+    lived: list[int] = []
+    async with late:
+        for steps in range(8):
+            how = {} if named is None else {named: f"number {steps}"}
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(partial(late.ask, "counter", Go("x"), **how))
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+                lived.append(late.statistics().threads)
+                tasks.cancel_scope.cancel()
+            await anyio.sleep(0.5)  # half of what a turn takes
+            assert late.statistics().threads == 0
+    assert 1 in lived

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism import Context, Reply
+from organism import Context, NotRunningError, Reply
 from organism.record.facts import CallHeld
-from organism.testing import Says, ScriptedModel, running
+from organism.testing import Says, ScriptedModel, Watched, running
 from tests.durable.turns_world import Heard, Say, code, killed, sqlite, turn
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.models.contract import Request
-    from organism.testing import Watched
 
 LONG = "A lighthouse keeper writes down every ship that comes by. " * 10
 
@@ -46,6 +45,7 @@ async def uninterrupted(folder: Path, turns: int) -> list[int]:
 
 
 @pytest.mark.parametrize("how", ["closed", "killed", "after a snapshot", "two restarts"])
+@pytest.mark.by_turns
 async def test_a_turn_in_another_process_holds_no_more_than_in_the_one_before(tmp_path: Path, how: str) -> None:
     expected = await uninterrupted(tmp_path / "whole", 4)
     assert expected[3] < 2 * expected[0]  # what is sent again is held at what it did cost
@@ -111,3 +111,17 @@ async def test_a_prompt_that_is_cut_for_an_answer_on_grace_is_known_again(tmp_pa
         result = await thread.result()
     # Its next turn is refused there as it was here, and what is kept back bears the last one as it did here.
     assert (result.outcome, result.reply) == ("exhausted", Heard("What I have."))
+
+
+async def test_an_organism_that_learns_from_another_holds_its_first_call_as_that_one_would() -> None:
+    async with running(**document()) as first:
+        for _ in range(2):
+            await first.ask("agent", Say(LONG))
+    learning = Watched(name="test", **document())
+    learning.learn_from(first)
+    async with running(learning):
+        await learning.ask("agent", Say(LONG))
+        with pytest.raises(NotRunningError, match="has started: let it learn from others before that"):
+            learning.learn_from(first)
+    assert held(first)[0] > 5 * held(first)[1]
+    assert held(learning) == [held(first)[1]]

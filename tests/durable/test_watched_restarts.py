@@ -32,6 +32,7 @@ async def count(message: Text, ctx: Context) -> Reply[Text]:
 @pytest.mark.parametrize("url", ["sqlite:{}/journal.db", "jsonl:{}/journal"])
 @pytest.mark.parametrize("conversation", [None, "c"])
 @pytest.mark.parametrize("window", ["run", "total"])
+@pytest.mark.by_turns
 async def test_a_journal_is_opened_again(tmp_path: Path, url: str, conversation: str | None, window: str) -> None:
     model = ScriptedModel([Says(text="x", usage=(10, 5))])
     for process in (1, 2, 3):
@@ -44,7 +45,7 @@ async def test_a_journal_is_opened_again(tmp_path: Path, url: str, conversation:
             said = await organism.ask("count", Text("hello"), conversation=conversation)
             assert said == Text(str(process if conversation else 1))
             assert len(organism.watch.of(Ended)) == 1
-            assert organism.usage().tokens == 15 * process  # type: ignore[union-attr]
+            assert organism.usage().tokens == 15 * process
 
 
 async def test_what_was_left_is_gone_on_with(tmp_path: Path) -> None:

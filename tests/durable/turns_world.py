@@ -9,8 +9,8 @@ from organism import Context, Reply, payload
 from organism.journal import open_journal
 from organism.journal.pruning import Mark
 from organism.kernel import Kernel
+from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
-from organism.kernel.snapshot import snapshot
 from organism.payloads import Vocabulary
 from organism.testing import Watched, differences
 from tests.durable.inline import Inline
@@ -112,7 +112,7 @@ async def check_record(organism: Watched, id_: str = "c") -> None:
     folding = Fold(organism.settings, Kernel(organism.settings).state)
     for fact in await recorded(organism, id_):
         folding.apply(fact)
-    live, folded = snapshot(organism.kernel.state), snapshot(folding.state)
+    live, folded = comparable(organism.kernel.state), comparable(folding.state)
     assert differences(live["conversations"][id_], folded["conversations"][id_]) == []
     turns = {each.id for each in conversation_of(organism, id_).turns}
     assert (

@@ -46,6 +46,7 @@ def used(organism: Organism, account: str) -> list[int]:
     return organism.kernel.state.pools[f"account:{account}"].used
 
 
+@pytest.mark.by_turns
 async def test_threads_of_one_tenant_never_pass_its_limit_and_others_are_undisturbed() -> None:
     accounts = {"tenant": {"tokens": 5000, "window": "day"}, "tenant:big": {"tokens": 20_000, "window": "day"}}
     most: dict[str, int] = {}
@@ -241,6 +242,7 @@ async def test_a_new_window_is_empty_and_what_was_held_in_the_old_one_is_charged
     assert by_account["tenant:acme"].tokens == 1800
 
 
+@pytest.mark.by_turns
 async def test_accounts_that_nobody_is_under_are_forgotten_when_their_window_ends() -> None:
     async with running(
         handlers={"worker": code(_spend)},

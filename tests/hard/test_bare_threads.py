@@ -140,7 +140,7 @@ async def test_what_another_task_still_calls_when_the_block_is_left_is_cut_and_p
         assert ended == ["cut"]
         result = await thread.handle.result()
         assert (result.outcome, result.usage.model_calls, result.usage.estimated) == ("completed", 1, True)
-        assert result.usage.tokens == organism.usage().tokens > 0  # type: ignore[union-attr]
+        assert result.usage.tokens == organism.usage().tokens > 0
         with pytest.raises(NotRunningError):
             await thread.complete("Go")
     assert model.finished == 0

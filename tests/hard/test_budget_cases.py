@@ -170,6 +170,7 @@ async def test_before_a_further_attempt_the_last_one_is_paid_and_the_need_held_a
     assert organism.watch.of(CallRefused)[0].need == 600
 
 
+@pytest.mark.by_turns
 async def test_a_thousand_failing_calls_leave_nothing_held() -> None:
     failures: list[Says] = [
         Says(error=BackendError("server", "500")),

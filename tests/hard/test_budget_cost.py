@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.budget import Crowd, Figures, memory
 
 
+@pytest.mark.by_turns
 async def test_a_thread_with_one_queued_message_takes_two_kilobytes_at_most() -> None:
     figures = Figures()
     await memory(figures, 1000)

@@ -459,7 +459,7 @@ async def test_a_thread_without_handlers_is_governed_like_any_other() -> None:
             assert thread.budget.tokens.crossed == ("warning", "critical", "final", "runway")
         result = await thread.handle.result()
         assert (result.usage.tokens, result.usage.messages) == (900, 0)
-        assert organism.usage(by="label")["arm=blind"].tokens == 900  # type: ignore[index]
+        assert organism.usage(by="label")["arm=blind"].tokens == 900
         assert organism.statistics().threads == 0
 
 

@@ -421,6 +421,7 @@ async def test_a_thread_without_handlers_makes_no_call_once_its_time_has_run_out
     assert levels(result, "seconds") == ["warning", "critical", "final"]
 
 
+@pytest.mark.by_turns
 async def test_each_of_many_threads_hears_of_its_own_time_whatever_the_others_have() -> None:
     async def worker(message: Task, ctx: Context) -> Reply[Done]:
         await anyio.sleep(float(message.text))

@@ -10,6 +10,7 @@ from tests.hard.pump_world import pass_time
 ROUNDS = 3
 
 
+@pytest.mark.by_turns
 async def test_honest_threads_are_right_and_in_time_beside_fifty_that_are_not() -> None:
     """Time is virtual: what a turn takes more than its model's calls, it waited for others."""
     figures, wrong = await chaos(ROUNDS, 1, pass_time)

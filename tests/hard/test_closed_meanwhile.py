@@ -53,7 +53,7 @@ async def test_whoever_waits_for_room_hears_that_the_organism_was_closed(
     works = organ._works
     assert works is not None
     with anyio.fail_after(100):
-        await works.pump.waits.room.enter()  # as does whoever was looking for its thread until now
+        await works.pump.wakeups.admission.enter()  # as does whoever was looking for its thread until now
 
 
 @pytest.mark.parametrize("journal", ["memory", "sqlite"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from organism.record.facts import CallHeld, Compacted, WarningRaised
 from organism.testing import Says, ScriptedModel, running
 from tests.agent.compaction_world import WINDOW, Job, Page, Reader, Result, cuts, handlers, kept, organism_of
@@ -104,6 +106,7 @@ async def test_a_provider_that_refuses_whatever_it_is_sent_is_asked_twice() -> N
         assert cut.why == "context"
 
 
+@pytest.mark.by_turns
 async def test_limits_and_their_levels_stand_through_compactions() -> None:
     reader = Reader(pages=120)
     keys = organism_of(reader)
@@ -124,6 +127,7 @@ async def test_limits_and_their_levels_stand_through_compactions() -> None:
     assert all(text.startswith("Budget notice") for text in noticed)  # each once, at its place, and in no recap
 
 
+@pytest.mark.by_turns
 async def test_a_thread_that_runs_out_after_compactions_still_answers_on_grace() -> None:
     reader = Reader(pages=500)
 
@@ -142,6 +146,7 @@ async def test_a_thread_that_runs_out_after_compactions_still_answers_on_grace()
         assert len(cuts(organism.watch)) > 2
 
 
+@pytest.mark.by_turns
 async def test_a_conversation_is_cut_short_between_its_turns_where_that_costs_nothing() -> None:
     reader = Reader(pages=2)
     async with running(**organism_of(reader, lines=40)) as organism:
@@ -157,6 +162,7 @@ async def test_a_conversation_is_cut_short_between_its_turns_where_that_costs_no
         assert max(reader.sizes) < WINDOW
 
 
+@pytest.mark.by_turns
 async def test_a_conversation_that_goes_on_in_a_fresh_one_takes_its_recap_along() -> None:
     reader = Reader(pages=2)
     model = ScriptedModel(reader)

@@ -15,10 +15,10 @@ from attrs import evolve
 from organism import Context, Reply
 from organism.journal import open_journal
 from organism.journal.codec import content, decode
+from organism.kernel.comparable import comparable
 from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
 from organism.kernel.restoring import restore
-from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
 from organism.models.contract import BackendError
 from organism.payloads import Vocabulary
@@ -205,7 +205,7 @@ async def test_an_image_holds_how_a_history_was_cut() -> None:
                 fresh = State(organism.settings, routes(organism.settings))
                 fresh.index, fresh.now = Index(), state.now
                 restore(fresh, fresh.index, {}, image_of(state, state.threads["t"]))
-                assert differences(snapshot(state)["threads"]["t"], snapshot(fresh)["threads"]["t"]) == []
+                assert differences(comparable(state)["threads"]["t"], comparable(fresh)["threads"]["t"]) == []
                 (message,) = [each for each in fresh.index.messages.values() if each.to == "reader"]
                 assert (message.known or {})[fact.key] == fact.cut
                 image = Snapshot(at=1.0, thread="t", image=image_of(state, state.threads["t"]))

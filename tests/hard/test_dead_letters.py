@@ -9,6 +9,7 @@ import pytest
 
 from organism import Context, HandlerFailedError, Refused, Reply, Send
 from organism.errors import RoutingError
+from organism.hooks import MessageEvent, Pause
 from organism.payloads.primitives import DeadLetter, HandlerFailed
 from organism.record.facts import Buried
 from organism.testing import running
@@ -36,6 +37,11 @@ def told() -> tuple[list[DeadLetter], Callable[[DeadLetter, Context], Awaitable[
         letters.append(message)
 
     return letters, watch
+
+
+def wait_at_letters(event: MessageEvent, ctx: Context) -> Pause | None:
+    """A hook."""
+    return Pause("until somebody looks") if isinstance(event.payload, DeadLetter) else None
 
 
 async def quiet(organism: Watched) -> None:
@@ -73,6 +79,21 @@ async def test_the_handler_of_dead_letters_is_told_once_in_a_thread_that_costs_n
         assert (result.outcome, result.replies, result.usage.messages) == ("failed", (), 1)
         spent: Any = organism.usage()
         assert spent.messages == 1
+
+
+async def test_a_thread_that_tells_of_a_dead_letter_can_be_found_and_let_go_on() -> None:
+    letters, watch = told()
+    handlers = {"bad": code(bad), "watch": code(watch)}
+    async with running(handlers=handlers, dead_letters="watch", hooks={"on_message": wait_at_letters}) as organism:
+        await (await organism.send("bad", Go("bad"))).result()
+        (root,) = organism.kernel.state.roots
+        handle = organism.thread_of(root.id)
+        assert handle is not None
+        assert (await handle.result()).outcome == "paused"
+        handle.cancel()
+        assert (await handle.result()).outcome == "cancelled"
+        assert organism.thread_of(root.id) is None
+    assert letters == []
 
 
 async def test_a_dead_letter_whose_handler_fails_or_asks_who_fails_is_told_to_nobody() -> None:
@@ -178,6 +199,7 @@ async def test_one_that_began_a_turn_begins_another() -> None:
         assert (await (await organism.retry(letter.id)).result()).reply == Said("c")
 
 
+@pytest.mark.by_turns
 async def test_a_process_remembers_the_last_thousand() -> None:
     async with running(check=False, handlers={"bad": code(bad)}) as organism:
         for number in range(1003):
@@ -245,6 +267,7 @@ async def test_one_thread_takes_a_handler_from_nobody_else() -> None:
         assert await organism.ask("bad", Go("x")) == Said("did x")
 
 
+@pytest.mark.by_turns
 async def test_failures_far_apart_with_a_success_between_or_passed_on_leave_it_alone() -> None:
     async def passes(message: Go, ctx: Context) -> Reply[Said]:
         return Reply(await ctx.ask("bad", message, expect=Said))
@@ -284,6 +307,7 @@ async def test_a_probe_that_is_cancelled_leaves_it_to_the_next_message() -> None
         assert await organism.ask("bad", Go("x")) == Said("did x")
 
 
+@pytest.mark.by_turns
 async def test_what_waits_for_its_next_attempt_may_be_the_probe() -> None:
     mended: list[int] = []
 

@@ -127,6 +127,6 @@ async def test_what_was_learned_ends_with_the_process_and_changes_nothing_that_w
         before = await outcome(organism)
         first = needs(organism)
     async with running(models=models(adding(300)), check=False, **setup) as organism:
-        assert organism.usage(by="handler")["worker"].tokens == before.usage.tokens  # type: ignore[index]
+        assert organism.usage(by="handler")["worker"].tokens == before.usage.tokens
         await outcome(organism)
         assert needs(organism)[-3:] == first

@@ -142,6 +142,7 @@ async def test_time_ends_the_calls_of_a_thread_without_handlers() -> None:
         await anyio.lowlevel.checkpoint()
 
 
+@pytest.mark.by_turns
 async def test_sub_threads_below_one_another_are_so_few_that_their_record_can_be_read(tmp_path: Path) -> None:
     async def hand_on(message: Text, ctx: Context) -> Forward[Text]:
         """Has somebody else do it, who has a budget as well."""

@@ -69,7 +69,7 @@ async def test_two_replies_in_one_answer_below_the_root_refuse_that_answer() -> 
     async with running(handlers=handlers) as organism:
         said = await organism.ask("root", Go(), expect=Said)
         assert said.text == "validation: 'twice' answered its caller 2 times at once; a frame replies once"
-        assert organism.usage("handler").get("echo") is None  # type: ignore[union-attr]
+        assert organism.usage("handler").get("echo") is None
 
 
 async def test_a_reply_and_a_forward_in_one_answer_are_two_answers() -> None:

@@ -470,8 +470,8 @@ async def test_a_request_beyond_all_figures_is_refused_in_words(unit: str) -> No
     async with running(handlers={"worker": code(worker), "boss": code(generous)}, budget=budget) as organism:
         result = await outcome(organism)
     first, second, last = result.reply.text.split(" | ")
-    assert first == f"BudgetRefused: 1{'0' * 79} {unit} is too much to ask for: an amount is 10^12 at most"
-    assert second.startswith(f"BudgetRefused: {'9' * 80} {unit} is too much")
+    assert first == f"BudgetRefused: 1{'0' * 79}… {unit} is too much to ask for: an amount is 10^12 at most"
+    assert second.startswith(f"BudgetRefused: {'9' * 80}… {unit} is too much")
     assert last == "BudgetGranted: go on"
 
 

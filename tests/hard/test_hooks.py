@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +55,26 @@ def scripted(*says: Says) -> ScriptedModel:
 
 
 def always(verdict: Any) -> Any:
-    """A hook that says the same to everything."""
+    """A hook that says the same to everything, or what a function makes of each event."""
 
     def hook(event: Any, ctx: Context) -> Any:
-        return verdict
+        return verdict(event) if callable(verdict) else verdict
 
     return hook
+
+
+def remade(**fields: Any) -> Any:
+    """A change of these fields of a call or of a completion."""
+    return lambda event: Change(evolve(event.completion if hasattr(event, "completion") else event.call, **fields))
+
+
+NOT_JSON: Any = {"text": "x"}
+WITH_A_DICT = ToolCall(id="1", name="reply", arguments=NOT_JSON)
+
+
+def of_bytes(event: object) -> Go:
+    """A verdict that cannot even be made."""
+    return Go(secrets=[b"of bytes"])
 
 
 def refuses(event: Any, ctx: Context) -> Any:
@@ -297,7 +313,7 @@ async def test_a_paused_thread_that_is_cancelled_leaves_nothing_behind() -> None
         handle = await organism.send("worker", Task("go"))
         assert (await handle.result()).outcome == "paused"
         handle.cancel()
-        await anyio.sleep(1)
+        assert not handle.paused
         assert (await handle.result()).outcome == "cancelled"
 
 
@@ -329,17 +345,38 @@ async def test_a_hook_that_raises_fails_its_step_loudly(point: str, caplog: pyte
         ("after_model_call", Skip("x"), "gave a value of type Skip at after_model_call"),
         ("on_message", Change(Done("x")), "'worker' takes Task, and not a value of type Done"),
         ("before_model_call", Change("x"), "it is to be Call, and is a value of type str"),
-        ("before_model_call", Skip(5), "give a text, or a completion"),
-        ("on_message", Go(secrets=["short"]), "6 characters at least"),
+        ("before_model_call", Skip(5), "skipped with a text or a completion, not with a value of type int"),
+        ("before_model_call", remade(max_output_tokens=-5), "gave what cannot be: max_output_tokens is a whole number"),
+        ("before_model_call", remade(messages=()), "messages is an empty list"),
+        ("before_model_call", remade(messages="text of its own"), None),
+        ("before_model_call", remade(tags="draft"), "tags is a list of texts"),
+        ("before_model_call", remade(temperature=math.nan), "temperature is a number from 0 on"),
+        ("before_model_call", remade(wish=0), "wish is a whole number"),
+        ("after_model_call", remade(text=5), "text of a completion is a str, not 5"),
+        ("after_model_call", remade(tool_calls=[7]), "tool_calls of a completion are ToolCalls of texts .*, not .7"),
+        ("after_model_call", remade(tool_calls=[WITH_A_DICT]), "arguments as JSON.*, not .ToolCall"),
+        ("after_model_call", remade(tool_calls=[]), None),
+        ("after_model_call", remade(usage=None), "usage of a completion is a Usage, not None"),
+        ("on_message", Go(secrets=["short"]), "hook .* at on_message: a secret has 6 characters at least"),
+        ("on_message", of_bytes, "secrets are texts, not a value of type bytes"),
     ],
 )
-async def test_a_verdict_that_cannot_be_fails_the_step(point: str, verdict: Any, says: str) -> None:
+async def test_a_verdict_that_cannot_be_fails_the_step_and_names_its_hook(
+    point: str, verdict: Any, says: str | None
+) -> None:
+    model = scripted()
     async with running(
-        handlers={"worker": code(caller)}, models=models(scripted()), hooks={point: always(verdict)}
+        handlers={"worker": code(caller)}, models=models(model), hooks={point: always(verdict)}
     ) as organism:
-        with pytest.raises(HandlerFailedError, match=says) as failed:
-            await organism.ask("worker", Task("go"))
-    assert failed.value.code == "crashed"
+        handle = await organism.send("worker", Task("go"))
+        result = await handle.result()
+    if says is None:
+        assert (result.outcome, result.reply) == ("completed", Done("from the model"))
+        return
+    assert (result.outcome, result.code) == ("failed", "crashed")
+    assert re.search(says, result.error or "")
+    assert "always.<locals>.hook" in (result.error or "")
+    assert len(model.requests) == (point == "after_model_call")
 
 
 async def test_whoever_is_told_of_aborts_hears_of_failures_and_cancellations_and_changes_nothing() -> None:
@@ -353,16 +390,20 @@ async def test_whoever_is_told_of_aborts_hears_of_failures_and_cancellations_and
     async def worker(task: Task, ctx: Context) -> None:
         if task.text == "fail":
             raise ValueError("bad luck")
+        if task.text == "exit":
+            raise SystemExit(3)
         await anyio.sleep(100)
 
     async with running(handlers={"worker": code(worker)}, hooks={"on_abort": told}) as organism:
         with pytest.raises(HandlerFailedError, match="bad luck"):
             await organism.ask("worker", Task("fail"))
+        with pytest.raises(HandlerFailedError, match="SystemExit: 3 left the handler"):
+            await organism.ask("worker", Task("exit"))
         handle = await organism.send("worker", Task("sleep"))
         await anyio.sleep(1)
         handle.cancel()
         await anyio.sleep(1)
-    assert [event.code for event in heard] == ["crashed", "cancelled"]
+    assert [event.code for event in heard] == ["crashed", "crashed", "cancelled"]
 
 
 async def test_what_a_hook_does_itself_is_charged_and_not_hooked_again() -> None:

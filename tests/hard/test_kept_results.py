@@ -50,6 +50,7 @@ async def passes_on(message: Go, ctx: Context) -> Reply[Said]:
     ],
     ids=["its own", "that of a thread below"],
 )
+@pytest.mark.by_turns
 async def test_a_result_that_nobody_has_read_keeps_no_memory_of_a_handler(handlers: dict[str, Any]) -> None:
     async with Organism(handlers=handlers) as organism:
         gc.collect()

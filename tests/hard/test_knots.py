@@ -81,6 +81,34 @@ async def test_nobody_looks_for_knots_while_budget_comes_back_anyway(
     assert looks == []
 
 
+async def test_nobody_looks_again_while_little_is_spent_and_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However contended the budget is: a call is kept by the streams of those who wait, and they go first."""
+    looks: list[float] = []
+    look: Any = vars(Knots)["_waits"]
+
+    def counted(knots: Knots) -> Any:
+        looks.append(anyio.current_time())
+        return look(knots)
+
+    monkeypatch.setattr(Knots, "_waits", counted)
+    began = anyio.current_time()
+
+    async def worker(task: Task, ctx: Context) -> None:
+        async with ctx.stream(PROMPT, max_output_tokens=200 - INPUT):
+            await anyio.sleep(1)
+            await spend(ctx, 3_000 if task.text == "large" else 500)
+
+    room = 20 * 200 + 600
+    handlers = {"worker": code(worker)}
+    async with running(handlers=handlers, models=aliases(default={}), ceiling={"tokens": room}, **FREE) as organism:
+        handles = [await organism.send("worker", Task("large" if number == 2 else "small")) for number in range(20)]
+        with anyio.fail_after(1000):
+            assert {(await handle.result()).outcome for handle in handles} == {"completed"}
+    assert anyio.current_time() - began > 10, "some did wait"
+    assert min(looks) < began + 6, "who came last looked"
+    assert len([at for at in looks if at > began + 6]) < 4
+
+
 async def test_who_waits_for_a_circuit_to_be_tried_does_not_keep_back_what_that_call_waits_for() -> None:
     """The call that tries it waits for budget, which is held by the stream of one that waits for what the call finds."""
     failures = iter(range(5))

@@ -113,7 +113,7 @@ async def test_while_an_organism_that_starts_loads_an_sdk_others_go_on(openai: G
         group.start_soon(organism.start)
         await openai.come_to()
         assert (await other.ask("echo", Go("still here"))).text == "still here"
-        with pytest.raises(NotRunningError, match="was started already"):
+        with pytest.raises(NotRunningError, match="has started: make a new one"):
             await organism.start()
         with pytest.raises(NotRunningError, match="has started: add hooks before that"):
             organism.add_hook("on_message", talks)

@@ -11,10 +11,10 @@ import pytest
 
 from organism import Context, Forward, HandlerFailedError, Reply, Send
 from organism.journal.codec import decode, encode
+from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
 from organism.kernel.imaging import image_of
 from organism.kernel.rings import WARNED, Ring
-from organism.kernel.snapshot import snapshot
 from organism.payloads import Vocabulary
 from organism.primitives import BudgetQuery, BudgetReport, BudgetWarning
 from organism.record.facts import Snapshot, Stopped, WarningRaised
@@ -389,7 +389,7 @@ async def test_a_snapshot_holds_what_was_sent_and_what_was_warned_of() -> None:
         (ring,) = [each.ring for each in image.threads]
         assert ring is not None
         assert (len(ring.recent), len(set(ring.recent)), len(ring.warned)) == (5, 2, 1)
-        assert differences(snapshot(state)["threads"], snapshot(fresh.state)["threads"]) == []
+        assert differences(comparable(state)["threads"], comparable(fresh.state)["threads"]) == []
         document = json.loads(json.dumps(encode(Snapshot(at=1.0, thread=handle.id, image=image), handle.id)))
         read = decode(document, Vocabulary([Task, Done]))
         assert isinstance(read, Snapshot)

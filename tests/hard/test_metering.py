@@ -123,6 +123,7 @@ async def test_sums_of_every_kind_are_the_whole_under_load() -> None:
 
 
 @pytest.mark.parametrize("url", ["sqlite:o.db", "jsonl:o"])
+@pytest.mark.by_turns
 async def test_sums_of_every_kind_are_those_of_the_journal_also_after_a_restart(tmp_path: Path, url: str) -> None:
     document = desk(journal=url, folder=tmp_path)
     async with Inline(**document) as organism:
@@ -402,15 +403,36 @@ async def test_a_meter_that_never_comes_back_keeps_nobody_for_ever(caplog: pytes
     assert said[0].startswith("a meter has not heard")
 
 
-async def test_a_meter_that_is_taken_away_hears_no_more() -> None:
+async def test_a_meter_that_is_taken_away_hears_no_more_and_what_has_come_before_the_organism_is_closed() -> None:
     heard: list[Metered] = []
-    async with running(models=models(spender())) as organism, organism.thread() as thread:
-        stop = organism.meter(heard.append)
-        await thread.complete(PROMPT, max_output_tokens=9)
-        stop()
-        stop()
-        await thread.complete(PROMPT, max_output_tokens=9)
-    assert len(heard) <= 2
+    gate = threading.Event()
+
+    def slow(event: Metered) -> None:
+        gate.wait(LONG)
+        heard.append(event)
+
+    async def let_go() -> None:
+        async for _ in organism.events():
+            pass
+        gate.set()  # it is being closed
+
+    async with anyio.create_task_group() as tasks:
+        async with running(models=models(spender())) as organism, organism.thread() as thread:
+            tasks.start_soon(let_go)
+            stop = organism.meter(slow)
+            await thread.complete(PROMPT, max_output_tokens=9)
+            stop()
+            stop()
+            await thread.complete(PROMPT, max_output_tokens=9)
+        assert [event.what for event in heard] == ["attempt", "call"]
+
+
+def test_a_meter_of_an_organism_that_does_not_run_leaves_no_thread() -> None:
+    organism = Watched(**desk())
+    before = threading.active_count()
+    organism.meter(print)()
+    organism.meter(print)
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite:o.db"])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism import Context, ModelError, Reply
-from organism.cli.pages import How
-from organism.cli.story import Story
+from organism.cli.story.page import How
+from organism.cli.story.story import Story
 from organism.journal.codec import content, decode, encode
 from organism.journal.prompts import requests
 from organism.models.contract import BackendError

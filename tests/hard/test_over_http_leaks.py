@@ -57,6 +57,7 @@ async def raised(thread: Any) -> None:
 
 @pytest.mark.parametrize(("leave", "streams"), [(cancelled, 100), (left, 20), (raised, 20)])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.by_turns
 async def test_streams_that_are_left_leave_no_connection(protocol: str, leave: Any, streams: int) -> None:
     """``benchmarks/streams.py`` leaves thousands."""
     async with served(options={"token_latency": 0.01}) as model:

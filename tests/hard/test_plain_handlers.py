@@ -189,6 +189,9 @@ async def test_the_caller_of_a_plain_handler_hears_timeout_at_its_deadline(caplo
             with pytest.raises(NotRunningError) as caught:
                 use()
             over.append(str(caught.value))
+        nothing: Any = 5
+        with pytest.raises(TypeError, match=r"ctx.run takes a coroutine, as ctx.ask\(...\) gives one, not 5"):
+            ctx.run(nothing)
         over.append("end")
         return Reply(Said("late"))
 

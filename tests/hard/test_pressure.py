@@ -147,6 +147,7 @@ def test_the_default_is_as_many_as_the_whole_queue() -> None:
 
 
 @pytest.mark.parametrize(("budget", "most"), [(None, 600), ({"messages": 5}, 1900)])
+@pytest.mark.by_turns
 async def test_what_a_flood_costs_in_memory_is_known(
     budget: dict[str, int] | None, most: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,6 +220,7 @@ async def test_what_a_thread_costs_in_memory_that_waits_for_an_answer_is_known(
 @pytest.mark.parametrize("scheduling", ["breadth-first", "depth-first"])
 @pytest.mark.parametrize("budget", [None, {"messages": 5}])
 @pytest.mark.parametrize("max_handlers", [1000, 1])
+@pytest.mark.by_turns
 async def test_a_flood_delays_nobody_by_more_than_its_turn(
     scheduling: str, budget: dict[str, int] | None, max_handlers: int
 ) -> None:

@@ -285,7 +285,7 @@ async def test_two_that_wait_for_room_with_the_same_id_are_one() -> None:
             group.start_soon(one, "a")
             group.start_soon(one, "b")
         assert results[0] is results[1]
-        assert organism.usage().messages == 3  # type: ignore[union-attr]
+        assert organism.usage().messages == 3
 
 
 async def test_the_id_of_a_thread_may_look_like_that_of_a_sub_thread() -> None:

@@ -54,8 +54,8 @@ def sizes(organism: Organism) -> dict[str, int]:
         "returning": len(state.schedule._returning),
         "taken slots": sum(slot.taken + len(slot.waiting) for slot in state.schedule._slots.values()),
         "running": len(pump.running),
-        "asking": len(pump.waits.asking),
-        "in line": len(pump.waits.in_line),
+        "asking": len(pump.wakeups.asking),
+        "in line": len(pump.wakeups.in_line),
         "thread timers": len(pump.deadlines),
         "timers": len(pump.timers),
         "handles": len(organism._handles),
@@ -81,13 +81,14 @@ def spent(usage: Usage) -> dict[str, Any]:
     return {unit: getattr(usage, unit) for unit in SPENT_UNITS}
 
 
+@pytest.mark.by_turns
 async def test_a_thousand_threads_of_three_hops() -> None:
     async with running(handlers=HOPS) as organism:
         threads = [await organism.send("greeter", Go(str(number))) for number in range(1000)]
         results = [await thread.result() for thread in threads]
         assert [result.reply for result in results] == [Said(str(number)) for number in range(1000)]
         assert {(result.outcome, result.usage.messages) for result in results} == {("completed", 3)}
-        assert organism.usage().messages == 3000  # type: ignore[union-attr]
+        assert organism.usage().messages == 3000
         by_handler: Any = organism.usage("handler")
         assert {name: usage.messages for name, usage in by_handler.items()} == dict.fromkeys(HOPS, 1000)
         watch = organism.watch
@@ -97,6 +98,7 @@ async def test_a_thousand_threads_of_three_hops() -> None:
         assert sizes(organism) == NOTHING
 
 
+@pytest.mark.by_turns
 async def test_totals_are_the_sums_of_threads_handlers_models_and_facts() -> None:
     """Hard case 31: under load, with calls, sub-threads, failures and cancellings at once."""
     model = ScriptedModel(lambda request: Says(text="a", usage=(len(str(request.messages)) % 50 + 1, 7), seconds=1))
@@ -158,6 +160,7 @@ async def test_totals_are_the_sums_of_threads_handlers_models_and_facts() -> Non
         assert sizes(organism) == NOTHING
 
 
+@pytest.mark.by_turns
 async def test_ten_thousand_threads_leave_nothing_behind() -> None:
     """Hard case 30: registries at their start, the oldest live thread still there."""
     gate = anyio.Event()

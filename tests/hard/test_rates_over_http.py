@@ -42,6 +42,7 @@ async def test_a_server_that_has_nothing_left_is_given_time(stream: bool) -> Non
     assert await seconds_of(way, stream=stream, requests_per_minute=PER_MINUTE) >= 0.1
 
 
+@pytest.mark.by_turns
 async def test_what_is_left_in_plenty_changes_nothing_and_nonsense_neither() -> None:
     """Two calls go at once by the figure here, whatever the server says."""
     for left in (500, "lots", "-3"):

@@ -219,6 +219,7 @@ def all_logged() -> Generator[Everything]:
 
 
 @pytest.mark.parametrize("journal", ["sqlite:{}/journal.db", "jsonl:{}/lines"])
+@pytest.mark.by_turns
 async def test_no_secret_is_written_logged_or_told(
     journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import anyio
 import pytest
 
 from organism import Organism
-from organism.errors import QueueFullError
+from organism.errors import OrganismError, QueueFullError
 from organism.record.facts import Fact, Failed
 from organism.threads.outcomes import Failure
 from organism.works.audience import Audience
-from tests.hard.pump_world import Go, Said, code, echo
+from tests.hard.pump_world import Go, Said, code, echo, slow
 
 FACTS = 10_000
 """As many may wait for a reader."""
@@ -26,6 +27,7 @@ async def run_threads(organism: Organism, count: int) -> None:
             assert (await thread.result()).reply == Said()
 
 
+@pytest.mark.by_turns
 async def test_a_reader_of_events_that_falls_too_far_behind_is_told_so_and_nobody_waits_for_it() -> None:
     async with Organism(name="test", handlers={"echo": code(echo)}) as organism:
         asleep, awake = organism.events(), organism.events()
@@ -39,6 +41,25 @@ async def test_a_reader_of_events_that_falls_too_far_behind_is_told_so_and_nobod
         with pytest.raises(QueueFullError, match="more than 10000 facts behind"):
             await anext(asleep)
         assert await organism.ask("echo", Go("still")) == Said("still")
+
+
+@pytest.mark.parametrize("of", ["organism", "thread"])
+async def test_a_second_task_that_reads_the_same_events_is_told_so_and_the_first_reads_on(of: str) -> None:
+    async with Organism(name="test", handlers={"slow": code(slow)}) as organism:
+        organism.keep_history()
+        thread = await organism.send("slow", Go())
+        events: Any = organism.events() if of == "organism" else thread.events(after=1)
+        async with anyio.create_task_group() as tasks:
+            read: list[Any] = []
+
+            async def first() -> None:
+                read.append(await anext(events))
+
+            tasks.start_soon(first)
+            await anyio.sleep(0.1)
+            with pytest.raises(OrganismError, match=r"another task reads these events: .* its own call of events\(\)"):
+                await anext(events)
+        assert len(read) == 1
 
 
 def test_a_subscriber_that_is_slow_is_named_once_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ EACH: Final = 3
 
 
 @pytest.mark.parametrize("accounting", ["strict", "estimate"])
+@pytest.mark.by_turns
 async def test_no_law_breaks_while_hundreds_of_calls_wait_overrun_are_cut_and_cancelled(
     accounting: Literal["strict", "estimate"], tmp_path: Path
 ) -> None:

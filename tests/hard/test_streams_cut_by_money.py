@@ -134,6 +134,7 @@ MOST_CHARACTERS: Final = 10
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.by_turns
 async def test_a_server_that_keeps_to_it_is_never_cut(text: str) -> None:
     runs = text[0] * 2 == text[:2]
     whole = text if runs else (text * 20)[: int(MOST * MOST_CHARACTERS)]
@@ -146,6 +147,7 @@ async def test_a_server_that_keeps_to_it_is_never_cut(text: str) -> None:
         assert (stream.completion.finish_reason, stream.completion.usage.output_tokens) == ("length", MOST)
 
 
+@pytest.mark.by_turns
 async def test_it_is_closed_to_strict_calls_afterwards_and_others_go_on() -> None:
     async with facing([endless()]) as (organism, _):
         async with organism.thread() as thread:

@@ -322,6 +322,7 @@ async def attacked(world: World, journal: str, tmp_path: Path) -> tuple[Any, Any
 
 @pytest.mark.parametrize("journal", JOURNALS)
 @pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.by_turns
 async def test_a_forged_answer_is_refused_whole_and_recorded(name: str, journal: str, tmp_path: Path) -> None:
     answer, verdict = ANSWERS[name]
     world = World(lambda _: answer())
@@ -334,6 +335,7 @@ async def test_a_forged_answer_is_refused_whole_and_recorded(name: str, journal:
 
 @pytest.mark.parametrize("journal", JOURNALS)
 @pytest.mark.parametrize("name", RAISES)
+@pytest.mark.by_turns
 async def test_whatever_is_raised_fails_its_own_delivery_alone(name: str, journal: str, tmp_path: Path) -> None:
     make, verdict = RAISES[name]
 
@@ -359,6 +361,7 @@ async def test_a_refusal_names_nobody_whom_the_attacker_does_not_know() -> None:
         assert result.error == f"'{guess}' is no peer of 'mallory'"
 
 
+@pytest.mark.by_turns
 async def test_what_an_exception_says_is_cut_and_holds_no_key() -> None:
     key = "sk-proj-" + "aB3dE5fG7h" * 3
 
@@ -486,7 +489,7 @@ async def test_a_spawners_handle_tells_of_its_own_thread_alone_and_changes_no_la
     async with running(handlers=handlers) as organism:
         organism.keep_history()
         assert await organism.ask("spawner", Go(), labels={"tenant": "acme"}) == Said("acme")
-        assert set(organism.usage("label")) == {"tenant=acme"}  # type: ignore[arg-type]
+        assert set(organism.usage("label")) == {"tenant=acme"}
 
 
 # What it is given
@@ -588,7 +591,7 @@ async def test_a_context_that_was_kept_acts_for_nobody(use: str, by: str) -> Non
                 kept[0].state["x"] = 1
         assert said == ["NotRunningError"]
         assert usage.messages == (2 if by == "another delivery of it" else 1)
-        assert organism.usage("handler").get("peer") is None  # type: ignore[union-attr]
+        assert organism.usage("handler").get("peer") is None
 
 
 async def test_an_answer_of_a_delivery_that_is_over_is_dropped() -> None:
@@ -603,7 +606,7 @@ async def test_an_answer_of_a_delivery_that_is_over_is_dropped() -> None:
     async with running(handlers=handlers) as organism:
         result = await (await organism.send("slow", Go())).result()
         assert (result.outcome, result.code) == ("failed", "timeout")
-        assert organism.usage("handler").get("peer") is None  # type: ignore[union-attr]
+        assert organism.usage("handler").get("peer") is None
 
 
 # From outside

@@ -60,6 +60,7 @@ WHOLE: Final[Mapping[str, Case]] = {
     "cuts in the body": Case(says(whole(answer())[:-20], cut=True), garbled(TEXT[:-20]), "broke"),
     "bills and stalls": Case(says(hang=True), guessed(), "no answer within", stalls=True),
     "sends a head and stalls": Case(says(head(content_length=99), hang=True), guessed(), "no answer", stalls=True),
+    "stalls in the body": Case(says(whole(answer())[:-20], hang=True), garbled(TEXT[:-20]), "no answer", stalls=True),
     "sends its head slowly": Case(says(*[bytes([byte]) for byte in whole(answer())], pause=0.0002), TOLD, "", text="Hello"),
     "sends its head too slowly": Case(says(*[b"H"] * 99, pause=0.02), guessed(), "no answer within", stalls=True),
     "answers twice at once": Case(says(whole(answer()) * 2), TOLD, "", text="Hello"),
@@ -158,12 +159,14 @@ STREAMS: Final[Mapping[str, Case]] = {
     "sends half of a document": Case(says(whole(TEXT[:-20])), garbled(TEXT[:-20]), "no JSON"),
     "sends a page": Case(says(whole(b"<html>Log in!</html>", content_type="text/html")), garbled(b"<html>Log in!</html>"), "Log in!"),
     "cuts in the body of an answer that is whole": Case(says(whole(answer())[:-20], cut=True), garbled(TEXT[:-20]), "broke"),
+    "stalls in the body of an answer that is whole": Case(says(whole(answer())[:-20], hang=True), garbled(TEXT[:-20]), "no answer", stalls=True),
     "is no stream": Case(says(whole(b"hello", content_type="text/plain")), guessed(), "ended before its answer"),
     "closes before it has read": Case(unread, guessed(), "broke"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
+@pytest.mark.by_turns
 async def test_every_way_out_is_charged(case: Case) -> None:
     await check(case, whole_call, CHAT)
 

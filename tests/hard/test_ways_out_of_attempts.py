@@ -93,6 +93,7 @@ async def retried(*ways: Way, **more: Any) -> tuple[Completion, Any]:
         (says(whole(answer(choices=[]))), (9, 2)),
     ],
 )
+@pytest.mark.by_turns
 async def test_a_failure_before_the_answer_is_an_attempt_with_a_charge_of_its_own(
     failure: Way, charged: tuple[int, int]
 ) -> None:
@@ -372,10 +373,11 @@ MANY: Final = 50
 
 
 @pytest.mark.parametrize(("way", "charged"), KINDS.values(), ids=KINDS)
+@pytest.mark.by_turns
 async def test_however_many_calls_fail_nothing_stays_held(
     way: Way, charged: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hundred of each kind, fifty on each loop: half of them one after the other, half at once; a thousand of them over all kinds."""
+    """Fifty of each kind, half of them one after the other and half at once; five hundred over all kinds."""
     # Here every call is to reach the server, which its circuit breaker would see to that they do not.
     monkeypatch.setattr(circuits, "FAILURES", 10 * MANY)
 

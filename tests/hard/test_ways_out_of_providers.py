@@ -397,8 +397,9 @@ FAILURES: Final[Mapping[str, Says]] = {
 
 
 @pytest.mark.parametrize("says", FAILURES.values(), ids=FAILURES)
+@pytest.mark.by_turns
 async def test_five_hundred_failures_of_each_kind_leave_nothing_held(says: Says) -> None:
-    """On each loop: 450 at once, and 50 one after the other, each with a further attempt where that makes sense."""
+    """450 at once, and 50 one after the other, each with a further attempt where that makes sense."""
     model = ScriptedModel([says])
 
     async def call(thread: Any) -> None:

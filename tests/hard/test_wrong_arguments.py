@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from organism import ConfigurationError, Context, HandlerFailedError, Reply, UnexpectedReplyError, payload
-from organism.testing import Watched, running
+from organism import (
+    ConfigurationError,
+    Context,
+    HandlerFailedError,
+    ModelError,
+    NotRunningError,
+    Organism,
+    Reply,
+    UnexpectedReplyError,
+    payload,
+)
+from organism.testing import Says, ScriptedModel, Watched, running
 
 
 @payload
@@ -76,6 +86,18 @@ async def test_the_timeout_of_an_ask_is_a_number_and_nothing_is_asked_else(timeo
         assert await organism.ask("asks", Text("x")) == Text("1")
 
 
+@pytest.mark.parametrize("grace", ["5", float("nan"), None])
+async def test_a_grace_time_is_a_number_and_the_organism_is_closed_all_the_same(grace: Any) -> None:
+    async with running(handlers={"echo": {"code": echo}}) as organism:
+        with pytest.raises((TypeError, ValueError), match="grace is a number of seconds, not "):
+            await organism.drain(grace)
+        assert await organism.ask("echo", Text("x")) == Text("x")
+        with pytest.raises((TypeError, ValueError), match="grace is a number of seconds, not "):
+            await organism.close(grace=grace)
+        with pytest.raises(NotRunningError, match="does not run"):
+            await organism.send("echo", Text("x"))
+
+
 @payload
 class Other:
     text: str
@@ -140,3 +162,37 @@ async def test_a_coroutine_in_place_of_what_it_gives_is_told_to_be_awaited() -> 
     async with running(handlers=handlers) as organism:
         with pytest.raises(HandlerFailedError, match="coroutine is no payload; write 'await' before what gives it"):
             await organism.ask("asks", Text("x"))
+
+
+@pytest.mark.parametrize("script", ["Hello", ["Hello"], Says(text="Hello"), None])
+def test_a_script_is_a_list_of_answers_or_a_function(script: Any) -> None:
+    with pytest.raises(TypeError, match="a script is a list of Says, or a function from a request to one, not "):
+        ScriptedModel(script)
+
+
+async def test_a_script_that_gives_no_answer_is_told_so_where_the_model_is_asked() -> None:
+    async def late(request: object) -> Says:
+        return Says(text="too late")
+
+    for script in (late, lambda _: "Hello"):
+        model = ScriptedModel(cast("Any", script))
+        async with running(models=model.models()) as organism, organism.thread() as thread:
+            with pytest.raises(ModelError, match="a script gives Says, and is no async function; this one gave"):
+                await thread.complete("Say hello")
+
+
+async def test_a_model_without_answers_says_so_when_it_is_called() -> None:
+    model = ScriptedModel([])
+    async with running(models=model.models()) as organism, organism.thread() as thread:
+        with pytest.raises(ModelError, match="a model whose script has no answers was called"):
+            await thread.complete("Say hello")
+
+
+async def test_what_is_to_be_watched_is_made_so_that_it_can_be() -> None:
+    plain: Any = Organism(name="test", handlers={"echo": echo})
+    watched = Watched(name="test", handlers={"echo": echo})
+    cases: list[tuple[Any, dict[str, Any]]] = [(plain, {}), (watched, {"seed": 7})]
+    for organism, keys in cases:
+        with pytest.raises(TypeError, match=r"an organism that is made as Watched\(...\) or Watched.load"):
+            async with running(organism, **keys):
+                pytest.fail("it ran")

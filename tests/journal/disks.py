@@ -8,12 +8,13 @@ from organism.journal.disk import Disk
 
 if TYPE_CHECKING:
     from io import FileIO
+    from pathlib import Path
 
     from organism.testing import FailAfter
 
 
 class FailingDisk(Disk):
-    """Fails some requests to the system: half of a write is done, a sync is not, a cut is not. ``short``: what does not fail takes two thirds."""
+    """Fails some requests to the system: half of a write is done, others are not. ``short``: what does not fail takes two thirds."""
 
     def __init__(self, fail: FailAfter, *, durable: bool = True, short: bool = False) -> None:
         super().__init__(durable=durable)
@@ -23,7 +24,7 @@ class FailingDisk(Disk):
     def write(self, file: FileIO, data: memoryview) -> int:
         try:
             self.fail()
-        except OSError:
+        except BaseException:
             file.write(data[: len(data) // 2])
             raise
         return file.write(data[: max(1, len(data) * 2 // 3)] if self.short else data)
@@ -35,3 +36,11 @@ class FailingDisk(Disk):
     def cut(self, file: FileIO, size: int) -> None:
         self.fail()
         super().cut(file, size)
+
+    def move(self, path: Path, to: Path) -> None:
+        self.fail()
+        super().move(path, to)
+
+    def sync_folder(self, folder: Path) -> None:
+        self.fail()
+        super().sync_folder(folder)

@@ -177,7 +177,9 @@ def test_an_unknown_payload_class_is_named_and_can_be_read_plainly() -> None:
         Answered(at=1.0, thread="t", seq=1, handler="h", steps=(Left(thread="t", sender="h", payload=Inner(Decimal(1))),)),
         "t",
     )  # fmt: skip
-    with pytest.raises(JournalError, match=r"Answered: steps\[0\].payload: .*Inner.*; without payload classes it can"):
+    with pytest.raises(
+        JournalError, match=r"Answered: steps\[0\].payload: .*Inner.*; resume it with the payload classes that it"
+    ):
         decode(document, Vocabulary())
     assert decode(document).steps[0].payload.name == "Inner"  # type: ignore[union-attr]
 

@@ -13,8 +13,10 @@ from organism.journal import LinesJournal
 from organism.journal.check import _thread_image
 from organism.journal.disk import Disk
 from organism.journal.folder_index import NAME, Index
-from organism.record.facts import Dropped, Snapshot
+from organism.record.facts import Dropped, Forked, Paused, Snapshot
 from organism.record.images import Image
+from organism.testing import FailAfter
+from tests.journal.disks import FailingDisk
 from tests.journal.fact_values import ended
 from tests.journal.test_standing import accepted, held, opened, posted, settled
 
@@ -335,3 +337,39 @@ def test_a_file_that_was_put_in_the_place_of_another_is_read_as_it_is(tmp_path: 
     assert again.recall("r") == (Dropped(at=7.0, thread="r", seq=1),)
     assert not again.write([("r", Dropped(at=8.0, thread="r", seq=1))])
     assert len(again.read("r")) == 2
+
+
+class Killed(BaseException):
+    """The process was killed."""
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), Killed()])
+@pytest.mark.parametrize("way", ["forked", "imported"])
+def test_a_copied_chain_is_there_as_a_whole_or_not_at_all(tmp_path: Path, way: str, error: BaseException) -> None:
+    """Its first lines alone would be another thread, which goes on from an earlier point, under other limits."""
+    copy: list[Fact] = [Forked(at=1.0, thread="r", origin="o", entries=len(STORY)), *STORY, Paused(at=6.0, thread="r")]
+    entries = list(journal_of(tmp_path / "other", copy).documents("r"))
+    for calls in range(20):
+        folder = tmp_path / f"{calls}"
+        journal = LinesJournal(folder, disk=FailingDisk(FailAfter(calls, error)))
+        failed = False
+        try:
+            if way == "imported":
+                journal.put("r", entries)
+            else:
+                failed = bool(journal.write([("r", fact) for fact in copy]))
+        except (JournalError, Killed):
+            failed = True
+        if failed and isinstance(error, OSError):
+            assert journal.chains() == ()
+            assert not journal.write([("r", fact) for fact in copy]), "a later write is none the worse"
+            assert list(journal.documents("r")) == entries
+            continue
+        again = LinesJournal(folder, durable=False)
+        left = list(again.documents("r"))
+        assert left in ([], entries)
+        assert list(again.flaws()) == []
+        if not failed:
+            assert left
+            return
+    pytest.fail("it never came to an end")

@@ -14,6 +14,7 @@ import pytest
 
 from organism.errors import JournalError
 from organism.journal import Lock, open_journal
+from organism.journal.room import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -64,6 +65,9 @@ def test_the_file_beside_a_journal_that_may_not_be_read_is_named(folder: Path) -
     (copy / "a.db-wal").chmod(0)
     copy.chmod(0o555)
     assert _said(copy, "sqlite:a.db") == f"{copy}/a.db-wal cannot be opened: Permission denied"
+    (copy / "a.db-wal").chmod(0o644)
+    why = "its folder may not be written; copy it together with a.db-wal to one that may be"
+    assert _said(copy, "sqlite:a.db") == f"{copy}/a.db cannot be opened: {why}"
     copy.chmod(0o755)
 
 
@@ -86,6 +90,12 @@ def test_the_folder_that_a_journal_stands_in_is_made(tmp_path: Path, url: str) -
     open_journal(url, folder=tmp_path, lock=lock).close()
     lock.release()
     assert (tmp_path / "data").is_dir()
+
+
+def test_a_link_to_a_folder_that_is_not_there_yet_leads_to_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "journal")
+    make_folder(tmp_path / "link")
+    assert (tmp_path / "journal").is_dir()
 
 
 @pytest.mark.parametrize("url", ["sqlite:no/data/a.db", "jsonl:no/data/a"])

@@ -114,6 +114,43 @@ def test_a_lock_whose_file_was_removed_or_replaced_does_not_hold(tmp_path: Path)
     assert not other.holds()
 
 
+def test_a_lock_that_is_given_up_leaves_no_file_that_it_made(tmp_path: Path) -> None:
+    for there in (False, True):
+        lock = Lock(tmp_path / "x", ME)
+        if there:
+            lock.path.touch()
+        lock.take()
+        lock.give_up()
+        assert lock.path.exists() is there
+        assert not lock.holds()
+    # Nor one that another process has taken meanwhile.
+    lock.path.unlink()
+    lock.take()
+    lock.path.unlink()
+    other = Lock(tmp_path / "x", ME)
+    other.take()
+    lock.give_up()
+    assert other.holds()
+    other.release()
+
+
+def test_a_lock_that_was_removed_as_it_was_taken_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    lock, flock = Lock(tmp_path / "x", ME), fcntl.flock
+    gone: list[str] = []
+
+    def as_another_gives_up(handle: int, how: int) -> None:
+        if not gone:
+            gone.append(lock.path.name)
+            lock.path.unlink()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", as_another_gives_up)
+    lock.take()
+    assert (gone, lock.holds(), owner_of(tmp_path / "x")) == (["x.lock"], True, ME)
+    lock.release()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes have no copies")
 def test_a_forked_child_has_no_part_in_the_lock(tmp_path: Path) -> None:
     code = (

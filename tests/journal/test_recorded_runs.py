@@ -13,8 +13,8 @@ from organism import Context, Forward, HandlerFailedError, Refused, Reply, Send
 from organism.errors import BudgetExhaustedError
 from organism.journal.chain import canonical
 from organism.journal.codec import decode, encode
+from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
-from organism.kernel.snapshot import snapshot
 from organism.payloads import Vocabulary, is_payload
 from organism.record.facts import Ended, Fact
 from organism.testing import Says, ScriptedModel, differences, running
@@ -104,7 +104,7 @@ async def test_a_record_comes_back_as_it_was_and_folds_to_the_same_state() -> No
     for number, (one, other) in enumerate(zip(record, back, strict=True)):
         ours.apply(one)
         theirs.apply(other)
-        assert not differences(snapshot(ours.state), snapshot(theirs.state)), f"after fact {number}"
+        assert not differences(comparable(ours.state), comparable(theirs.state)), f"after fact {number}"
 
 
 async def test_a_record_can_be_read_without_its_classes() -> None:

@@ -13,10 +13,10 @@ from organism.budget.waiting import Waiter
 from organism.errors import BudgetExhaustedError, RoutingError
 from organism.kernel import Kernel, recovery
 from organism.kernel.calls import CallFor
+from organism.kernel.comparable import comparable
 from organism.kernel.conversations import Beginning
 from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
-from organism.kernel.snapshot import snapshot
 from organism.record import facts
 from organism.testing import differences
 from organism.threads.frames import Ask, Message
@@ -369,7 +369,7 @@ class BudgetWorld(KeptWorld):
 
     def differing(self) -> list[str]:
         self.fold.state.come_to(self.kernel.state.now)
-        lines = differences(snapshot(self.kernel.state), snapshot(self.fold.state))
+        lines = differences(comparable(self.kernel.state), comparable(self.fold.state))
         if not self.restarts:
             return lines
         return [line for line in lines if not self._is_forgotten(line)]
@@ -507,7 +507,7 @@ class BudgetWorld(KeptWorld):
         assert (schedule.queued, schedule.running, len(schedule._returning)) == (0, 0, 0)
         assert all(slot.taken == 0 and not slot.waiting for slot in schedule._slots.values())
         assert not (self.fold._index.messages or self.fold._index.frames)
-        assert not state.line._at and not state.line._entangled
+        assert not (state.line._owners or state.line._numbered or state.line._changed)
         assert all(not each.turns for each in state.conversations.values())
         for _, node in self._nodes():
             assert not any(node.held)

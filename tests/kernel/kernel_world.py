@@ -16,11 +16,11 @@ from organism.errors import BudgetExhaustedError, RoutingError
 from organism.kernel import Kernel
 from organism.kernel.answers import check_answer
 from organism.kernel.calls import CallFor
+from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
 from organism.kernel.holds import Hold
-from organism.kernel.hop import whereto
+from organism.kernel.hop import destination
 from organism.kernel.outcome import final_of
-from organism.kernel.snapshot import snapshot
 from organism.primitives import BudgetEstimate, BudgetRequest
 from organism.record.facts import (
     Answered,
@@ -242,7 +242,7 @@ class World:
 
     def _check_plain(self, message: Message, outgoing: Sequence[Outgoing]) -> None:
         """The quick look at one answer finds nothing that the close one does not find as well."""
-        plain = whereto(self.kernel.state, message, outgoing[0]) if len(outgoing) == 1 else None
+        plain = destination(self.kernel.state, message, outgoing[0]) if len(outgoing) == 1 else None
         if plain is not None and not self.kernel.is_void(message):
             self.plain += 1
             found = None if isinstance(plain, (Ask, Thread)) else plain  # then it is no new message
@@ -346,7 +346,7 @@ class World:
 
     def differing(self) -> list[str]:
         """Where the live state and the fold of the record differ."""
-        return differences(snapshot(self.kernel.state), snapshot(self.fold.state))
+        return differences(comparable(self.kernel.state), comparable(self.fold.state))
 
     def _check_places(self) -> None:
         schedule, waiting = self.kernel.schedule, list(self._queued())

@@ -515,4 +515,4 @@ def end_of_window(kind: str, at: float) -> float:
 
 CHECKS: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 TestBudgetMachine = BudgetMachine.TestCase
-TestBudgetMachine.settings = settings(max_examples=60, stateful_step_count=50, suppress_health_check=CHECKS)
+TestBudgetMachine.settings = settings(max_examples=40, stateful_step_count=50, suppress_health_check=CHECKS)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from organism.errors import BudgetExhaustedError
 from organism.kernel import Kernel
+from organism.kernel.comparable import comparable
 from organism.kernel.hop import hop
 from organism.kernel.outcome import final_of
-from organism.kernel.snapshot import snapshot
 from organism.message import Forward, Outgoing, Reply, Send
 from organism.payloads.primitives import BudgetWarning, HandlerFailed
 from organism.settings import BudgetSettings, Limits, OnFailure
@@ -119,9 +119,9 @@ def test_the_short_way_comes_to_the_same_as_the_long_one(
                 each.limit(lowered, 10.0 + number)
             came = [each.step(answer, changes, 10.0 + number, patch) for each in twins]
             assert came == came[:1] * len(twins)
-            live = snapshot(first.kernel.state)
+            live = comparable(first.kernel.state)
             for each in twins[1:]:
-                assert not differences(live, snapshot(each.kernel.state))
+                assert not differences(live, comparable(each.kernel.state))
                 assert each.kernel.schedule.running == first.kernel.schedule.running == 0
                 assert each.kernel.schedule.queued == first.kernel.schedule.queued
     assert all(each.ended() == first.ended() for each in twins)
@@ -178,9 +178,9 @@ def test_whoever_answers_while_others_still_work_for_it_is_counted_until_they_ar
         for number, answer in enumerate([[out] for out in before] + program):
             for each in twins:
                 each.step(answer, None, float(number), patch)
-            assert not differences(snapshot(short.kernel.state), snapshot(long.kernel.state))
+            assert not differences(comparable(short.kernel.state), comparable(long.kernel.state))
         while short.kernel.state.threads:
             for each in twins:
                 each.step([], None, 100.0, patch)
-            assert not differences(snapshot(short.kernel.state), snapshot(long.kernel.state))
+            assert not differences(comparable(short.kernel.state), comparable(long.kernel.state))
     assert short.ended() == long.ended()

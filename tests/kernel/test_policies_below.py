@@ -6,10 +6,10 @@ from decimal import Decimal
 
 from attrs import evolve
 
+from organism.kernel.comparable import comparable
 from organism.kernel.imaging import image_of
 from organism.kernel.index import Index
 from organism.kernel.restoring import restore
-from organism.kernel.snapshot import snapshot
 from organism.kernel.state import State
 from organism.settings import BudgetSettings, Grace, Limits
 from organism.testing import differences
@@ -42,4 +42,4 @@ def test_sub_threads_follow_a_change_of_their_parents_policy_and_so_does_what_is
     fresh = State(live.settings, routes(live.settings))
     fresh.index, fresh.now = Index(), live.now
     restore(fresh, fresh.index, {}, image_of(live, thread))
-    assert differences(snapshot(live)["threads"], snapshot(fresh)["threads"]) == []
+    assert differences(comparable(live)["threads"], comparable(fresh)["threads"]) == []

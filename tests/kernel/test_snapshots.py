@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism.budget.claims import OUTPUT, TOKENS
-from organism.kernel.snapshot import snapshot
+from organism.kernel.comparable import comparable
 from organism.settings import BudgetSettings, Limits
 from organism.testing import differences, running
 from tests.durable.turns_world import COUNTER, turn
@@ -43,10 +43,10 @@ def test_no_figure_of_a_budget_is_left_out(whose: str, what: str) -> None:
     thread = world.accept("a", Go())
     assert thread is not None
     state = world.kernel.state
-    before = snapshot(state)
+    before = comparable(state)
     assert before["threads"]["t0"]["node"]["limit"][TOKENS] == 1000
     CHANGES[what](state.root if whose == "root" else thread.node)
-    after = snapshot(state)
+    after = comparable(state)
     assert differences(before, after)
     own: dict[str, Any] = (after["root"] if whose == "root" else after["threads"]["t0"]["node"])[what]
     assert own != (before["root"] if whose == "root" else before["threads"]["t0"]["node"])[what]
@@ -56,4 +56,4 @@ async def test_what_a_conversation_remembers_is_in_it() -> None:
     async with running(handlers=COUNTER) as organism:
         await turn(organism, "counter", "a")
         await turn(organism, "counter", "b")
-        assert snapshot(organism.kernel.state)["conversations"]["c"]["state"] == {"counter": {"turns": 2}}
+        assert comparable(organism.kernel.state)["conversations"]["c"]["state"] == {"counter": {"turns": 2}}

@@ -90,6 +90,23 @@ async def test_who_looks_at_no_more_than_the_reply_has_no_record_made() -> None:
         assert evolve(failed, code=None) == evolve(copy(failed), code=None) != failed
 
 
+async def test_an_unread_result_keeps_nothing_of_what_its_thread_remembered() -> None:
+    async def keeper(message: Go, ctx: Context) -> Reply[Said] | None:
+        """Remembers, and calls a model; it replies where it is asked to."""
+        ctx.state["text"] = (await ctx.complete("Say something.", max_output_tokens=20)).text
+        return Reply(Said("kept")) if message.text == "reply" else None
+
+    model = ScriptedModel(lambda _: Says(text="something", usage=(10, 5)))
+    async with Organism(name="test", handlers={"keeper": code(keeper)}, models=models(model)) as organism:
+        for text, made_at_once in (("reply", False), ("be silent", True)):
+            handle = await organism.send("keeper", Go(text))
+            thread = organism.kernel.state.threads[handle.id]
+            result = await handle.result()
+            assert thread.state is None
+            assert (thread.final is not None) is made_at_once
+            assert (result.usage.tokens, result.usage.model_calls, result.partial) == (15, 1, None)
+
+
 async def test_a_result_that_was_not_read_has_no_other_attributes() -> None:
     async with Organism(name="test", handlers={"echo": code(echo)}) as organism:
         unread: Any = await (await organism.send("echo", Go("x"))).result()

@@ -10,7 +10,7 @@ from organism import Forward, Reply, Send
 from organism.budget.caps import caps
 from organism.budget.claims import MESSAGES
 from organism.kernel.conversations import turn_policy
-from organism.kernel.hop import whereto
+from organism.kernel.hop import destination
 from organism.settings import BudgetSettings, Limits
 from organism.threads.outcomes import Failure
 from tests.hard.pump_world import Go, Odd, Said
@@ -94,7 +94,7 @@ def test_messages_count_in_the_sums_of_everything_and_of_their_handlers_whenever
 
 def quick(world: World, delivery: Any, answer: Outgoing) -> bool:
     """Whether one look is enough for an answer."""
-    return whereto(world.kernel.state, delivery.message, answer) is not None
+    return destination(world.kernel.state, delivery.message, answer) is not None
 
 
 def test_one_look_is_enough_for_an_answer_like_one_before() -> None:

@@ -1,6 +1,6 @@
 """Two states compared as the graphs that they are: what an image is restored to, what the record folds to, and what is live.
 
-:func:`organism.kernel.snapshot.snapshot` names what it looks at. Here everything is looked at that is not named as forgotten.
+:func:`organism.kernel.comparable.comparable` names what it looks at. Here everything is looked at that is not named as forgotten.
 """
 
 from __future__ import annotations

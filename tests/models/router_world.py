@@ -50,6 +50,8 @@ class Say:
     hidden: str = ""
     pace: float = 0.0
     """Seconds before each word of a stream."""
+    came: str = ""
+    """What has come of a whole answer in these seconds, should nobody wait for the rest."""
     early: RawUsage | None = None
     """Usage that is reported from the first piece on."""
 
@@ -81,6 +83,9 @@ class Script:
         self.most_running = max(self.running, self.most_running)
         try:
             await anyio.sleep(step.seconds)
+        except anyio.get_cancelled_exc_class():
+            request.came(step.came)
+            raise
         finally:
             self.running -= 1
         if step.error is not None:

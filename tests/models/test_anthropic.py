@@ -194,6 +194,7 @@ async def test_a_seed_is_not_sent_and_that_is_said_once(caplog: pytest.LogCaptur
         (413, b"", "context", "413: it said no more"),
     ],
 )  # fmt: skip
+@pytest.mark.by_turns
 async def test_a_status_is_told_with_what_the_server_said(status: int, body: object, kind: str, said: str) -> None:
     error = await refused(says(whole(body, status)))
     assert (error.kind, str(error), error.billed) == (kind, said, False)
@@ -290,6 +291,7 @@ async def test_a_stream_that_is_cancelled_hangs_up() -> None:
         (says(events() + b"18\r\nevent: ping2\ndata: {no\n\n\r\n" + END), "broken"),
     ],
 )
+@pytest.mark.by_turns
 async def test_a_stream_that_breaks(way: Way, kind: str) -> None:
     async with provider(way) as (backend, _, _server):
         with pytest.raises(BackendError) as caught:

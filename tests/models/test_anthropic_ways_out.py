@@ -58,6 +58,7 @@ WHOLE: Final[Mapping[str, Case]] = {
     "bills, then cuts the connection": Case(says(cut=True), guessed(), "broke"),
     "cuts in the body": Case(says(whole(answer())[:-20], cut=True), garbled(TEXT[:-20]), "broke"),
     "bills and stalls": Case(says(hang=True), guessed(), "no answer within", stalls=True),
+    "stalls in the body": Case(says(whole(answer())[:-20], hang=True), garbled(TEXT[:-20]), "no answer within", stalls=True),
     "sends a head and stalls": Case(says(head(content_length=99), hang=True), guessed(), "no answer", stalls=True),
     "answers twice at once": Case(says(whole(answer()) * 2), TOLD, "", text="Hello"),
     "closes before it has read": Case(unread, guessed(), "broke"),
@@ -126,11 +127,13 @@ STREAMS: Final[Mapping[str, Case]] = {
 
 
 @pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
+@pytest.mark.by_turns
 async def test_every_way_out_is_charged(case: Case) -> None:
     await check(case, whole_call, MESSAGES)
 
 
 @pytest.mark.parametrize("case", STREAMS.values(), ids=STREAMS)
+@pytest.mark.by_turns
 async def test_every_way_out_of_a_stream_is_charged(case: Case) -> None:
     await check(case, streamed_call, MESSAGES)
 

@@ -64,6 +64,7 @@ async def charged(way: Way, **backend: Any) -> tuple[str, int, int]:
 
 
 @pytest.mark.parametrize("provider", BEGUN)
+@pytest.mark.by_turns
 async def test_a_whole_answer_without_end_is_read_up_to_a_bound_and_all_that_was_held_is_charged(provider: str) -> None:
     before = left_half_way()
     text, used, held = await charged(
@@ -75,6 +76,7 @@ async def test_a_whole_answer_without_end_is_read_up_to_a_bound_and_all_that_was
 
 
 @pytest.mark.parametrize("provider", BEGUN)
+@pytest.mark.by_turns
 async def test_what_counts_is_what_comes_out_of_a_packed_answer(provider: str) -> None:
     packed = gzip.compress(b'{"choices": "' + b"a" * (MOST + 1))
     assert len(packed) < MOST / 900
@@ -106,6 +108,7 @@ async def test_only_what_was_asked_for_is_unpacked() -> None:
 
 @pytest.mark.parametrize("provider", BEGUN)
 @pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.by_turns
 async def test_a_stream_without_end_is_cut_and_what_it_said_is_charged(provider: str, packed: bool) -> None:
     before = left_half_way()
     head, filler = BEGUN[provider], FILLER
@@ -146,6 +149,7 @@ async def test_a_refusal_without_end_is_known_by_its_status_and_costs_nothing(pr
 
 
 @pytest.mark.parametrize("status", [200, 300, 400])
+@pytest.mark.by_turns
 async def test_no_encoding_is_read_that_takes_minutes(status: int) -> None:
     text, _, _ = await charged(said(b"9" * 1_000_000, status, content_type="text/plain; charset=punycode"))
     assert ("what it said cannot be read" if status != 200 else "the answer has no choices: 999") in text

@@ -204,5 +204,6 @@ async def steps_of_a_call(connections: int) -> int:
     return steps
 
 
+@pytest.mark.by_turns
 async def test_a_call_costs_the_same_however_many_connections_wait() -> None:
     assert await steps_of_a_call(100) < 1.2 * await steps_of_a_call(4)

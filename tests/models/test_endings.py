@@ -35,6 +35,7 @@ def chunk(raw: bytes) -> bytes:
 
 @pytest.mark.parametrize("provider", BEGUN)
 @pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.by_turns
 async def test_what_cannot_be_read_leaves_no_reader_half_way(provider: str, broken: str) -> None:
     before = left_half_way()
     way = hostile.says(BEGUN[provider], chunk(BROKEN[broken]), hang=True)

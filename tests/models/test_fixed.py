@@ -41,6 +41,10 @@ def is_texts(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
+def is_ascii(value: Any) -> bool:
+    return value.isascii() if isinstance(value, str) else all(map(is_ascii, inside(value)))
+
+
 def depth(value: Any) -> int:
     return 1 + max(map(depth, inside(value)), default=0)
 
@@ -53,6 +57,7 @@ def is_fixed(value: Any) -> bool:
 @given(st.dictionaries(st.text(max_size=3), TEXTS | VALUES, max_size=3) | TEXTS | VALUES)
 def test_what_is_texts_is_copied_for_good_and_all_else_is_left(value: Any) -> None:
     kept = fixed_texts(value)
+    assert (fixed_texts(value, in_ascii=True) is OTHER) is (kept is OTHER or not is_ascii(value))
     if kept is OTHER:
         assert not isinstance(value, (dict, list)) or not is_texts(value) or depth(value) > 8
     else:

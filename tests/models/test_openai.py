@@ -228,6 +228,7 @@ async def test_a_status_is_told_with_what_the_server_said_and_never_tried_again(
         (b"", "404: it said no more"),
     ],
 )
+@pytest.mark.by_turns
 async def test_a_refusal_that_is_not_written_as_such_is_told_too(body: object, said: str) -> None:
     error = await refused(Reply.of(body, status=404))
     assert (error.kind, str(error)) == ("rejected", said)
@@ -246,6 +247,7 @@ async def test_what_was_sent_beside_a_request_is_known_in_the_json_of_a_refusal(
     assert str(caught.value) == '404: {"detail": "what is [key]?"}'
 
 
+@pytest.mark.by_turns
 async def test_a_prompt_that_is_too_long_is_known_however_that_is_said() -> None:
     assert (await refused(Reply.of({"detail": "maximum context length exceeded"}, status=422))).kind == "context"
     beside = "the request was sent on, and refused there. " * 20
@@ -277,6 +279,7 @@ async def test_a_quota_that_is_used_up_is_known_by_the_type_too() -> None:
 
 
 @pytest.mark.parametrize("kind", ["application/json ; charset=utf-8", "Application/JSON", "text/plain", ""])
+@pytest.mark.by_turns
 async def test_an_answer_is_read_whatever_it_says_that_it_is(kind: str) -> None:
     async with (
         serving(Reply.of(ANSWER, headers={"content-type": kind})) as server,
@@ -291,6 +294,7 @@ async def test_rate_limits_say_how_long() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["undefined", "zlib", "idna"])
+@pytest.mark.by_turns
 async def test_a_refusal_whose_text_cannot_be_read_is_known_by_its_status(encoding: str) -> None:
     headers = {"content-type": f"application/json; charset={encoding}", "retry-after": "7"}
     error = await refused(Reply.of(b"\xff" * 9, status=429, headers=headers))
@@ -318,6 +322,7 @@ def test_nor_in_its_representation() -> None:
 @pytest.mark.parametrize(
     "body", [b"not json", b'"text"', b"[]", b"{}", b'{"choices": [', b'{"error": {"message": "oops"}}', b""]
 )
+@pytest.mark.by_turns
 async def test_what_is_no_answer_is_broken(body: bytes) -> None:
     assert (await refused(Reply.of(body))).kind == "broken"
 
@@ -326,6 +331,7 @@ async def test_what_is_no_answer_is_broken(body: bytes) -> None:
     ("usage", "seen"),
     [(None, None), ("lots", (None, None)), ({"prompt_tokens": "9", "completion_tokens": -2}, ("9", -2))],
 )
+@pytest.mark.by_turns
 async def test_usage_is_handed_on_as_it_came(usage: object, seen: object) -> None:
     async with serving(Reply.of(ANSWER | {"usage": usage})) as server, provider(server) as backend:
         report = (await backend.complete(ask())).usage
@@ -379,6 +385,7 @@ async def test_a_stream() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 64])
+@pytest.mark.by_turns
 async def test_a_stream_may_begin_with_a_mark_and_hold_events_that_say_nothing(cut: int) -> None:
     said = [f"data: {json.dumps(each)}\n\n" for each in (*WORDS, USAGE)]
     text = "".join(["\ufeff", said[0], "retry: 3000\n\n", ": here\n\n", "event: ping\ndata:\n\n", *said[1:]]).encode()
@@ -393,6 +400,7 @@ async def test_a_stream_may_begin_with_a_mark_and_hold_events_that_say_nothing(c
 
 
 @pytest.mark.parametrize("cut", [1, 7, 4096])
+@pytest.mark.by_turns
 async def test_a_server_that_answers_whole_is_heard_as_a_stream_is(cut: int) -> None:
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
     message = {"role": "assistant", "content": "H\u00e9", "tool_calls": [call]}
@@ -464,6 +472,7 @@ async def test_a_stream_that_is_cancelled_hangs_up() -> None:
         (Reply([b"data: {not json}\n\n"], headers={"content-type": "text/event-stream"}), "broken"),
     ],
 )
+@pytest.mark.by_turns
 async def test_a_stream_that_breaks(reply: Reply, kind: str) -> None:
     async with serving(reply) as server, provider(server) as backend:
         with pytest.raises(BackendError) as caught:

@@ -145,4 +145,4 @@ def test_long_prompts_are_forgotten_where_they_are_too_much() -> None:
     cache = PromptCache(most=20_000)
     for number in range(50):
         cache.of([fixed({"role": "user", "content": f"{number} {place} " + "x" * 100}) for place in range(30)])
-    assert cache.said_last.weight <= 20_000
+    assert cache.long.weight <= 20_000

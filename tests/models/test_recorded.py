@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -20,7 +21,7 @@ from organism.models.contract import RawUsage, Request
 from organism.models.recording import Recording
 from organism.models.takes import HEAD
 from organism.settings import BackendSettings
-from organism.testing import Says, Scenario, running
+from organism.testing import Says, Scenario, ScriptedModel, running
 from tests.models.check_worlds import chat_way, messages_way
 from tests.models.hostile import facing
 from tests.models.recording_world import (
@@ -166,9 +167,16 @@ async def test_failures_are_repeated_with_their_retries(tape: Path) -> None:
 
 
 async def test_an_attempt_that_took_too_long_fails_again_and_at_once(tape: Path) -> None:
-    model = scripted(Says(text="late", seconds=100), Says(text="fine"))
+    def half_of_it(request: Request) -> Says:
+        if len(model.requests) > 1:
+            return Says(text="fine")
+        request.came("half of what it was to be")
+        return Says(text="late", seconds=100)
+
+    model = ScriptedModel(half_of_it)
     async with recording(tape, model, backend={"timeout": 5}) as organism, organism.thread() as thread:
         first = await thread.complete("hello")
+    assert first.usage.output_tokens > 10
     began = anyio.current_time()
     async with replaying(tape) as organism, organism.thread() as thread:
         again = await thread.complete("hello")
@@ -571,6 +579,9 @@ async def test_a_file_that_cannot_be_written_is_told_before_anything_is_paid(tmp
     with pytest.raises(ConfigurationError, match="is there, and no recording; name another file"):
         await organism.start()
     assert (tmp_path / "notes.txt").read_text("utf-8") == "my notes\n"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="is no regular file; name another file"):
+        await Organism(record=str(tmp_path / "pipe")).start()
     for path, said in ((tmp_path, "is a folder, and no file"), (tmp_path / "none" / "a.jsonl", "there is no folder ")):
         assert said in _mistakes(partial(config.build, {"organism": "demo", "record": str(path)}))
 

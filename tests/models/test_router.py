@@ -344,22 +344,24 @@ async def test_a_long_complaint_is_cut() -> None:
 
 
 async def test_an_attempt_that_takes_too_long_is_charged_by_estimate_and_another_one_made() -> None:
-    slow, purse = Script(Say(seconds=100)), Purse()
+    slow, purse = Script(Say(seconds=100, came="half of it all")), Purse()
     started = anyio.current_time()
     done = await World(slow, Script(Say()), each=[{"timeout": 3.0}, {}]).router.complete(ask(), purse)
     assert anyio.current_time() - started == pytest.approx(3)
     assert slow.running == 0
-    assert purse.charges[0] == Charge(input_tokens=_estimate(), model_calls=1, estimated=True, unpriced=True)
+    charge = Charge(input_tokens=_estimate(), output_tokens=10, model_calls=1, estimated=True, unpriced=True)
+    assert purse.charges[0] == charge
     assert done.latency == pytest.approx(0)
 
 
 async def test_a_cancelled_call_is_charged_by_estimate_and_holds_nothing() -> None:
     purse = Purse()
     with anyio.move_on_after(1) as scope:
-        await World(Script(Say(seconds=50))).router.complete(ask(), purse)
+        await World(Script(Say(seconds=50, came="half of it all"))).router.complete(ask(), purse)
     assert scope.cancelled_caught
     assert not purse.held
-    assert purse.charges == [Charge(input_tokens=_estimate(), model_calls=1, estimated=True, unpriced=True)]
+    charge = Charge(input_tokens=_estimate(), output_tokens=10, model_calls=1, estimated=True, unpriced=True)
+    assert purse.charges == [charge]
 
 
 async def test_a_call_cancelled_before_its_backend_was_touched_costs_nothing() -> None:

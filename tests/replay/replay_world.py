@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism import Organism
-    from organism.replay import Replayed
     from organism.replay.player import Odd
+    from organism.results import Replayed
     from organism.settings import Settings
 
 URL = "sqlite:organism.db"

@@ -97,12 +97,21 @@ def test_a_fork_has_the_limits_that_are_set(desk: Desk) -> None:  # noqa: F811 -
     done = desk.organism("run", "--json", "--to", "spender", "--send", "ada")
     assert done.code == 3
     calls = done.object["usage"]["model_calls"]
-    less = desk.organism("fork", done.object["thread"], "--at", "1", "--json", "--set", "budget.tokens=500")
+    keys = ("tokens=500", "cost_usd=0.5", "warn_at=[0.3]", "grace.share=0.2", "grants_up_to.tokens=7", "runway=0")
+    sets = [word for key in keys for word in ("--set", f"budget.{key}")]
+    less = desk.organism("fork", done.object["thread"], "--at", "1", "--json", *sets)
     assert less.code == 3
     assert less.object["usage"]["model_calls"] < calls
     assert less.object["usage"]["tokens"] <= 500
-    log = desk.organism("log", less.object["thread"]).out
-    assert "LimitsSet" in log
+    log = desk.organism("log", less.object["thread"], "--jsonl").objects
+    (budget,) = [each["budget"] for each in log if each["fact"] == "LimitsSet"]
+    assert (budget["limits"]["tokens"], budget["limits"]["cost_usd"], budget["limits"]["messages"]) == (500, "0.5", 300)
+    assert (budget["warn_at"]["tokens"], budget["grace"]["share"], budget["grants_up_to"]) == (
+        ["0.3"],
+        "0.2",
+        {"tokens": "7"},
+    )
+    assert budget["runway"] == "0"
 
 
 def test_a_file_that_lacks_a_threads_payloads_is_said_in_a_line(ran: tuple[Desk, str]) -> None:

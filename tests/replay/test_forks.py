@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from organism import config
+from organism.errors import ConfigurationError
 from organism.journal import open_journal
-from organism.replay.forking import ForkError, cut_of, fork_in
+from organism.replay.forking import cut_of, fork_in
 from organism.settings import laid_over
 from organism.testing import ScriptedModel
 from tests.hard.pump_world import Go
@@ -147,10 +148,12 @@ def test_a_fork_can_be_forked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("entries", [-1, 0, 53, 10_000])
 def test_a_fork_where_there_is_nothing_to_go_on_with_is_refused(tmp_path: Path, entries: int) -> None:
     world, _ = ran(tmp_path)
-    with pytest.raises(ForkError, match=rf"it can be forked at 1 to \d+, not at {entries}"):
+    with pytest.raises(ConfigurationError, match=rf"it can be forked at 1 to \d+, not at {entries}"):
         forked(world, "new", entries=entries)
-    with pytest.raises(ForkError, match="no entries"):
+    with pytest.raises(ConfigurationError, match="there is no thread 'nobody' in the journal"):
         forked(world, "new", origin="nobody")
+    with pytest.raises(ConfigurationError, match="there is a thread 'the-origin' in the journal already"):
+        forked(world, ORIGIN)
 
 
 def test_an_unfinished_thread_is_forked_as_far_as_it_goes(tmp_path: Path) -> None:

@@ -42,12 +42,12 @@ def working(request: Request) -> Says:
     return asks("helper", text="think", usage=(900, 100), seconds=1)
 
 
-def scene(path: Path, hooks: Mapping[str, Any]) -> Scene:
+def scene(path: Path, hooks: Mapping[str, Any], **limits: Any) -> Scene:
     said = ScriptedModel(working)
     document: dict[str, Any] = {
         "handlers": {"boss": agent(peers=("helper",)), "helper": agent(budget={"messages": 5})},
         "models": models(said),
-        "budget": {"tokens": 4000, "grace": {"share": 0.3}},
+        "budget": limits or {"tokens": 4000, "grace": {"share": 0.3}},
         "hooks": hooks,
     }
     return Scene(path, said, document, [("one", "boss", Task("go"), {})])
@@ -77,10 +77,13 @@ def heeds(event: CallEvent, ctx: Context) -> Change | Skip | None:
 HOOKS: Final[Mapping[str, Mapping[str, Any]]] = {"plain": {}, "hooked": {"before_model_call": [heeds]}}
 
 
-@pytest.mark.parametrize("name", HOOKS)
+@pytest.mark.parametrize(
+    ("name", "first", "limits"), [("plain", 1, {}), ("hooked", 2, {}), ("plain", 22, {"messages": 3})]
+)
 def test_what_came_of_a_thread_that_was_killed_anywhere_is_replayed(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, first: int, limits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Each of them at every other place."""
     day = set_clock(monkeypatch)
 
     def process(work: Callable[..., Awaitable[Any]], *args: Any) -> Any:
@@ -88,11 +91,11 @@ def test_what_came_of_a_thread_that_was_killed_anywhere_is_replayed(
         virtual = {"clock": trio.testing.MockClock(autojump_threshold=0.0)}
         return anyio.run(work, *args, backend="trio", backend_options=virtual)
 
-    whole = scene(tmp_path / "whole", HOOKS[name])
+    whole = scene(tmp_path / "whole", HOOKS[name], **limits)
     written = process(whole.play).written
     assert whole.results["one"].outcome == "exhausted"
-    for cut in range(1, written):
-        killed = scene(tmp_path / f"cut-{cut}", HOOKS[name])
+    for cut in range(first, written, 2):
+        killed = scene(tmp_path / f"cut-{cut}", HOOKS[name], **limits)
         process(killed.play, cut)
         process(killed.resume)
         journal = open_journal(f"sqlite:{killed.path}", vocabulary=WORDS, readonly=True)

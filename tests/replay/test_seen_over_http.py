@@ -14,7 +14,7 @@ from organism.journal.prompts import requests
 from organism.organism import Organism
 from organism.payloads import Vocabulary
 from organism.pump import writer
-from organism.replay import Replayed, replay
+from organism.replay import replay
 from organism.works.vocabulary import payload_classes
 from tests.crash.crash_world import Model
 from tests.crash.fake_model import NOTICE, digest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.record.facts import Fact
+    from organism.results import Replayed
 
 URL = "sqlite:organism.db"
 RUN = "seen"

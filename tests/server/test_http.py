@@ -51,6 +51,19 @@ async def test_a_failure_of_our_own_is_a_bare_500_and_is_logged(caplog: pytest.L
     ]
 
 
+async def test_who_asks_for_the_head_alone_gets_no_more_and_may_ask_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with listening(answering) as server:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+            for _ in range(2):
+                head = await client.request("HEAD", "/echo", content=b"12345")
+                assert (head.status_code, head.headers["content-length"], head.content) == (200, "5", b"")
+            assert (await client.post("/echo", content=b"12345")).content == b"12345"
+            assert (await client.head("/fails")).status_code == 500
+    assert [each.getMessage() for each in caplog.records if each.name == "organism.server"] == [
+        "HEAD /fails could not be answered"
+    ]
+
+
 async def test_a_body_that_is_too_long_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MOST_BYTES", 1000)
     async with listening(answering) as server, await anyio.connect_tcp("127.0.0.1", server.port) as stream:

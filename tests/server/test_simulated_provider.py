@@ -184,6 +184,7 @@ BAD: Final[Mapping[str, tuple[str, Any, str]]] = {
 
 
 @pytest.mark.parametrize(("path", "body", "text"), BAD.values(), ids=BAD)
+@pytest.mark.by_turns
 async def test_a_bad_request_is_told_what_is_wrong(path: str, body: Any, text: str) -> None:
     async with calling() as client:
         answer = await client.post(path, json=body)

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from attrs import frozen
 
 from organism.errors import ConfigurationError
-from organism.names import suggestion
+from organism.names import suggestion, told
 from organism.settings import UNITS
 from organism.usage import adds
 
@@ -48,7 +48,7 @@ class Order:
 
     def __attrs_post_init__(self) -> None:
         if self.do not in DO:
-            raise ConfigurationError([f"{self.do!r:.80} cannot be done; there are: {', '.join(DO)}"])
+            raise ConfigurationError([f"{told(self.do)} cannot be done; there are: {', '.join(DO)}"])
         if self.thread is None and self.do not in {"resume", "prune", "status"}:
             raise ConfigurationError([f"{self.do}: name the thread"])
         if self.do == "add-budget":
@@ -105,11 +105,11 @@ def _check_units(units: Mapping[str, Any] | None) -> None:
 def _wrong(unit: str, amount: Any) -> str | None:
     if unit not in UNITS:
         known = suggestion(unit, UNITS) or f"; there are: {', '.join(UNITS)}"
-        return f"{unit!r:.80} is no unit{known}"
+        return f"{told(unit)} is no unit{known}"
     if isinstance(amount, bool) or not isinstance(amount, int | float | str):
         return f"{unit} is a number"
     if not adds(amount) or (isinstance(amount, float) and not math.isfinite(amount)):
-        return f"{unit}: {amount!r:.40} must be above 0: it comes on top of the limit"
+        return f"{unit}: {told(amount, 40)} must be above 0: it comes on top of the limit"
     if isinstance(amount, float) and unit not in _PARTED and not amount.is_integer():
         return f"{unit}: {amount!r} is no whole number"
     return None

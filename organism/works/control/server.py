@@ -13,7 +13,7 @@ import anyio
 from organism.errors import ConfigurationError, JournalError, OrganismError
 from organism.journal import place_of, socket_path
 from organism.journal.pruning import Mark
-from organism.names import CONVERSATION, ambiguous, begun
+from organism.names import CONVERSATION, ambiguous, begun, excerpt
 from organism.threads.lineage import root_of
 from organism.works import dead, inbox
 from organism.works.control.changes import REASON, more, named, raised_to, sub_thread, too_late, written_down
@@ -183,10 +183,7 @@ class Control:
         return f"thread {id_} goes on"
 
     async def _resume_all(self) -> dict[str, Any]:
-        await self._ingress.resume()
-        paused = [each for each in self._live().values() if each.paused_at is not None and not each.waits_turn]
-        for thread in paused:
-            self._ingress.handle(thread).resume()
+        await self._ingress.resume(paused=True)
         threads = list(self._live())
         return {"threads": threads, "said": f"{len(threads)} {'thread goes' if len(threads) == 1 else 'threads go'} on"}
 
@@ -218,7 +215,7 @@ class Control:
             return names[0]
         if names:
             raise ConfigurationError([ambiguous(text, names, "threads")])
-        raise ConfigurationError([f"there is no thread '{text:.80}' that has not ended"])
+        raise ConfigurationError([f"there is no thread '{excerpt(text, 80)}' that has not ended"])
 
 
 def _removed(path: Path) -> None:
