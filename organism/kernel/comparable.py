@@ -97,6 +97,7 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
         "letter": thread.letter,
         "told": {each.seq: [warned.seq for warned in each.told] for each in messages if each.told},
         "telling": {each.seq: [warned.seq for warned in each.telling] for each in messages if each.telling},
+        "heard": {each.seq: [warned.seq for warned in each.heard] for each in messages if each.heard},
         "asked": {each.seq: state.inbox.questions[each] for each in state.inbox.of(thread)},
         "stands_since": state.inbox.resting.get(thread),
         "paused_at": thread.paused_at,

@@ -166,6 +166,7 @@ def _of_message(message: Message, asked_at: float | None) -> MessageImage:
         dropped=message.dropped,
         told=_copies(message.told),
         telling=_copies(message.telling),
+        heard=_copies(message.heard),
         recalled=tuple(_of_known(key, answer) for key, answer in (message.known or {}).items()),
         asked_at=asked_at,
         tries=message.tries,

@@ -32,7 +32,10 @@ def take_back(state: State, message: Message, tries: tuple[Attempt, ...]) -> Non
 
 def _wait(state: State, message: Message, tries: tuple[Attempt, ...]) -> None:
     message.past = evolve(message.past or Past(), tries=tries, rerun=False)
-    if message.dealings is not None:
-        message.dealings.wait_no_more()
-        message.dealings.known = message.dealings.clock_reads = None
+    dealings = message.dealings
+    if dealings is not None:
+        dealings.wait_no_more()
+        dealings.known = dealings.clock_reads = None
+        if dealings.heard is not None:  # the next attempt has not heard of it
+            dealings.telling, dealings.heard = [*dealings.heard, *(dealings.telling or ())], None
     state.retries[message] = tries[-1].again_at or state.now

@@ -17,7 +17,6 @@ from organism.kernel.later import take_back
 from organism.kernel.opening import enter_thread
 from organism.kernel.prompts import recalled
 from organism.kernel.recall import Done, Times
-from organism.kernel.warnings import note_telling
 from organism.kernel.windows import path_of
 from organism.settings import BudgetSettings
 from organism.threads.frames import Ask, Conversation, Frame, Message, Thread
@@ -189,15 +188,17 @@ def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], imag
     message.dropped = image.dropped
     if image.idempotency:
         message.be_known_as(image.idempotency)
-    if image.told:
-        message.have_dealings().told = [warned.setdefault((root, each.seq), evolve(each)) for each in image.told]
-    if image.telling:
-        note_telling(message, [warned.setdefault((root, each.seq), evolve(each)) for each in image.telling])
     frame.open += 1
     index.posted(message)
     state.queue(message, state.now if image.asked_at is None else image.asked_at)
     if image.tries:
         take_back(state, message, image.tries)
+    if image.told or image.telling or image.heard:
+        dealings = message.have_dealings()
+        dealings.told, dealings.telling, dealings.heard = (
+            [warned.setdefault((root, each.seq), evolve(each)) for each in images] or None
+            for images in (image.told, image.telling, image.heard)
+        )
 
 
 def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) -> None:

@@ -201,15 +201,18 @@ def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -
 
 
 def note_telling(message: Message, warned: Iterable[Warned]) -> None:
-    """Notes which warnings a prompt of a delivery tells of: until a model answers, they go into the next prompt as well."""
+    """Notes which warnings a prompt of a delivery tells of: until a model answers, they go into the next prompt as well; and into one of the
+    next attempt, where this one fails.
+    """
     dealings = message.have_dealings()
     dealings.telling = [*(dealings.telling or ()), *warned]
 
 
 def note_heard(message: Message | None) -> None:
     """A model has answered a delivery: the warnings in its prompt have been heard."""
-    if message is not None and message.dealings is not None:
-        message.dealings.telling = None
+    dealings = None if message is None else message.dealings
+    if dealings is not None and dealings.telling is not None:
+        dealings.heard, dealings.telling = [*(dealings.heard or ()), *dealings.telling], None
 
 
 def tell_caller(state: State, message: Message | None, warned: Sequence[Warned]) -> None:

@@ -247,7 +247,7 @@ class Recalled:
 @frozen(kw_only=True)
 class MessageImage:
     """A message that is queued or being handled. ``told`` are the warnings that its handler gets as messages when it is done, ``telling``
-    those in a prompt that no model has answered yet.
+    those in a prompt that no model has answered yet, ``heard`` those in one of this attempt that a model has answered.
     """
 
     message: Ref
@@ -265,6 +265,7 @@ class MessageImage:
     """The attempts at it that failed; the last says when the next one is due."""
     idempotency: str | None = None
     telling: tuple[Warned, ...] = ()
+    heard: tuple[Warned, ...] = ()
     graced: bool | None = None
     """Only in older journals; nothing follows from it."""
 

@@ -41,6 +41,8 @@ class Dealings:
     """Warnings that its handler gets as a message once it is done."""
     telling: list[Warned] | None = None
     """Warnings that stood in a prompt of it that no model has answered yet."""
+    heard: list[Warned] | None = None
+    """Warnings that stood in a prompt of this attempt that a model has answered."""
     known: dict[str, Any] | None = None
     """The answers that it got, by key (R21); kept while facts are recorded."""
     clock_reads: list[float] | None = None
@@ -180,6 +182,11 @@ class Message:
     def telling(self) -> Sequence[Warned] | None:
         """As :class:`Dealings` has them."""
         return None if self.dealings is None else self.dealings.telling
+
+    @property
+    def heard(self) -> Sequence[Warned] | None:
+        """The warnings that this attempt at it has heard."""
+        return None if self.dealings is None else self.dealings.heard
 
     @property
     def known(self) -> Mapping[str, Any] | None:

@@ -400,6 +400,21 @@ async def test_the_record_holds_the_notice_that_the_model_was_given(told: Any) -
     assert len(organism.watch.of(Noticed)) == 2
 
 
+async def test_a_warning_that_a_failed_attempt_has_heard_is_told_again_by_the_next_one() -> None:
+    """R9: nothing of the failed attempt is used again, so its successor has not heard of it."""
+    fails = Says(error=BackendError("rejected", "out of order"))
+    one = asks("peer", usage=(10, 10))
+    model = ScriptedModel([asks("peer", usage=(100, 73_910)), one, fails, one, one, replies(usage=(10, 10))])
+    policy = {"on_failure": {"attempts": 2, "backoff": [1, 1]}}
+    handlers = {"writer": agent(peers=("peer",)) | policy, "peer": code(peer)}
+    async with running(handlers=handlers, models=models(model), budget=BIG) as organism:
+        result = await outcome(organism, "writer")
+    assert result.outcome == "completed", result.error
+    assert [len(notices(request)) for request in model.requests] == [0, 1, 0, 1, 0, 0]
+    assert [(warned.level, warned.to) for warned in result.warnings] == [("warning", "writer")]
+    assert len(organism.watch.of(Noticed)) == 1
+
+
 async def test_a_warning_that_no_model_answered_is_told_again_by_the_next_attempt() -> None:
     fails = Says(error=BackendError("rejected", "out of order"))
     model = ScriptedModel(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from organism.journal import open_journal
 from organism.journal.prompts import prompts
+from organism.models.contract import BackendError
 from organism.pump import writer
-from organism.record.facts import CallCompleted, CallHeld, Noticed
+from organism.record.facts import CallCompleted, CallHeld, Fact, Noticed, Retried
 from organism.testing import Says, ScriptedModel
 from tests.durable.mortal import Scene, behind, check_whole, every
 from tests.hard.budget_world import Task, agent, code, models, peer, replies
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from organism.models.contract import Request
@@ -28,10 +30,24 @@ def says(request: Request) -> Says:
     return Says(calls=(("peer", Task(f"{turns}")),), usage=(1000, 100), seconds=1)
 
 
-def scene(path: Path) -> Scene:
-    model = ScriptedModel(says)
+def failing_once() -> Callable[[Request], Says]:
+    """Answers as above, but fails when it is asked for its third turn for the first time."""
+    failed = False
+
+    def answer(request: Request) -> Says:
+        nonlocal failed
+        if not failed and sum(message["role"] == "assistant" for message in request.messages) == 2:
+            failed = True
+            return Says(error=BackendError("rejected", "out of order"))
+        return says(request)
+
+    return answer
+
+
+def scene(path: Path, script: Callable[[Request], Says] = says, **policy: Any) -> Scene:
+    model = ScriptedModel(script)
     document = {
-        "handlers": {"boss": agent(peers=("peer",), max_output_tokens=150), "peer": code(peer)},
+        "handlers": {"boss": agent(peers=("peer",), max_output_tokens=150) | policy, "peer": code(peer)},
         "models": models(model),
         "budget": {"tokens": 20_000, "warn_at": [0.05], "runway": 0, "grace": {"share": 0}},
     }
@@ -39,11 +55,16 @@ def scene(path: Path) -> Scene:
 
 
 def heard(path: Path) -> int:
-    """How many answers of the model the journal has to prompts that tell of the budget."""
+    """How many answers of the model the journal has to prompts of the last attempt that tell of the budget."""
     journal = open_journal(f"sqlite:{path}", readonly=True)
     asked = prompts(journal.documents("t"))
     journal.close()
-    answered = [asked[fact.call] for fact in every(path, CallCompleted) if fact.call is not None]
+    answered: list[Any] = []
+    for fact in every(path, Fact):
+        if isinstance(fact, Retried):
+            answered.clear()
+        elif isinstance(fact, CallCompleted) and fact.call is not None:
+            answered.append(asked[fact.call])
     return sum("Budget notice" in str(prompt[-1]) for prompt in answered)
 
 
@@ -62,6 +83,25 @@ async def test_wherever_the_process_ends_a_model_hears_of_each_warning_once(
         await made.play(cut)
         check_whole(await made.resume(), made.path)
         assert len(made.results["t"].warnings) == 1, cut
+        assert heard(made.path) == 1, cut
+
+
+@pytest.mark.parametrize("fewest", [2, 1000], ids=["many snapshots", "few"])
+async def test_wherever_the_process_ends_an_attempt_hears_what_the_failed_one_before_has_heard(
+    tmp_path: Path, fewest: int, half: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_FEWEST", fewest)
+    monkeypatch.setattr(writer, "_SHARE", 0)
+    twice = {"attempts": 2, "backoff": [1, 1]}
+    whole = scene(tmp_path / "whole.db", failing_once(), on_failure=twice)
+    written = (await whole.play()).written
+    assert len(every(whole.path, Retried)) == 1
+    assert heard(whole.path) == 1
+    for cut in range(1, written)[half]:
+        made = scene(tmp_path / f"{cut}.db", failing_once(), on_failure=twice)
+        await made.play(cut)
+        check_whole(await made.resume(), made.path)
+        assert made.results["t"].outcome == "completed", cut
         assert heard(made.path) == 1, cut
 
 
