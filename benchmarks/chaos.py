@@ -31,6 +31,7 @@ from attrs import define, field
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.given import given
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Organism, Reply, Send, payload
 from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
@@ -395,7 +396,7 @@ def unheard() -> Generator[None]:
 
 
 def main() -> None:
-    rounds, seed = (int(given) for given in (*sys.argv[1:], *("12", "1")[len(sys.argv) - 1 :]))
+    rounds, seed = given(__doc__, 12, 1)
     figures, wrong = anyio.run(chaos, rounds, seed, busy, backend="trio")
     print(*(f"{name}: {json.dumps(value)}" for name, value in figures.items()), *wrong, sep="\n", flush=True)
     print("RESULT " + json.dumps({name: figures[name] for name in ("quiet", "chaos")}), flush=True)

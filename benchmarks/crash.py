@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.given import given
 from tests.crash.crash_world import Crashes, Model, Reference, World  # its folder was put on the path
 
 PER_WORLD = 20
@@ -53,7 +54,7 @@ def crash(folder: Path, kills: int, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    kills, seed = (int(given) for given in (*sys.argv[1:], *("200", "1")[len(sys.argv) - 1 :]))
+    kills, seed = given(__doc__, 200, 1)
     folder = Path(tempfile.mkdtemp(prefix="crash-"))
     start = time.perf_counter()
     print(f"in {folder}, seed {seed}", flush=True)

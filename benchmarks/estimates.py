@@ -20,6 +20,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.given import given
 from tests.models.recorded_world import FAMILIES, KINDS, Row, recorded  # its folder was put on the path
 
 FAR = 0.05
@@ -58,7 +59,7 @@ def line(model: str, kind: str, rows: list[Row]) -> str:
 
 
 def main() -> int:
-    days, seed = (int(given) for given in (*sys.argv[1:], *("40", "1")[len(sys.argv) - 1 :]))
+    days, seed = given(__doc__, 40, 1)
     start, calls, worst, beyond, likes = time.perf_counter(), 0, 0.0, 0, list[float]()
     print("shares of the truth; strict: calls beyond its bound, and how far the closest stayed above the truth\n")
     print(HEAD)

@@ -1,6 +1,6 @@
 """What a fact costs: microseconds of CPU to encode it and to write it, and bytes on the disk.
 
-    python benchmarks/journal.py [N]
+    python benchmarks/journal.py [N], at least 1,000
 
 The facts are those of two handlers that send a message of 400 bytes to and fro: one ``Answered`` with one ``Posted`` a hop. Prints
 ``RESULT {...}`` a case; ``wall`` is in microseconds a fact, too, and depends on how long the disk takes to sync.
@@ -15,6 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.given import given
 from organism import payload
 from organism.journal import MemoryJournal, open_journal
 from organism.journal.codec import content
@@ -94,4 +97,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
+    main(max(1_000, *given(__doc__, 20_000)))

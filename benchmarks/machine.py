@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from benchmarks.given import given
 from tests.kernel.test_budget_machine import CHECKS, BudgetMachine
 
 AT_ONCE = 50
@@ -47,7 +48,7 @@ def run(seconds: float, steps: int) -> Counter[str]:
 
 
 def main() -> None:
-    minutes, steps = (float(given) for given in (*sys.argv[1:], *("0.5", "60")[len(sys.argv) - 1 :]))
+    minutes, steps = given(__doc__, 0.5, 60.0)
     start = time.perf_counter()
     figures = run(60 * minutes, int(steps))
     print(

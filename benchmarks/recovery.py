@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from attrs import evolve, fields, has
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.given import given
 from organism import Context, Organism, Reply, Send, payload
 from organism.journal import open_journal
 
@@ -136,5 +139,5 @@ async def main(finished: int, unfinished: int) -> None:
 
 
 if __name__ == "__main__":
-    given = [int(each) for each in sys.argv[1:3]]
-    anyio.run(main, *(given if len(given) == 2 else (100_000, 1_000)), backend="trio")
+    finished, unfinished = given(__doc__, 100_000, 1_000)
+    anyio.run(main, finished, unfinished, backend="trio")

@@ -31,6 +31,9 @@ import anyio.to_thread
 import trio.testing
 from attrs import define, field
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.given import given
 from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, Organism, Reply, payload
 from organism.budget.claims import VECTOR
 from organism.journal import open_journal
@@ -401,7 +404,7 @@ def table(figures: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    calls, seed = (int(given) for given in (*sys.argv[1:], *("10000", "1")[len(sys.argv) - 1 :]))
+    calls, seed = given(__doc__, 10_000, 1)
     figures: dict[str, Any] = {}
     wrong: list[str] = []
     for accounting in ("strict", "estimate"):

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.given import given
 from organism import Organism
 from organism.models.simulation.options import Options
 from organism.server.http import listening
@@ -72,7 +75,7 @@ async def measure(protocol: str, runtime: str, streams: int, at_once: int) -> No
 
 
 def main() -> None:
-    streams, at_once = [int(word) for word in (*sys.argv[1:], *("1000", "50")[len(sys.argv) - 1 :])][:2]
+    streams, at_once = given(__doc__, 1_000, 50)
     for protocol in ("openai", "anthropic"):
         for runtime in ("trio", "asyncio"):
             anyio.run(measure, protocol, runtime, streams, at_once, backend=runtime)
