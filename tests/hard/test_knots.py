@@ -11,6 +11,7 @@ from organism import Context, ModelError, Reply
 from organism.kernel.knots import Knots
 from organism.models.contract import BackendError
 from organism.testing import Says, ScriptedModel, running
+from tests.compiled import interpreted
 from tests.hard.budget_world import INPUT, PROMPT, Done, Task, code, models, outcome, spend
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ async def test_nobody_looks_for_knots_while_budget_comes_back_anyway(
     assert looks == []
 
 
+@interpreted
 async def test_nobody_looks_again_while_little_is_spent_and_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """However contended the budget is: a call is kept by the streams of those who wait, and they go first."""
     looks: list[float] = []
