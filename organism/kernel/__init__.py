@@ -13,7 +13,7 @@ Reading order:
 * ``opening``, ``conversations`` - opening threads, and the turns of conversations
 * ``back_pressure``, ``loops``, ``idempotency`` - rules for what is sent
 * ``asks``, ``people`` - what deliveries wait for
-* ``failures``, ``retries``, ``later``, ``dead_letters`` - where a failure goes, further attempts, and messages that failed for good
+* ``failures``, ``retries``, ``dead_letters`` - where a failure goes, further attempts, and messages that failed for good
 * ``calls`` - model calls: hold, settle, refuse. Their parts: ``holds``, ``charges``, ``windows``, ``prompts``
 * ``knots``, ``contention``, ``streams``, ``places`` - deadlocks between calls that wait for each other's streams
 * ``limits``, ``grants`` - limits that change while a thread runs; ``times``: running time

@@ -95,9 +95,7 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
         "tries": {each.seq: each.tries for each in messages if each.tries},
         "idempotency": {each.seq: each.idempotency for each in messages if each.idempotency},
         "letter": thread.letter,
-        "told": {each.seq: [warned.seq for warned in each.told] for each in messages if each.told},
-        "telling": {each.seq: [warned.seq for warned in each.telling] for each in messages if each.telling},
-        "heard": {each.seq: [warned.seq for warned in each.heard] for each in messages if each.heard},
+        "warnings_of": {each.seq: found for each in messages if (found := _warnings(each))},
         "asked": {each.seq: state.inbox.questions[each] for each in state.inbox.of(thread)},
         "stands_since": state.inbox.resting.get(thread),
         "paused_at": thread.paused_at,
@@ -123,6 +121,14 @@ def _frames(messages: Iterable[Message]) -> dict[tuple[str, int], tuple[Any, ...
             )
             frame = frame.above
     return found
+
+
+def _warnings(message: Message) -> list[list[int]]:
+    """The numbers of its warnings, by how far they have come; empty where it has none."""
+    warnings = message.warned
+    if warnings is None or not (warnings.told or warnings.telling or warnings.heard):
+        return []
+    return [[each.seq for each in part] for part in (warnings.told, warnings.telling, warnings.heard)]
 
 
 def _node(node: Node) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from organism.kernel.conversations import apply_conversation_limits, heard_befor
 from organism.kernel.grants import apply_grant, note_estimate
 from organism.kernel.holds import Hold
 from organism.kernel.index import Index, SenselessError
-from organism.kernel.later import take_back
 from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.opening import open_thread
 from organism.kernel.prompts import note_prompt, note_report
 from organism.kernel.recall import Done, read_clock, remember
 from organism.kernel.restoring import restore
+from organism.kernel.retries import take_back
 from organism.kernel.state import State
 from organism.kernel.steps import warned_of
 from organism.kernel.warnings import enter_warning, note_heard, note_telling, tell

@@ -24,7 +24,7 @@ from organism.record.images import (
 )
 from organism.threads.frames import Ask, Conversation, Frame, Message, Thread
 from organism.threads.lineage import descendants
-from organism.threads.outcomes import Ending, Outlay, Troubles
+from organism.threads.outcomes import DeliveryWarnings, Ending, Outlay, Troubles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ def _of_thread(state: State, thread: Thread) -> ThreadImage:
         records=() if thread.below is None else tuple(thread.below.records or ()),
         replies=tuple(thread.replies),
         failures=tuple(troubles.failures or ()),
-        warnings=_copies(troubles.warnings),
+        warnings=_copies(troubles.warnings or ()),
         pending={handler: _copies(warned) for handler, warned in (troubles.pending or {}).items()},
         state={handler: dict(state) for handler, state in (thread.state or {}).items()},
         partial=outlay.partial,
@@ -156,6 +156,7 @@ def _of_frame(frame: Frame) -> FrameImage:
 
 
 def _of_message(message: Message, asked_at: float | None) -> MessageImage:
+    warnings = message.warned or DeliveryWarnings()
     return MessageImage(
         message=ref_of(message),
         to=message.to,
@@ -164,9 +165,9 @@ def _of_message(message: Message, asked_at: float | None) -> MessageImage:
         kind=message.kind,
         frame=ref(message.frame),
         dropped=message.dropped,
-        told=_copies(message.told),
-        telling=_copies(message.telling),
-        heard=_copies(message.heard),
+        told=_copies(warnings.told),
+        telling=_copies(warnings.telling),
+        heard=_copies(warnings.heard),
         recalled=tuple(_of_known(key, answer) for key, answer in (message.known or {}).items()),
         asked_at=asked_at,
         tries=message.tries,
@@ -174,9 +175,9 @@ def _of_message(message: Message, asked_at: float | None) -> MessageImage:
     )
 
 
-def _copies(warned: Sequence[Warned] | None) -> tuple[Warned, ...]:
+def _copies(warned: Sequence[Warned]) -> tuple[Warned, ...]:
     """Copies of warnings: who was told of them may still change, and an image is of one instant."""
-    return tuple(evolve(each) for each in warned or ())
+    return tuple(evolve(each) for each in warned)
 
 
 def _of_known(key: str, answer: Any) -> Recalled:

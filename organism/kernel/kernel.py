@@ -302,7 +302,8 @@ class Kernel:
         if not self.routes[message.to].told:  # an earlier process may have left some
             return ()
         hears = message.thread
-        waiting = (*(message.telling or ()), *unheard(hears, message.to))
+        warnings = message.warned
+        waiting = (*(() if warnings is None else warnings.telling), *unheard(hears, message.to))
         still = [each for each in waiting if is_current(self.state.threads, hears, each)]
         if not still:  # as for most prompts
             return ()

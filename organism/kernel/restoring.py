@@ -13,10 +13,10 @@ from organism.budget.node import Node, aim
 from organism.kernel.charges import add_hold
 from organism.kernel.conversations import enter_conversation
 from organism.kernel.holds import Hold
-from organism.kernel.later import take_back
 from organism.kernel.opening import enter_thread
 from organism.kernel.prompts import recalled
 from organism.kernel.recall import Done, Times
+from organism.kernel.retries import take_back
 from organism.kernel.windows import path_of
 from organism.settings import BudgetSettings
 from organism.threads.frames import Ask, Conversation, Frame, Message, Thread
@@ -194,9 +194,9 @@ def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], imag
     if image.tries:
         take_back(state, message, image.tries)
     if image.told or image.telling or image.heard:
-        dealings = message.have_dealings()
-        dealings.told, dealings.telling, dealings.heard = (
-            [warned.setdefault((root, each.seq), evolve(each)) for each in images] or None
+        warnings = message.have_dealings().have_warned()
+        warnings.told, warnings.telling, warnings.heard = (
+            tuple(warned.setdefault((root, each.seq), evolve(each)) for each in images)
             for images in (image.told, image.telling, image.heard)
         )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from organism.kernel.dead_letters import DeadLetters
-from organism.kernel.later import put_back
 from organism.kernel.recall import note_clock
 from organism.kernel.steps import ref_of
 from organism.record import facts
 from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
-from organism.threads.restart import Attempt, again_at, draw_of, is_dead
+from organism.threads.restart import Attempt, Past, again_at, draw_of, is_dead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,3 +129,26 @@ class Retries:
             return False
         policy = self._state.routes[message.to].on_failure
         return is_dead(policy, failure.code) or self._unfit(message) is not None
+
+
+def put_back(state: State, message: Message, attempt: Attempt, *, placed: bool) -> None:
+    """Puts back the message of a delivery that failed: nothing of that attempt is kept but that it failed. ``placed``: it still has its place."""
+    state.occupied.pop((message.thread, message.mailbox), None)
+    state.schedule.taken.pop(message, None)
+    state.schedule.hold_back(message, placed=placed)
+    _wait(state, message, (*message.tries, attempt))
+
+
+def take_back(state: State, message: Message, tries: tuple[Attempt, ...]) -> None:
+    """Puts back a message that is queued, or waits for another attempt already. ``tries`` are all attempts that failed so far."""
+    if message not in state.retries:
+        state.schedule.drop(message)
+        state.schedule.hold_back(message, placed=False)
+    _wait(state, message, tries)
+
+
+def _wait(state: State, message: Message, tries: tuple[Attempt, ...]) -> None:
+    message.past = evolve(message.past or Past(), tries=tries, rerun=False)
+    if message.dealings is not None:
+        message.dealings.begin_anew()
+    state.retries[message] = tries[-1].again_at or state.now

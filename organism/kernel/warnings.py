@@ -138,10 +138,10 @@ def fire_rest(
 
 def post_notices(state: State, message: Message) -> None:
     """Sends code the warnings of its finished delivery as one message in its frame."""
-    dealings, thread = message.dealings, message.thread
-    if dealings is None or not dealings.told:
+    warnings, thread = message.warned, message.thread
+    if warnings is None or not warnings.told:
         return
-    told, dealings.told = dealings.told, None
+    told, warnings.told = warnings.told, ()
     if thread.is_ending:
         return
     payload = warning_payload(told)
@@ -165,8 +165,8 @@ def enter_warning(
     ``told_after`` is the delivery whose handler gets it as a message once it is over; ``digest`` is that of a loop's message.
     """
     if told_after is not None:
-        dealings = told_after.have_dealings()
-        dealings.told = [*(dealings.told or ()), warned]
+        warnings = told_after.have_dealings().have_warned()
+        warnings.told = (*warnings.told, warned)
     root = root_of(thread)
     root.seq = max(root.seq, warned.seq)
     troubles = thread.have_troubles()
@@ -204,15 +204,15 @@ def note_telling(message: Message, warned: Iterable[Warned]) -> None:
     """Notes which warnings a prompt of a delivery tells of: until a model answers, they go into the next prompt as well; and into one of the
     next attempt, where this one fails.
     """
-    dealings = message.have_dealings()
-    dealings.telling = [*(dealings.telling or ()), *warned]
+    warnings = message.have_dealings().have_warned()
+    warnings.telling = (*warnings.telling, *warned)
 
 
 def note_heard(message: Message | None) -> None:
     """A model has answered a delivery: the warnings in its prompt have been heard."""
-    dealings = None if message is None else message.dealings
-    if dealings is not None and dealings.telling is not None:
-        dealings.heard, dealings.telling = [*(dealings.heard or ()), *dealings.telling], None
+    warnings = None if message is None else message.warned
+    if warnings is not None:
+        warnings.answered()
 
 
 def tell_caller(state: State, message: Message | None, warned: Sequence[Warned]) -> None:

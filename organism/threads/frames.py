@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 from attrs import define
 
 from organism.names import CONVERSATION
-from organism.threads.outcomes import Ending, Failure, LastCall, Memory, Outlay, Troubles, Warned
+from organism.threads.outcomes import DeliveryWarnings, Ending, Failure, LastCall, Memory, Outlay, Troubles, Warned
 from organism.threads.restart import Past
 
 if TYPE_CHECKING:
@@ -37,16 +37,25 @@ class Dealings:
     """Further asks that it waits for, in order."""
     awaits: list[Thread] | None = None
     """The threads that it spawned and whose results it waits for."""
-    told: list[Warned] | None = None
-    """Warnings that its handler gets as a message once it is done."""
-    telling: list[Warned] | None = None
-    """Warnings that stood in a prompt of it that no model has answered yet."""
-    heard: list[Warned] | None = None
-    """Warnings that stood in a prompt of this attempt that a model has answered."""
+    warned: DeliveryWarnings | None = None
+    """The warnings that it was or is to be told."""
     known: dict[str, Any] | None = None
     """The answers that it got, by key (R21); kept while facts are recorded."""
     clock_reads: list[float] | None = None
     """Instants that it read from the clock and that are not recorded yet."""
+
+    def have_warned(self) -> DeliveryWarnings:
+        """Its warnings, of which it has none before there are any."""
+        if self.warned is None:
+            self.warned = DeliveryWarnings()
+        return self.warned
+
+    def begin_anew(self) -> None:
+        """This attempt has failed: nothing of it is used by the next one (R9)."""
+        self.wait_no_more()
+        self.known = self.clock_reads = None
+        if self.warned is not None:
+            self.warned.begin_anew()
 
     def wait_for(self, ask: Ask) -> None:
         """It has asked, and waits for the answer."""
@@ -174,19 +183,9 @@ class Message:
         return None if self.dealings is None else self.dealings.awaits
 
     @property
-    def told(self) -> Sequence[Warned] | None:
+    def warned(self) -> DeliveryWarnings | None:
         """As :class:`Dealings` has them."""
-        return None if self.dealings is None else self.dealings.told
-
-    @property
-    def telling(self) -> Sequence[Warned] | None:
-        """As :class:`Dealings` has them."""
-        return None if self.dealings is None else self.dealings.telling
-
-    @property
-    def heard(self) -> Sequence[Warned] | None:
-        """The warnings that this attempt at it has heard."""
-        return None if self.dealings is None else self.dealings.heard
+        return None if self.dealings is None else self.dealings.warned
 
     @property
     def known(self) -> Mapping[str, Any] | None:

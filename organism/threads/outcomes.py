@@ -65,6 +65,26 @@ class Troubles:
 
 
 @define(weakref_slot=False)
+class DeliveryWarnings:
+    """The warnings of a delivery, by how far they have come to its handler."""
+
+    told: tuple[Warned, ...] = ()
+    """Code gets them as a message once the delivery is done."""
+    telling: tuple[Warned, ...] = ()
+    """They stand in a prompt that no model has answered yet, and go into the next one as well."""
+    heard: tuple[Warned, ...] = ()
+    """They stood in a prompt of this attempt that a model has answered."""
+
+    def answered(self) -> None:
+        """A model has answered the prompt."""
+        self.heard, self.telling = (*self.heard, *self.telling), ()
+
+    def begin_anew(self) -> None:
+        """This attempt has failed: the next one has heard of none of them (R9)."""
+        self.telling, self.heard = (*self.heard, *self.telling), ()
+
+
+@define(weakref_slot=False)
 class Outlay:
     """What the model calls of a thread have come to, beside the figures of its budget."""
 

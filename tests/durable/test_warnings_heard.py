@@ -68,40 +68,29 @@ def heard(path: Path) -> int:
     return sum("Budget notice" in str(prompt[-1]) for prompt in answered)
 
 
+@pytest.mark.parametrize("attempts", [1, 2], ids=["one attempt", "the first one fails"])
 @pytest.mark.parametrize("fewest", [2, 1000], ids=["many snapshots", "few"])
-async def test_wherever_the_process_ends_a_model_hears_of_each_warning_once(
-    tmp_path: Path, fewest: int, half: slice, monkeypatch: pytest.MonkeyPatch
+async def test_wherever_the_process_ends_a_model_hears_of_each_warning_once_an_attempt(
+    tmp_path: Path, fewest: int, attempts: int, half: slice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_FEWEST", fewest)
     monkeypatch.setattr(writer, "_SHARE", 0)
-    whole = scene(tmp_path / "whole.db")
+
+    def made_in(name: str) -> Scene:
+        policy = {"attempts": attempts, "backoff": [1, 1]}
+        return scene(tmp_path / name, failing_once() if attempts == 2 else says, on_failure=policy)
+
+    whole = made_in("whole.db")
     written = (await whole.play()).written
     assert [(each.level, each.to) for each in whole.results["t"].warnings] == [("final", "boss")]
+    assert len(every(whole.path, Retried)) == attempts - 1
     assert heard(whole.path) == 1
     for cut in range(1, written)[half]:
-        made = scene(tmp_path / f"{cut}.db")
-        await made.play(cut)
-        check_whole(await made.resume(), made.path)
-        assert len(made.results["t"].warnings) == 1, cut
-        assert heard(made.path) == 1, cut
-
-
-@pytest.mark.parametrize("fewest", [2, 1000], ids=["many snapshots", "few"])
-async def test_wherever_the_process_ends_an_attempt_hears_what_the_failed_one_before_has_heard(
-    tmp_path: Path, fewest: int, half: slice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "_FEWEST", fewest)
-    monkeypatch.setattr(writer, "_SHARE", 0)
-    twice = {"attempts": 2, "backoff": [1, 1]}
-    whole = scene(tmp_path / "whole.db", failing_once(), on_failure=twice)
-    written = (await whole.play()).written
-    assert len(every(whole.path, Retried)) == 1
-    assert heard(whole.path) == 1
-    for cut in range(1, written)[half]:
-        made = scene(tmp_path / f"{cut}.db", failing_once(), on_failure=twice)
+        made = made_in(f"{cut}.db")
         await made.play(cut)
         check_whole(await made.resume(), made.path)
         assert made.results["t"].outcome == "completed", cut
+        assert len(made.results["t"].warnings) == 1, cut
         assert heard(made.path) == 1, cut
 
 

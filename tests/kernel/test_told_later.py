@@ -20,7 +20,7 @@ from organism.primitives import BudgetWarning, HandlerFailed
 from organism.record import facts
 from organism.settings import AgentSettings, BudgetSettings, HumanSettings, Limits, OnFailure, Policy, Quota
 from organism.threads.frames import Thread
-from organism.threads.outcomes import Failure
+from organism.threads.outcomes import DeliveryWarnings, Failure
 from tests.durable.cut_world import KeptWorld, Recovered
 from tests.hard.pump_world import Go, Said
 from tests.kernel.kernel_world import Delivery, World, handler, organism_of
@@ -389,4 +389,4 @@ def test_what_a_handler_is_yet_to_be_told_of_is_in_the_image_of_its_thread() -> 
     delivery = taken(world, "a")
     spend(world, delivery, 700)
     world.check_whole("t0")
-    assert [each.level for each in delivery.message.told or ()] == ["warning"]
+    assert [each.level for each in (delivery.message.warned or DeliveryWarnings()).told] == ["warning"]

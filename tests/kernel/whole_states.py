@@ -20,7 +20,7 @@ from organism.kernel.restoring import restore
 from organism.kernel.state import State
 from organism.threads.frames import Ask, Below, Conversation, Dealings, Frame, Message, Thread
 from organism.threads.lineage import chain_of
-from organism.threads.outcomes import Ending, Outlay, Troubles, Warned
+from organism.threads.outcomes import DeliveryWarnings, Ending, Outlay, Troubles, Warned
 from organism.threads.restart import Past
 from organism.threads.routing import Route, routes
 from tests.compiled import slots_of
@@ -42,6 +42,7 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Dealings: frozenset({"ask", "more", "awaits", "clock_reads"}),
     Below: frozenset(),
     Troubles: frozenset(),
+    DeliveryWarnings: frozenset(),
     Outlay: frozenset({"refused"}),
     Ending: frozenset(),
     Frame: frozenset(),
@@ -57,6 +58,7 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
 MADE_LATE: Final[Mapping[str, type]] = {
     "past": Past,
     "dealings": Dealings,
+    "warned": DeliveryWarnings,
     "below": Below,
     "troubles": Troubles,
     "outlay": Outlay,
