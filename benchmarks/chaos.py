@@ -35,7 +35,7 @@ from benchmarks.given import given
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Organism, Reply, Send, payload
 from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
-from organism.models.prompt_cache import PromptCache
+from organism.models.tokens.prompt_cache import PromptCache
 from organism.primitives import BudgetGranted
 from organism.record.facts import Accepted
 from organism.testing import Says, ScriptedModel, differences

@@ -9,7 +9,8 @@ Which test passes where is found out once, in some minutes, and kept in ``build/
 
 Prints ``RESULT {"mutants": ..., "equivalent": ..., "judged": ..., "killed": ..., "survived": ..., "rate": ...}``. A survivor is a test
 that is missing, code that nobody needs, or a change that changes nothing. Those of the last kind that are known stand in
-``equivalent-mutants.toml`` beside this, each with the reason; they are not shown to any test, and not counted in the rate.
+``equivalent-mutants.toml`` beside this, each with the reason; they are not shown to any test, and not counted in the rate. What
+stands there of code that has changed since is printed as ``stale``.
 """
 
 from __future__ import annotations
@@ -187,7 +188,9 @@ def _of(node: ast.AST) -> Iterator[Site]:  # noqa: C901 - a case for each way
             yield Site(node, str(not value), _set(node, "value", not value))
         case ast.Constant(value=int(number) | float(number)):
             yield Site(node, f"{number + 1}", _set(node, "value", number + 1))
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=ast.Constant(value=None | False)):
+            return  # whoever asks whether something is so asks for its truth
+        case ast.Return(value=ast.expr() as value):
             yield Site(node, "return None", _set(node, "value", ast.copy_location(ast.Constant(None), value)))
         case ast.Call(func=ast.Name(id=name) as function) if name in _NAMED:
             yield Site(node, _NAMED[name], _set(function, "id", _NAMED[name]))
@@ -247,6 +250,20 @@ def _equivalent(path: str, line: str, column: int, was: str, made: str) -> str |
             why: str = each["why"]
             return why
     return None
+
+
+def stale() -> list[str]:
+    """What the list has of code that is not there any more."""
+    there: set[tuple[str, str, str, str]] = set()
+    for path in {str(each["path"]) for each in _known_equivalents()}:
+        if (ROOT / path).exists():
+            text = (ROOT / path).read_text()
+            lines = text.splitlines()
+            for site in sites(ast.parse(text, path)):
+                line = lines[getattr(site.node, "lineno", 1) - 1].strip()
+                there.add((path, line, ast.unparse(site.node).split("\n")[0], site.label))
+    listed = [tuple(str(each[key]) for key in ("path", "line", "was", "made")) for each in _known_equivalents()]
+    return ["{}: {}: {} -> {}".format(*each) for each in listed if each not in there]
 
 
 # The tests, each run in a process of its own
@@ -585,6 +602,8 @@ def main() -> None:
     for each in drawn:
         if each.why is not None:
             print(f"equivalent {each.said}: {each.why}")
+    for gone in stale():
+        print(f"stale      {gone}")
     for each in survived:
         print(f"survived   {each.said}")
     killed = len(told) - len(survived)

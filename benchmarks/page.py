@@ -268,10 +268,12 @@ def _single(found: dict[str, Any]) -> Iterator[list[str]]:
     if kept := found.get("memory"):
         for name, what, aim in (
             ("queued", "a queued thread", "1.1 KB"),
+            ("in_line", "the same, in line for one of the places of its handler (`concurrency`)", ""),
             ("suspended", "a thread that waits in `ask`, with the message that waits for the other handler", "3.2 KB"),
             ("handler", "a handler", "1.1 KB"),
         ):
-            yield [what, f"{kept[name] / 1024:.2f} KB", aim]
+            if name in kept:
+                yield [what, f"{kept[name] / 1024:.2f} KB", aim]
     if nodes := found.get("nodes"):
         bare = found.get("bare-nodes")
         beside = "" if bare is None else f" (the bare loops in one function: {bare['cpu_us']:.1f} us)"

@@ -9,7 +9,7 @@ turns    an agent whose model answers at once in this process, one turn after th
 latency  a message sent from outside at half of the highest rate: from then until its handler has it, median and p99 in ms
 waits    1,000 threads whose handlers wait 10 ms, again and again: waits a second
 nodes    hold and settle on four nodes: microseconds, by the rules alone and by the kernel
-memory   bytes of a queued thread, of one that waits in `ask`, and of a handler
+memory   bytes of a queued thread, of one in line for a place of its handler, of one that waits in `ask`, and of a handler
 held     `complete` with a model that answers at once and its hold on the disk before: calls a second, one thread
 helds    the same, 1,000 threads at once
 import   `import organism`: ms of CPU, with the interpreter's own start left out
@@ -246,6 +246,8 @@ async def memory(count: int) -> None:
         before = traced()
         queued = await made.send_all([("guest", message) for message in messages])
         after = traced()
+        await made.ask("echo", Ping("hi", 0))  # by then all of them stand in the line of their handler
+        lined_up = traced()
         suspended = await made.send_all([("host", message) for message in messages])
         await started.wait()
         await made.ask("echo", Ping("hi", 0))
@@ -258,7 +260,12 @@ async def memory(count: int) -> None:
     handler = traced() - before_handlers
     tracemalloc.stop()
     assert kept is not None
-    say(queued=(after - before) / count, suspended=(last - after) / count, handler=handler / count)
+    say(
+        queued=(after - before) / count,
+        in_line=(lined_up - before) / count,
+        suspended=(last - lined_up) / count,
+        handler=handler / count,
+    )
 
 
 async def held(rounds: int, threads: int = 1) -> None:

@@ -39,21 +39,26 @@ if TYPE_CHECKING:
         UnexpectedReplyError,
     )
     from organism.message import Forward, Outgoing, Reply, Send
+    from organism.models.completion import Completion
     from organism.organism import Organism
     from organism.payloads import payload
-    from organism.pump.handles import ThreadHandle
-    from organism.results import DeadMessage, Difference, Question, Replayed, Statistics, ThreadResult
+    from organism.payloads.plain import Text
+    from organism.pump.handles import ConversationHandle, ThreadHandle
+    from organism.results import DeadMessage, Difference, Event, Question, Replayed, Statistics, ThreadResult
     from organism.usage import Usage
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BudgetExhaustedError",
+    "Completion",
     "ConfigurationError",
     "Context",
+    "ConversationHandle",
     "DeadMessage",
     "Difference",
     "EscalatedError",
+    "Event",
     "Forward",
     "HandlerFailedError",
     "InvalidPayloadError",
@@ -69,6 +74,7 @@ __all__ = [
     "Reply",
     "Send",
     "Statistics",
+    "Text",
     "ThreadHandle",
     "ThreadResult",
     "UnexpectedReplyError",
@@ -80,11 +86,14 @@ __getattr__ = late(
     __name__,
     {
         "BudgetExhaustedError": "organism.errors",
+        "Completion": "organism.models.completion",
         "ConfigurationError": "organism.errors",
         "Context": "organism.context.interface",
+        "ConversationHandle": "organism.pump.handles",
         "DeadMessage": "organism.results",
         "Difference": "organism.results",
         "EscalatedError": "organism.errors",
+        "Event": "organism.results",
         "Forward": "organism.message",
         "HandlerFailedError": "organism.errors",
         "InvalidPayloadError": "organism.errors",
@@ -100,6 +109,7 @@ __getattr__ = late(
         "Reply": "organism.message",
         "Send": "organism.message",
         "Statistics": "organism.results",
+        "Text": "organism.payloads.plain",
         "ThreadHandle": "organism.pump.handles",
         "ThreadResult": "organism.results",
         "UnexpectedReplyError": "organism.errors",

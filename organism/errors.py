@@ -146,21 +146,21 @@ def check_expect(expect: Any) -> None:
     try:
         isinstance(None, object if expect is None else expect)
     except TypeError:
-        raise TypeError(f"expect is a payload class, not {told(expect)}") from None
+        raise TypeError(f"expect must be a payload class, not {told(expect)}") from None
 
 
 def check_text(name: str, given: object) -> None:
     """Raises TypeError for what is no text, such as a handle where an id belongs, before anything is done."""
     if not isinstance(given, str):
-        raise TypeError(f"{name} is a text, not {told(given)}")
+        raise TypeError(f"{name} must be a text, not {told(given)}")
 
 
 def check_seconds(name: str, seconds: object) -> None:
     """Raises TypeError or ValueError for what is no number of seconds, before anything is done."""
     if not isinstance(seconds, int | float):
-        raise TypeError(f"{name} is a number of seconds, not {told(seconds)}")
+        raise TypeError(f"{name} must be a number of seconds, not {told(seconds)}")
     if isnan(seconds):
-        raise ValueError(f"{name} is a number of seconds, not {seconds!r}")
+        raise ValueError(f"{name} must be a number of seconds, not {seconds!r}")
 
 
 def pairs_of(function: str, given: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -139,15 +139,15 @@ def _name_of(function: Any) -> str:
     name: str = function.__name__
     if _NAME.fullmatch(name) is None:
         rule = "letters of ASCII, digits, '_' and '-', 64 at most"
-        raise ConfigurationError(
-            [f"'{name}' is no name of a tool that all providers take ({rule}): rename the function"]
-        )
+        raise ConfigurationError([f"'{name}' is not a tool name that all providers take ({rule}): rename the function"])
     return name
 
 
 def _must_return(function: Any, name: str) -> None:
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise ConfigurationError([f"'{name}' yields: return the whole result, in a list where it is several; {_SHAPE}"])
+        raise ConfigurationError(
+            [f"'{name}' yields: return the whole result instead, as a list where there are several; {_SHAPE}"]
+        )
 
 
 def _must_have_a_name(parameter: inspect.Parameter, name: str) -> None:
@@ -264,7 +264,7 @@ def text_of(result: Any, name: str) -> str:
         try:
             text = json.dumps(result, ensure_ascii=False, default=_in_json)
         except (TypeError, ValueError, RecursionError) as error:
-            said = f"'{name}' returned a {type(result).__name__} that is no text, no payload and no JSON value: {error}"
+            said = f"'{name}' returned a {type(result).__name__} that is not a text, a payload or a JSON value: {error}"
             raise HandlerFailedError("validation", said) from error
     return cast("str", text).encode("utf-8", "backslashreplace").decode("utf-8")
 

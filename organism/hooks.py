@@ -21,17 +21,13 @@ A delivery that is run again after a crash, or replayed, calls its hooks again. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from attrs import field, frozen
 
 from organism.models.completion import Call, Completion
 from organism.points import POINTS, Point
-
-Hook = Callable[[Any, Any], Any]
-"""``hook(event, ctx)`` returns a verdict or ``None``, or an awaitable of one."""
-
 
 # Verdicts. The texts in ``secrets`` are secret from now on: wherever this organism would write one, it writes ``[secret]``.
 
@@ -85,6 +81,8 @@ class Abort:
 
 
 Verdict = Go | Change | Skip | Pause | Abort
+Hook = Callable[[Any, Any], Verdict | Awaitable[Verdict | None] | None]
+"""``hook(event, ctx)`` returns a verdict or ``None``, or an awaitable of one."""
 ALLOWED: Final[Mapping[Point, tuple[type, ...]]] = {
     "on_message": (Go, Change, Skip, Pause, Abort),
     "before_model_call": (Go, Change, Skip, Pause, Abort),

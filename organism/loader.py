@@ -50,7 +50,7 @@ def load_object(reference: str, folder: Path | None) -> Any:
     """
     match = _REFERENCE.fullmatch(reference)
     if match is None:
-        raise ConfigurationError([f"{reference!r} is no reference to code: write it as in 'package.module:name'"])
+        raise ConfigurationError([f"{reference!r} is not a reference to code: write it as in 'package.module:name'"])
     module_name, name = match.groups()
     if folder is not None:
         folder = folder.resolve()
@@ -89,7 +89,7 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
         if not isinstance(one, type) or not is_payload(one):
             shown = getattr(one, "__qualname__", None) or str(one)
             raise ConfigurationError(
-                [f"{name} takes '{shown}', which is no payload class: put @payload on it, or annotate another one"]
+                [f"{name} takes '{shown}', which is not a payload class: put @payload on it, or annotate another one"]
             )
         if one not in classes:
             classes.append(one)
@@ -192,7 +192,7 @@ def _not_there(module_name: str, missing: str, folder: Path | None) -> str:
     if above:
         package = vars(sys.modules[above]) if above in sys.modules else {}
         if "__path__" not in package:
-            return f"there is no module '{module_name}': '{above}' is no package"
+            return f"there is no module '{module_name}': '{above}' is not a package"
         path = package["__path__"]
     search = list(path)
     near = suggestion(last, [found.name for found in pkgutil.iter_modules(search)])
@@ -249,7 +249,9 @@ def _must_answer(handler: Any, name: str) -> None:
     if not callable(handler):
         raise ConfigurationError([f"{name} cannot be called; {_SHAPE}"])
     if any(inspect.isasyncgenfunction(way) or inspect.isgeneratorfunction(way) for way in _ways(handler)):
-        raise ConfigurationError([f"{name} yields: return the answers, in a list where there are several; {_SHAPE}"])
+        raise ConfigurationError(
+            [f"{name} yields: return the answers instead, as a list where there are several; {_SHAPE}"]
+        )
 
 
 def _ways(handler: Any) -> tuple[Any, Any]:

@@ -8,35 +8,35 @@ from attrs import frozen
 
 from organism.quick import quick
 
-P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
 
 
 @quick
 @frozen
-class Reply(Generic[P]):
+class Reply(Generic[P_co]):
     """Answers the caller: ``ask`` returns the payload, a sender gets it as a message, and the reply to a message from outside is a
     reply of the thread.
     """
 
-    payload: P
+    payload: P_co
 
 
 @quick
 @frozen
-class Send(Generic[P]):
+class Send(Generic[P_co]):
     """Sends ``payload`` to the peer ``to``, whose reply comes back as a message."""
 
     to: str
-    payload: P
+    payload: P_co
 
 
 @quick
 @frozen
-class Forward(Generic[P]):
+class Forward(Generic[P_co]):
     """Hands the work over to the peer ``to``, whose reply goes to this handler's caller."""
 
     to: str
-    payload: P
+    payload: P_co
 
 
 Outgoing = Reply[Any] | Send[Any] | Forward[Any]

@@ -7,12 +7,11 @@ import random
 import secrets
 import time
 from contextlib import asynccontextmanager
-from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 
 import anyio
 
@@ -21,9 +20,9 @@ from organism.agent import ready
 from organism.config.hooks import with_hook
 from organism.errors import NotRunningError, OrganismError, check_expect
 from organism.kernel import Kernel
-from organism.models.checks import BackendChecks
+from organism.models.preflight import BackendChecks
 from organism.models.readiness import made_ready
-from organism.models.sellers import with_sellers
+from organism.models.recordings.sellers import with_sellers
 from organism.names import ORGANISM, told
 from organism.pump import runtime
 from organism.pump.clock import Clock
@@ -33,6 +32,8 @@ from organism.works.audience import Audience
 from organism.works.bursar import BURSAR
 from organism.works.counts import statistics_of, usage_of
 from organism.works.ingress import checked_labels
+from organism.works.inside import check_outside, variables_of
+from organism.works.learning import Learning
 from organism.works.naming import Names, drawn
 from organism.works.replays import replayed
 from organism.works.starting import Starting
@@ -43,23 +44,23 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Self, Unpack
 
+    from typing_extensions import TypeForm
+
+    from organism.config.keywords import Keywords
     from organism.hooks import Hook, Point
     from organism.journal import MemoryJournal
-    from organism.models.estimates import Learned
     from organism.pump.bare import BareThread
     from organism.pump.handles import ConversationHandle, ThreadHandle
     from organism.pump.text_listeners import TextDelta
     from organism.record.calls import CallRow
     from organism.record.facts import Fact
     from organism.record.metering import Metered
-    from organism.results import DeadMessage, Question, Replayed, Statistics, ThreadResult
+    from organism.results import DeadMessage, Event, Question, Replayed, Statistics, ThreadResult
     from organism.settings import Settings
     from organism.usage import Usage
     from organism.works.ingress import Sending
 
 P = TypeVar("P")
-_inside: Final[ContextVar[Organism | None]] = ContextVar("organism_inside", default=None)
-"""The organism whose handler runs."""
 
 
 class Organism:
@@ -80,7 +81,7 @@ class Organism:
         set: Mapping[str, Any] | None = None,  # noqa: A002 - the contract names it so
         folder: str | os.PathLike[str] | None = None,
         seed: int | None = None,
-        **document: Any,
+        **document: Unpack[Keywords],
     ) -> None:
         beside = None if folder is None else Path(folder)
         settings = config.build({"organism": name, **document}, set=set or {}, folder=beside, checks=_checks())
@@ -116,7 +117,7 @@ class Organism:
         self._handles = LiveHandles()
         self._works: Works | None = None
         self._starting = Starting()
-        self._learned: Learned = {}
+        self._learning = Learning(settings.name)
         self.kernel = Kernel(settings)
 
     # Starting and closing
@@ -130,9 +131,7 @@ class Organism:
             self._now = clock.now
             environ = dict(os.environ)
             await made_ready(self.settings.models, environ=environ, at=self._wall())
-            variables = copy_context()
-            variables.run(_inside.set, self)
-            works = self._assembled(environ, variables, clock)
+            works = self._assembled(environ, variables_of(self), clock)
             await works.open()
             self._works = works
             self._listen()
@@ -141,7 +140,7 @@ class Organism:
     def _assembled(self, environ: Mapping[str, str], variables: Context, clock: Clock) -> Works:
         return self._parts(
             self.settings, self.kernel, self._handlers, audience=self._audience, handles=self._handles, environ=environ,
-            variables=variables, dice=self._random, clock=clock, names=self._names, learned=self._learned,
+            variables=variables, dice=self._random, clock=clock, names=self._names, learned=self._learning.begin(),
         )  # fmt: skip
 
     async def drain(self, grace: float) -> None:
@@ -160,10 +159,7 @@ class Organism:
 
         Raises the error with which the pump crashed, EscalatedError if a handler's failure stopped it, OrganismError in a handler of its own.
         """
-        if _inside.get() is self:
-            raise OrganismError(
-                "a handler cannot close its own organism: closing waits for the handler; cancel threads, or close from outside"
-            )
+        check_outside(self, "close")
         await self._starting.over()
         if self._works is not None:
             self._works.pump.own_loop.check()
@@ -207,15 +203,16 @@ class Organism:
         self.settings = with_hook(self.settings, point, hook)
 
     def learn_from(self, other: Organism) -> None:
-        """Estimates prompts by what ``other`` has learned of its models; from now on both learn together. Without this, an organism starts
-        from nothing, and its first holds are several times too high. Both must run on one event loop, or one after the other.
+        """Estimates prompts by what ``other`` has learned of its models; from now on both learn together, with all that learn with either.
+        Without this, an organism starts from nothing, and its first holds are several times too high. All must run on one event loop, or
+        one after the other.
 
-        The last call counts. Raises NotRunningError once this organism has started.
+        Raises NotRunningError once this organism has started, and where others that it learns with have, and ``other`` learns apart from them.
         """
         if not isinstance(cast("object", other), Organism):
             raise TypeError(f"learn_from takes an Organism, not {told(other)}")
         self._check_new("let it learn from others before that")
-        self._learned = other._learned
+        self._learning.join(other._learning)
 
     def _check_new(self, way_out: str) -> None:
         if self._works is not None or self._starting.goes_on:
@@ -254,7 +251,7 @@ class Organism:
         *,
         labels: Mapping[str, str] | None = None,
         accounts: Mapping[str, str] | None = None,
-        refused: Callable[[int, OrganismError], None] | None = None,
+        refused: Callable[[int, OrganismError], object] | None = None,
     ) -> list[ThreadHandle]:
         """Sends several (handler, payload) from outside, each in a new thread; all are accepted before any is delivered. Returns the handles.
 
@@ -303,25 +300,27 @@ class Organism:
         return await self._taking_in().ingress.resume(paused=paused)
 
     @overload
-    async def ask(self, to: str, payload: Any, *, expect: type[P], **how: Unpack[Sending]) -> P: ...
-    @overload
     async def ask(self, to: str, payload: Any, *, expect: None = None, **how: Unpack[Sending]) -> Any: ...
+    @overload
+    async def ask(self, to: str, payload: Any, *, expect: TypeForm[P], **how: Unpack[Sending]) -> P: ...
 
-    async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, **how: Unpack[Sending]) -> Any:
+    async def ask(self, to: str, payload: Any, *, expect: TypeForm[P] | None = None, **how: Unpack[Sending]) -> Any:
         """Sends a message and returns the first reply; waits for people, too. ``how`` is as for :meth:`send`.
 
-        Raises as :meth:`send`; HandlerFailedError, with the code of what went wrong, if the thread ended without a reply; and
-        UnexpectedReplyError if the reply is not an ``expect``. An answer made on grace is a reply.
+        Raises as :meth:`send`; HandlerFailedError, with the code of what went wrong, if the thread ended without a reply, or was paused;
+        UnexpectedReplyError if the reply is not an ``expect``; and OrganismError in a handler of its own, which has ``ctx.ask``.
+        An answer made on grace is a reply.
         """
+        check_outside(self, "ask")
         check_expect(expect)
         return (await self._taking_in().ingress.ask(to, payload, **how)).reply_as(expect)
 
     @overload
-    def run_sync(self, to: str, payload: Any, *, expect: type[P], **how: Unpack[Sending]) -> P: ...
-    @overload
     def run_sync(self, to: str, payload: Any, *, expect: None = None, **how: Unpack[Sending]) -> Any: ...
+    @overload
+    def run_sync(self, to: str, payload: Any, *, expect: TypeForm[P], **how: Unpack[Sending]) -> P: ...
 
-    def run_sync(self, to: str, payload: Any, *, expect: type[P] | None = None, **how: Unpack[Sending]) -> Any:
+    def run_sync(self, to: str, payload: Any, *, expect: TypeForm[P] | None = None, **how: Unpack[Sending]) -> Any:
         """For scripts: starts the organism, asks, and closes it. Raises as :meth:`ask`, with code ``paused`` instead of waiting for people,
         and OrganismError inside of an event loop, since it runs one of its own.
         """
@@ -372,19 +371,17 @@ class Organism:
     ) -> ThreadHandle:
         """Copies the first ``at`` entries of a thread in the journal (by default all but its end) into a new thread, and continues that.
 
-        Model calls whose answers were copied are not paid for again. ``budget`` and ``labels`` override, key by key, those of the original
-        thread. ``id`` is the fork's id: if a thread of that id exists, here or in the journal, nothing is forked, and its handle is
-        returned; if it was paused, it continues. Raises JournalError, and ConfigurationError if the thread cannot be forked at that entry.
+        Model calls whose answers were copied are not paid for again. ``budget`` and ``labels`` override those of the thread, key by key.
+        Forking again under an ``id`` forks nothing. Raises JournalError, and ConfigurationError if it cannot be forked at that entry.
         """
         return await self._taking_in().ingress.fork(thread, at=at, budget=budget, labels=checked_labels(labels), id_=id)
 
     def replay(self, thread: str) -> Replayed:
         """Runs the handlers of a thread in the journal again, as they are now, on the recorded answers. No model is called and nothing is
-        written, but side effects that handlers have outside of the organism happen again. The organism need not run, and another process
-        may work on the journal.
+        written, but side effects outside of the organism happen again. It need not run, and another process may work on the journal.
 
-        Raises ConfigurationError if there is no such thread, JournalError, and OrganismError inside of an event loop, since a replay runs
-        one of its own: call it in a worker thread there (``await anyio.to_thread.run_sync(organism.replay, thread)``).
+        Raises ConfigurationError if there is no such thread, JournalError, and OrganismError inside of an event loop: call it in a worker
+        thread there (``await anyio.to_thread.run_sync(organism.replay, thread)``).
         """
         return replayed(self.settings, thread)
 
@@ -407,10 +404,8 @@ class Organism:
         """How many threads, messages, calls and tasks there are right now."""
         return statistics_of(self.kernel.state, None if self._works is None else self._works.pump)
 
-    def subscribe(self, callback: Callable[[Fact], None]) -> Callable[[], None]:
-        """Calls ``callback`` with every fact from now on, once it is durable; returns a function that ends this. An exception in the callback
-        is logged, and does no other harm; while the callback runs, everything else waits.
-        """
+    def subscribe(self, callback: Callable[[Fact], object]) -> Callable[[], None]:
+        """Calls ``callback`` with every fact once it is durable, while all else waits; returns a function that ends this. Logs what it raises."""
         return self._audience.subscribe(callback)
 
     def overhear(self, callback: Callable[[TextDelta], object]) -> Callable[[], None]:
@@ -426,6 +421,10 @@ class Organism:
     async def calls(self, thread: str) -> tuple[CallRow, ...]:
         """The finished model calls of a thread and of those below it, one row each, once they are durable."""
         return await self._running().histories.calls(thread)
+
+    async def history(self, thread: str) -> tuple[Event, ...]:
+        """What has happened in a thread and below it until now, also in an earlier process. Raises NotRunningError if nothing is recorded."""
+        return await self._running().histories.history(thread)
 
     def events(self) -> AsyncIterator[Fact]:
         """Every fact from now on until the organism closes, once it is durable. Raises QueueFullError if its reader falls too far behind."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from attrs import asdict, fields, frozen
 
@@ -19,7 +19,11 @@ from organism.usage import Estimate, Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from typing_extensions import TypeForm
+
     from organism.record.facts import Ended
+
+P = TypeVar("P")
 
 
 @frozen(kw_only=True)
@@ -90,8 +94,9 @@ class Question:
     """A question that a person has not answered yet. ``id`` is that of the message, for ``organism.answer``.
 
     ``thread`` is the root thread that waits, ``handler`` the person, ``sender`` who asks (empty: from outside), ``payload`` what is
-    asked. ``asked_at`` is in seconds since 1970. ``answers`` are the names of the payload classes that an answer may have.
-    ``requester`` is set if the organism asks whether a request for more budget is granted.
+    asked. ``asked_at`` is in seconds since 1970. ``labels`` and ``accounts`` (``kind:name`` each) are those of its thread.
+    ``answers`` are the names of the payload classes that an answer may have. ``requester`` is set if the organism asks whether a
+    request for more budget is granted.
     """
 
     id: str
@@ -102,6 +107,7 @@ class Question:
     asked_at: float
     labels: Mapping[str, str]
     answers: tuple[str, ...]
+    accounts: tuple[str, ...] = ()
     requester: Requester | None = None
 
 
@@ -135,6 +141,11 @@ class Event:
 
     seq: int
     fact: Fact
+
+
+_IS_PAUSED: Final = (
+    "thread {} is paused, and has not replied yet: it goes on once it is resumed, or people have answered it"
+)
 
 
 class _Unread:
@@ -192,11 +203,20 @@ class ThreadResult(_Unread):
         """The first reply's payload; ``None`` without one."""
         return self.replies[0][1] if self.replies else None
 
-    def reply_as(self, expect: type | None) -> Any:
+    @overload
+    def reply_as(self, expect: None) -> Any: ...
+    @overload
+    def reply_as(self, expect: TypeForm[P]) -> P: ...
+
+    def reply_as(self, expect: TypeForm[P] | None) -> Any:
         """The first reply's payload. Raises HandlerFailedError if there is none, UnexpectedReplyError if it is not an ``expect``."""
         if not self.replies:
             code = self.code or ("no_reply" if self.outcome == "completed" else self.outcome)
-            text = self.error or f"'{self.handler}' finished without a reply"
+            text = self.error or (
+                _IS_PAUSED.format(self.thread)
+                if self.outcome == "paused"
+                else f"'{self.handler}' finished without a reply"
+            )
             raise HandlerFailedError(code, text, unit=self.unit, scope=self.scope, account=self.account)
         return as_expected(self.reply, expect)
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import anyio
 from attrs import define, field, frozen
 
+from organism.budget.claims import MESSAGES
 from organism.journal.check import check_journal
 from organism.kernel.comparable import comparable
 from organism.kernel.fold import Fold
-from organism.models.check import Scenario, Stand, check_backend
+from organism.models.conformance import Scenario, Stand, check_backend
 from organism.models.contract import Backend, BackendError, Piece, RawUsage, Request, Response, ToolCall
 from organism.names import excerpt
 from organism.organism import Organism
@@ -29,6 +30,7 @@ from organism.record.facts import (
     Dropped,
     Ended,
     Failed,
+    Posted,
     Resumed,
     Retried,
     ThreadOpened,
@@ -109,7 +111,7 @@ class ScriptedModel:
         if not _all_says([says]):
             given = excerpt(repr(says), 80)
             getattr(says, "close", str)()  # a coroutine, which nobody awaits
-            raise TypeError(f"a script gives Says, and is no async function; this one gave {given}")
+            raise TypeError(f"a script gives Says, and is not an async function; this one gave {given}")
         return says
 
 
@@ -291,7 +293,10 @@ class Watch:
 
 
 def _sums(watch: Watch, *, whole: bool) -> Iterable[str]:
-    """R19: what the root threads spent is what the organism spent (of a record that is heard ``whole``), and nothing is left held."""
+    """R19: what the record says was spent is what each kind of sum comes to (of a record that is heard ``whole``), and nothing is left held.
+
+    The organism's own node does not tell: it counts over its window, which may have begun since.
+    """
     state = watch.organism.kernel.state
     if state.threads:
         return
@@ -299,13 +304,25 @@ def _sums(watch: Watch, *, whole: bool) -> Iterable[str]:
         yield f"the organism still holds {state.root.held}"
     if not whole:
         return
-    for kind, units in (("handler", 6), ("model", 5), ("backend", 5)):  # messages have neither model nor backend
+    spent = _spent(watch.facts)
+    # Messages have neither model nor backend.
+    for kind, units in (("all", 6), ("handler", 6), ("model", 5), ("backend", 5)):
         found = [0] * 6
         for (each, _), tally in state.sums.totals.items():
             if each == kind:
                 found = [have + more for have, more in zip(found, tally.amounts, strict=True)]
-        if found[:units] != state.root.used[:units]:
-            yield f"sums by {kind} are {found[:units]}, the organism's {state.root.used[:units]}"
+        if found[:units] != spent[:units]:
+            yield f"sums by {kind} are {found[:units]}, the record's {spent[:units]}"
+
+
+def _spent(record: Iterable[Fact]) -> list[int]:
+    """What calls were charged and which messages were counted, as the budgets' vectors have it."""
+    found = [0] * 6
+    for fact in record:
+        if isinstance(fact, CallSettled):
+            found = [have + more for have, more in zip(found, fact.charge.amounts, strict=True)]
+        found[MESSAGES] += sum(isinstance(step, Posted) and step.charged for step in fact.steps)
+    return found
 
 
 def differences(live: Any, folded: Any, path: str = "") -> list[str]:

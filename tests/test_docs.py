@@ -20,20 +20,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 import yaml
-from attrs import fields, frozen
+from attrs import frozen
 
 import organism
 from organism import (
-    Context,
-    DeadMessage,
-    Difference,
-    Organism,
-    Question,
-    Replayed,
-    Statistics,
-    ThreadHandle,
-    ThreadResult,
-    Usage,
     facts,
     record,
     testing,
@@ -41,7 +31,6 @@ from organism import (
 from organism.cli.main import COMMANDS, execute
 from organism.cli.streams import Streams
 from organism.config import backends, budgets, compaction, document, handlers
-from organism.models.completion import Completion
 from organism.testing import Watched
 
 if TYPE_CHECKING:
@@ -252,44 +241,6 @@ def test_every_fact_has_its_public_name() -> None:
     }
     assert set(facts.__all__) == every
     assert {each.__name__ for each in record.facts.FACTS} == every - {"Fact"}, "the schema lists what stands there"
-
-
-@pytest.mark.parametrize(
-    "given", [Completion, DeadMessage, Difference, Question, Replayed, Statistics, ThreadResult, Usage]
-)
-def test_the_reference_has_every_field_of_what_users_are_given(given: type) -> None:
-    python = (ROOT / "docs/reference/python.md").read_text("utf-8")
-    assert {field.name for field in fields(given)} - set(re.findall(r"`(\w+)`", python)) == set()
-
-
-INSIDE: Final = {
-    Organism: {"kernel", "of", "settings"},
-    ThreadHandle: {
-        "end",
-        "fail",
-        "for_delivery",
-        "go_on",
-        "of_record",
-        "over",
-        "rest",
-        "waits_turn",
-        "when_over",
-        "written",
-    },
-    Context: set[str](),
-}
-"""What rooms of the package use, and users are not told of."""
-
-
-@pytest.mark.parametrize("given", INSIDE)
-def test_the_reference_has_every_method_of_what_users_are_given(given: type) -> None:
-    python = (ROOT / "docs/reference/python.md").read_text("utf-8")
-    said = set(re.findall(r"(?:organism|handle|ctx|Organism)\.(\w+)|`(?=\w+\()(\w+)", python))
-    there = {name for name in dir(given) if not name.startswith("_")}
-    assert there - INSIDE[given] - {name for pair in said for name in pair} == set()
-    assert (
-        sorted(name for name in INSIDE[given] if not hasattr(given, name) and name not in {"kernel", "settings"}) == []
-    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from organism import Context, Refused, Reply, payload
 from organism.models.contract import Backend, Request, Response
-from organism.models.simulated import SimulatedModel
+from organism.models.simulation.backend import SimulatedModel
 from organism.payloads import Vocabulary, decode_fields, encode_fields, encode_xml, json_schema
 from organism.testing import running
 from tests.payloads.payload_classes import Maker

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from organism.budget.claims import Claim
     from organism.errors import BudgetExhaustedError, ModelError
     from organism.models.completion import Call, Completion
-    from organism.models.streams import Hearer
+    from organism.models.routing.streams import Hearer
     from organism.payloads.primitives import BudgetExhausted
     from organism.pump.hooking import Hooks
     from organism.pump.text_listeners import TextListeners
@@ -162,7 +162,7 @@ class AgentContext(DeliveryContext):
         missing = lack(path, need)
         if missing is None:
             return ""
-        return f"{VECTOR[missing.unit]} of the {missing.node.title} would not bear it and the next turn"
+        return f"{VECTOR[missing.unit]} of the {missing.node.title} cannot cover it and the next turn"
 
     def cut_before(self, key: str) -> CutShort | None:
         """How this delivery cut its history short at this place before its process ended."""

@@ -8,7 +8,7 @@ from organism.agent.history import shortened
 from organism.agent.speech import last_told
 from organism.errors import BudgetExhaustedError
 from organism.message import Reply
-from organism.models.fixed import Fixed
+from organism.models.frozen_json import Fixed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

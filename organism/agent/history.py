@@ -19,8 +19,8 @@ from attrs import frozen
 from organism.agent.pruning import Boundary, pruned, said_by
 from organism.agent.recaps import recapped
 from organism.agent.speech import is_by_xml
-from organism.models.chat import KEPT, THINKING, says_nothing
-from organism.models.fixed import Fixed
+from organism.models.frozen_json import Fixed
+from organism.models.reasoning import KEPT, THINKING, says_nothing
 from organism.names import excerpt
 from organism.pump.memory import HandlerState, fixed_copy
 

@@ -21,7 +21,7 @@ from organism.agent.tools import Toolbox
 from organism.agent.wording import SystemPrompt, incoming
 from organism.agent.xml_speech import XmlSpeech
 from organism.errors import BudgetExhaustedError, HandlerFailedError
-from organism.models.fixed import Fixed
+from organism.models.frozen_json import Fixed
 from organism.payloads.primitives import BudgetExhausted
 from organism.pump.keys import ASKS_LAST
 
@@ -57,7 +57,7 @@ def _loop(
         if isinstance(payload, BudgetExhausted):
             reply = await turns.last_word.say(payload)
         else:
-            history.add(Fixed({"role": "user", "content": incoming(telling.payload(payload), ctx.sender)}))
+            history.add(Fixed({"role": "user", "content": incoming(payload, ctx.sender)}))
             reply = await turns.run()
         history.leave()
         return reply

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.models.fixed import fixed
+from organism.models.frozen_json import fixed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -80,7 +80,7 @@ class Telling:
     def result(self, answer: Any) -> Any:
         """What came of a call to a peer, as the model reads it: a reply, or how it failed."""
         if not isinstance(answer, Exception):
-            return self.payload(answer)
+            return self._payload(answer)
         failure = failure_of(answer)
         if failure.code != "exhausted":
             return HandlerFailed(failure.code, failure.text, failure.retry)
@@ -90,17 +90,15 @@ class Telling:
         own = isinstance(answer, BudgetExhaustedError) or self._ctx.ran_out
         return HandlerFailed("exhausted", self._exhausted(failure, own=own), failure.retry)
 
-    def payload(self, payload: Any) -> Any:
-        """A payload for the agent: one that speaks of its budget is told as everything else that does."""
+    def _payload(self, payload: Any) -> Any:
+        """An answer for the agent: one that speaks of its budget is told as everything else that does."""
         if self._notices.tells_all:
             return payload
         if isinstance(payload, BudgetReport):
             return BudgetReport(remaining={unit: self._left(unit) for unit in payload.remaining})
         if isinstance(payload, BudgetRefused):
             return BudgetRefused(unit=payload.unit, amount=payload.amount, reason="it is not granted")
-        if not isinstance(payload, HandlerFailed) or payload.code != "exhausted":
-            return payload
-        return HandlerFailed("exhausted", "a budget is used up", payload.retry) if self._notices.deliver else _UNTOLD
+        return payload
 
     def limits(self) -> dict[str, Any] | None:
         """The limits of the thread's budget, as prompts may name them; ``None`` where they may not."""

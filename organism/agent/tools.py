@@ -9,7 +9,7 @@ from attrs import frozen
 from organism.errors import InvalidPayloadError, PayloadError
 from organism.functions import call_of
 from organism.models.contract import ToolCall, ToolSpec
-from organism.models.fixed import fixed
+from organism.models.frozen_json import fixed
 from organism.names import LONGEST_TOOL, ORGANISM, REPLY, called_as, printable, suggestion, tool_for
 from organism.payloads import decode_fields, describe, json_schema, parse_json
 from organism.payloads.primitives import NO_TOOL, BudgetEstimate, BudgetQuery, BudgetRequest
@@ -113,7 +113,7 @@ def _not_offered(name: str, tool: Tool | None, names: Sequence[str], elements: S
     if tool is None:
         wrong = f"there is no tool '{called}' now{suggestion(called, names)}"
     elif written := [each.tag for each in elements if (each.payload, each.peer) == (tool.payload, tool.peer)]:
-        return f"'{called}' is no tool: write {written[0]} as XML"
+        return f"'{called}' is not a tool: write {written[0]} as XML"
     else:
         wrong = f"tool '{called}' is not offered any more{suggestion(called, names)}"
     tools = [f"tools: {', '.join(names)}"] if names else []
@@ -125,7 +125,7 @@ def _arguments(call: ToolCall) -> Any:
     try:
         return parse_json(call.arguments or "{}")
     except InvalidPayloadError as error:
-        raise InvalidPayloadError(f"the arguments are no JSON: {error.problem}", where=call.name) from None
+        raise InvalidPayloadError(f"the text of the arguments {error.problem}", where=call.name) from None
 
 
 def _peer_tools(peer: HandlerSettings) -> Iterable[Tool]:

@@ -44,7 +44,7 @@ class Voice:
         self.withdrawn()
 
     def came(self, piece: Piece) -> None:
-        """See :class:`organism.models.streams.Hearer`."""
+        """See :class:`organism.models.routing.streams.Hearer`."""
         if piece.kind == "text":
             self._say(piece.text if self._plain and self._texts is None else "")
             return
@@ -59,7 +59,7 @@ class Voice:
             self._say(self._texts.add(piece.text))
 
     def withdrawn(self) -> None:
-        """See :class:`organism.models.streams.Hearer`."""
+        """See :class:`organism.models.routing.streams.Hearer`."""
         self._call = self._texts = None
         if self._said:
             self._said = ""

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from organism.budget.claims import CALLS, COST, INPUT, MESSAGES, OUTPUT, TOKENS, VECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from decimal import Decimal
 
-    from organism.budget.node import Amount, Node
+    from organism.budget.node import Node
+
+A = TypeVar("A", bound="int | Decimal")
 
 
-class UnitView:
-    """One unit of a thread's own budget, live. ``limit`` and ``remaining`` are ``None`` without a limit."""
+class UnitView(Generic[A]):
+    """One unit of a thread's own budget, live: USD for ``cost_usd``, a Decimal, and else whole numbers. ``limit`` and ``remaining`` are
+    ``None`` without a limit.
+    """
 
     def __init__(self, node: Node, unit: int) -> None:
         self._node = node
         self._unit = unit
 
     @property
-    def used(self) -> Amount:
-        """What was spent: int, or Decimal for ``cost_usd``."""
+    def used(self) -> A:
+        """What was spent."""
         return self._figures()[0]
 
     @property
-    def held(self) -> Amount:
+    def held(self) -> A:
         """What calls under way may still cost at most."""
         return self._figures()[1]
 
     @property
-    def limit(self) -> Amount | None:
+    def limit(self) -> A | None:
         """What may be spent at most."""
         return self._figures()[2]
 
     @property
-    def remaining(self) -> Amount | None:
+    def remaining(self) -> A | None:
         """The limit minus what is kept back for a last answer, used and held; at least 0."""
         return self._figures()[3]
 
@@ -44,8 +49,8 @@ class UnitView:
         """The levels that have been crossed, in order; ``runway`` last."""
         return self._node.crossed(self._unit)
 
-    def _figures(self) -> tuple[Amount, Amount, Amount | None, Amount | None]:
-        return self._node.figures(self._unit)
+    def _figures(self) -> tuple[A, A, A | None, A | None]:
+        return cast("tuple[A, A, A | None, A | None]", self._node.figures(self._unit))
 
     def __repr__(self) -> str:
         used, held, limit, _ = self._figures()
@@ -98,9 +103,9 @@ class BudgetView:
     def __init__(self, node: Node, *, seconds: Gauge, depth: Gauge) -> None:
         self.seconds = seconds
         self.depth = depth
-        self.tokens = UnitView(node, TOKENS)
-        self.input_tokens = UnitView(node, INPUT)
-        self.output_tokens = UnitView(node, OUTPUT)
-        self.cost_usd = UnitView(node, COST)
-        self.model_calls = UnitView(node, CALLS)
-        self.messages = UnitView(node, MESSAGES)
+        self.tokens: UnitView[int] = UnitView(node, TOKENS)
+        self.input_tokens: UnitView[int] = UnitView(node, INPUT)
+        self.output_tokens: UnitView[int] = UnitView(node, OUTPUT)
+        self.cost_usd: UnitView[Decimal] = UnitView(node, COST)
+        self.model_calls: UnitView[int] = UnitView(node, CALLS)
+        self.messages: UnitView[int] = UnitView(node, MESSAGES)

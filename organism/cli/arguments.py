@@ -1,17 +1,26 @@
-"""What several commands take on their command line, and what it means."""
+"""What several commands take on their command line, what it means, and what is wrong with it, in a line."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 
-from cyclopts import Parameter
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    RepeatArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from organism.cli.streams import Streams
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
+from organism.names import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,7 +71,7 @@ def pairs(option: str, texts: Iterable[str], *, form: str = "KEY=VALUE") -> dict
         if equals and key:
             found[key] = value
         else:
-            wrong.append(f"{option} {one_line(text)}: is no {form}")
+            wrong.append(f"{option} {one_line(text)}: is not {form}")
     if wrong:
         raise ConfigurationError(wrong)
     return found
@@ -81,5 +90,46 @@ def moment(option: str, text: str, *, now: datetime) -> float:
             found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         ways = "write it as in 2026-11-01 or 2026-11-01T12:00, or an age as in 30d or 12h"
-        raise ConfigurationError([f"{option} {one_line(text)}: is no date; {ways}"]) from None
+        raise ConfigurationError([f"{option} {one_line(text)}: is not a date; {ways}"]) from None
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+
+
+_KINDS: Final[dict[object, str]] = {
+    int: "not a whole number",
+    float: "not a number",
+    bool: "too much: it takes no value",
+}
+
+
+def usage_error(error: CycloptsError) -> str:
+    """What is wrong with what was typed behind a command."""
+    command = " ".join(["organism", *(error.command_chain or ())])
+    place, problem = _place_and_problem(error)
+    return f"{command}{f' {place}' if place else ''}: {problem}; see '{command} --help'"
+
+
+def _place_and_problem(error: CycloptsError) -> tuple[str, str]:
+    match error:
+        case UnknownOptionError(token=token, argument_collection=known):
+            option = (token.keyword or token.value).partition("=")[0]
+            names = [name for argument in known if argument.parse for name in argument.names]
+            return one_line(option), f"there is no such option{_near(option, names)}"
+        case UnusedCliTokensError(unused_tokens=tokens):
+            return one_line(" ".join(tokens or ())), "is more than it takes"
+        case MissingArgumentError(argument=argument, keyword=keyword) if argument is not None:
+            name = keyword or argument.name
+            return name, "needs a value behind it" if name.startswith("-") else "is missing"
+        case RepeatArgumentError(token=token):
+            return one_line(token.keyword or token.value), "is there more than once"
+        case CoercionError(token=token, target_type=wanted) if token is not None:
+            kind = next((each for each in (wanted, *get_args(wanted)) if each in _KINDS), None)
+            problem = "is nothing that stands here" if kind is None else f"is {_KINDS[kind]}"
+            return f"{token.keyword or ''} {one_line(token.value)}".strip(), problem
+        case _:
+            error.verbose = False
+            return "", one_line(str(error)).rstrip(".")
+
+
+def _near(option: str, names: Iterable[str]) -> str:
+    near = suggestion(option.lstrip("-"), [name.removeprefix("--") for name in names if name.startswith("--")])
+    return near.replace("'", "'--", 1)

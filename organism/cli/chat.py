@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
 from organism.cli.interrupts import Interrupts
-from organism.cli.journals import is_there, opened, place_of
-from organism.cli.logs import logging_to
+from organism.cli.journals import Where, is_there
+from organism.cli.log_lines import logging_to
 from organism.cli.reading import facts_of, successor_in
 from organism.cli.running import ANSWERED, Accounts, Options, accounts_of, telling
 from organism.cli.sending import handler_of
@@ -64,7 +64,7 @@ def chat(
     options.check()
     settings = options.settings(file, streams)
     if conversation is not None and names_nothing(conversation):
-        raise ConfigurationError(["--conversation: names none; give it an id, or leave it out for a new one"])
+        raise ConfigurationError(["--conversation: is empty; give it an id, or leave it out for a new one"])
     handler = _handler(settings, to, conversation, file)
     id_ = secrets.token_hex(8) if conversation is None else conversation
     talk = Talk(
@@ -90,9 +90,9 @@ def _handler(settings: Settings, to: str | None, conversation: str | None, file:
     """Who is talked to. Raises ConfigurationError where neither the command line, the journal nor the file tells that."""
     begun_with = None if to is not None or conversation is None else _begun_with(settings, conversation, file)
     if begun_with is not None and begun_with not in settings.handlers:
-        begun = f"conversation {one_line(conversation or '')} was begun with '{one_line(begun_with)}', which is no handler any more"
+        begun = f"conversation {one_line(conversation or '')} was begun with '{one_line(begun_with)}', which is not a handler any more"
         there = ", ".join(settings.handlers)
-        raise ConfigurationError([f"{begun}: say with --to who goes on with it; there are: {there}"])
+        raise ConfigurationError([f"{begun}: name one with --to; there are: {there}"])
     try:
         return handler_of(settings, begun_with if to is None else to)
     except ConfigurationError as error:
@@ -107,9 +107,10 @@ def _begun_with(settings: Settings, conversation: str, file: Path) -> str | None
     """The handler of the first turn of a conversation, or of the one in which it goes on where only that is left; ``None`` where the
     journal has neither.
     """
-    if settings.journal == "memory:" or not is_there(place_of(file, settings.journal).path):
+    where = Where(file=file, journal=settings.journal)
+    if settings.journal == "memory:" or not is_there(where.place.path):
         return None
-    with opened(file, settings.journal) as journal:
+    with where.opened() as journal:
         names = (conversation, successor_in(journal, conversation))
         return next((handler for name in names if name is not None and (handler := _first_in(journal, name))), None)
 

@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from organism import config
-from organism.cli.amounts import amounts_text, limits_text
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
-from organism.cli.codes import WRONG
-from organism.cli.tables import counted
+from organism.cli.exit_codes import WRONG
+from organism.cli.tables import amounts_text, counted, limits_text
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import ConfigurationError
-from organism.models.checks import BackendChecks
+from organism.models.preflight import BackendChecks
 from organism.names import called_as
 from organism.settings import Limits, OnFailure
 
@@ -87,7 +86,7 @@ def _summary(file: Path, settings: Settings) -> Iterator[str]:
     for name, model in models.items():
         yield f"model   {name:<{width}}  {_model(model)}"
     sent = [f"{type(message.payload).__name__} to {message.to}" for message in settings.start]
-    yield f"start: {', '.join(sent) or 'nothing; organism run needs --send'}"
+    yield "start: " + (", ".join(sent) or "nothing; 'organism run' needs --send")
     for note in settings.notes:
         yield f"note: {note}"
 
@@ -108,7 +107,7 @@ def _handler(handler: HandlerSettings) -> str:
     if handler.budget is not None:
         about.append(f"own budget: {_limits(handler.budget.limits)}")
     if handler.on_failure != OnFailure():
-        about.append(f"when it fails {_on_failure(handler.on_failure)}")
+        about.append(f"on failure {_on_failure(handler.on_failure)}")
     return "; ".join(about)
 
 
@@ -131,7 +130,7 @@ def _on_failure(policy: OnFailure) -> str:
 def _dead_letters(settings: Settings) -> str:
     """What comes of all messages that fail for good."""
     told = "" if settings.dead_letters is None else f", and '{settings.dead_letters}' is told"
-    return f"failures: unless a handler says otherwise, its caller hears it at once; 'organism dead' lists what failed{told}"
+    return f"failures: the caller hears of one at once, unless a handler says otherwise; 'organism dead' lists what failed{told}"
 
 
 def _model(model: ModelSettings) -> str:
@@ -152,7 +151,7 @@ def _beyond_a_thread(settings: Settings) -> Iterator[str]:
     if settings.budget.grants_by:
         most = settings.budget.grants_up_to
         bound = "" if most is None else f", up to {amounts_text(most) or 'nothing'}"
-        yield f"more of it: '{settings.budget.grants_by}' decides{bound}"
+        yield f"more budget: '{settings.budget.grants_by}' decides{bound}"
     if settings.conversation.budget.limits != Limits():
         yield f"budget of a conversation: {_limits(settings.conversation.budget.limits)}"
     for name, quota in settings.accounts.items():

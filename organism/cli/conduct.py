@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from attrs import frozen
 
-from organism.cli.codes import COMPLETED, DAMAGED, EXHAUSTED, FAILED, PAUSED, WRONG
+from organism.cli.exit_codes import COMPLETED, DAMAGED, EXHAUSTED, FAILED, PAUSED, WRONG
 from organism.cli.interrupts import end_now, exit_code
 from organism.cli.people import People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
@@ -128,10 +128,10 @@ async def keep_drawing(display: LiveBoard) -> None:
 def interrupted(grace: float, *, lasts: bool) -> str:
     """What is said when a signal comes."""
     if grace:
-        what = f"what runs has {duration(grace)} to end, and is then {'left in the journal' if lasts else 'cancelled'}"
+        what = f"running work has {duration(grace)} to finish, and is then {'left in the journal' if lasts else 'cancelled'}"
     else:
-        what = f"{'leaving' if lasts else 'cancelling'} what runs"
-    return f"interrupted: {what}; once more ends it at once"
+        what = f"{'leaving' if lasts else 'cancelling'} running work"
+    return f"interrupted: {what}; interrupt again to end at once"
 
 
 class _Run:
@@ -193,7 +193,7 @@ class _Run:
                 self._say_left(left, " of earlier runs", "unfinished")
             return
         if not left and not self._orders.messages:
-            self._streams.note("there is nothing to go on with: every thread in the journal has ended")
+            self._streams.note("nothing to resume: every thread in the journal has ended")
         for handle in await self._organism.resume(paused=True):
             self._follow(handle)
         if self._organism.unfinished:
@@ -214,7 +214,7 @@ class _Run:
         begun = (await handle.history())[0].fact
         assert isinstance(begun, Forked)  # noqa: S101 - it is what a fork begins with
         copied = counted(begun.entries, "entry")
-        self._streams.note(f"forked: thread {handle.id} goes on from {copied} of {one_line(fork.thread)}")
+        self._streams.note(f"forked: thread {handle.id} continues after {copied} of {one_line(fork.thread)}")
         self._follow(handle)
 
     async def _send(self) -> None:
@@ -296,7 +296,7 @@ class _Run:
         except NotRunningError:
             self._cut_short += 1  # the pump has crashed; closing the organism says of what
         except JournalError as error:
-            self._streams.note(f"error: thread {handle.id} could not be written down: {one_line(str(error))}")
+            self._streams.note(f"error: thread {handle.id} could not be written to the journal: {one_line(str(error))}")
             self._codes.add(DAMAGED)
         else:
             self._say(result)
@@ -317,9 +317,9 @@ class _Run:
     async def stop_after(self, seconds: float) -> None:
         """Cancels everything after so many seconds."""
         await anyio.sleep(seconds)
-        self._people.note_aside(f"timeout: cancelling what runs after {duration(seconds)}")
+        self._people.note_aside(f"timeout after {duration(seconds)}: cancelling what still runs")
         self._codes.add(FAILED)
-        self._stop(f"the run's timeout of {duration(seconds)} is over")
+        self._stop(f"the run's timeout of {duration(seconds)} was reached")
 
     def _stop(self, reason: str) -> None:
         self._stopping = reason
@@ -344,8 +344,12 @@ class _Run:
         for question in self._asked:
             self._streams.note(waits(question))
         if self._asked:
-            how = f"'{self._orders.inbox}' shows what is asked, '{self._orders.answer}' answers it"
-            self._streams.note(how if self._lasts else "nobody can answer any more: 'journal: memory:' keeps nothing")
+            how = f"'{self._orders.inbox}' shows the questions, '{self._orders.answer}' answers one"
+            self._streams.note(
+                how
+                if self._lasts
+                else "nobody can answer it any more: the journal is 'memory:', which ends with this process"
+            )
         if left and self._lasts:
             paused = all(result.outcome == "paused" for result in self._results[-left:]) and len(self._results) >= left
             then = "once that is answered, " if paused and self._all_wait_for_people() else ""

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.damage import Damage
-from organism.cli.journals import OfFile, OfJournal, opened
+from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.orders import carried_out
 from organism.cli.phrases import short
 from organism.cli.reading import facts_of, payload_json
@@ -39,9 +38,7 @@ def dead(
     ] = None,
     all: Annotated[bool, Parameter(help="Also list messages that were sent again.")] = False,  # noqa: A002 - the option's name
     json: Annotated[bool, Parameter(help="JSON lines: one object per message.")] = False,
-    file: OfFile = DEFAULT_FILE,
-    journal: OfJournal = None,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    where: InJournal = HERE,
     streams: Given,
 ) -> int:
     """Lists the messages that failed for good and were not sent again, the oldest first; --retry sends one again.
@@ -49,13 +46,13 @@ def dead(
     A process that works on the journal delivers it at once; if there is none, it is written into the journal, and 'organism
     resume' delivers it. If a thread is damaged, lists the messages of the others and exits with 5.
     """
-    with opened(file, journal) as found:
+    with where.opened() as found:
         letters, damage = _read(found)
         again = {each.id for each in letters if found.root_of(each.retry) is not None}
     if retry is not None:
         letter = _named(retry, letters)
         order = Order(do="retry", thread=letter.thread, question=letter.id)
-        return carried_out(order, letter.thread, file, journal, streams)
+        return carried_out(order, letter.thread, where, streams)
     shown = [each for each in letters if all or each.id not in again]
     if json:
         for each in shown:
@@ -64,7 +61,9 @@ def dead(
         streams.result("\n".join(table([_HEAD, *map(_row, shown)])))
     elif not damage:
         streams.note(
-            "no message failed for good" if not again else "every dead letter was sent again; --all lists them"
+            "no message has failed for good"
+            if not again
+            else "every message that failed was sent again; --all lists them"
         )
     return damage.told(streams)
 
@@ -88,7 +87,7 @@ def _named(text: str, letters: Sequence[DeadMessage]) -> DeadMessage:
         return known[found[0]]
     if found:
         raise ConfigurationError([ambiguous(text, found, "dead letters")])
-    raise ConfigurationError([f"there is no dead letter '{one_line(text)}'; 'organism dead' lists those there are"])
+    raise ConfigurationError([f"there is no dead letter '{one_line(text)}'; 'organism dead' lists all"])
 
 
 def _row(letter: DeadMessage) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from organism.cli.codes import INTERRUPTED
+from organism.cli.exit_codes import INTERRUPTED
 
 try:
     from organism.cli.main import main

@@ -97,7 +97,9 @@ def _name(folder: Path, name: str | None) -> str:
         return found
     what = f"--name {one_line(found)}: is" if name is not None else f"{one_line(str(folder))}: '{one_line(found)}' is"
     way_out = "" if name is not None else "; name it with --name"
-    raise ConfigurationError([f"{what} no name of an organism: small letters, digits and '-', a letter first{way_out}"])
+    raise ConfigurationError(
+        [f"{what} not a valid organism name: small letters, digits and '-', a letter first{way_out}"]
+    )
 
 
 def _must_be_free(folder: Path) -> None:

@@ -12,19 +12,48 @@ from time import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import yaml
-from attrs import frozen
+from attrs import define, field, frozen
 from cyclopts import Parameter
 
+from organism.cli.arguments import DEFAULT_FILE, Debug
+from organism.cli.exit_codes import COMPLETED, DAMAGED
 from organism.cli.text import one_line
 from organism.config.yamlloader import Loader, unreadable
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, JournalError
 from organism.journal import Lock, open_journal, owner_of
 from organism.journal.lock import identity
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from organism.cli.streams import Streams
     from organism.journal import Journal
+
+
+@define(eq=False)
+class Damage:
+    """What of a journal could not be read: a line each in ``problems``. As a block, it takes what is raised in there as one."""
+
+    problems: list[str] = field(factory=list[str])
+
+    def __bool__(self) -> bool:
+        return bool(self.problems)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if not isinstance(error, JournalError):
+            return False
+        self.problems.append(str(error))
+        return True
+
+    def told(self, streams: Streams) -> int:
+        """Names what is damaged; gives the exit code."""
+        for problem in self.problems:
+            streams.note(f"error: {one_line(problem)}")
+        return DAMAGED if self.problems else COMPLETED
+
 
 OfFile = Annotated[
     Path, Parameter(name="--file", metavar="FILE", help="The organism's file; organism.yaml by default.")
@@ -65,68 +94,81 @@ class Place:
         return one_line(self.url)
 
 
-def place_of(file: Path, journal: str | None) -> Place:
-    """The journal that is meant. Raises ConfigurationError where the file cannot be read, or is no YAML."""
-    if journal is not None:
-        return Place(journal, file.parent, "--journal")
-    variable = os.environ.get(_VARIABLE)
-    if variable is not None:
-        return Place(variable, file.parent, _VARIABLE)
-    written = _written(file)
-    return Place(_MEMORY if written is None else written, file.parent, str(file))
+@frozen(kw_only=True)
+class Where:
+    """How the command line names a journal: the options of every command that reads one."""
 
+    file: OfFile = DEFAULT_FILE
+    journal: OfJournal = None
+    debug: Debug = False
 
-@contextmanager
-def opened(file: Path, journal: str | None, *, readonly: bool = True) -> Generator[Journal]:
-    """The journal that is meant, open while the block is; owned meanwhile where it is to be changed.
+    @property
+    def place(self) -> Place:
+        """The journal that is meant. Raises ConfigurationError where the file cannot be read, or is no YAML."""
+        if self.journal is not None:
+            return Place(self.journal, self.file.parent, "--journal")
+        variable = os.environ.get(_VARIABLE)
+        if variable is not None:
+            return Place(variable, self.file.parent, _VARIABLE)
+        written = _written(self.file)
+        return Place(_MEMORY if written is None else written, self.file.parent, str(self.file))
 
-    Raises ConfigurationError where there is none, JournalError where it cannot be opened, or another process owns it.
-    """
-    place = place_of(file, journal)
-    _check(place, new=not readonly)
-    with ExitStack() as stack:
-        lock = None if readonly else Lock(place.path, identity(time()))
-        if lock is not None:
-            lock.take()
-            stack.callback(lock.release)
-        try:
-            found = open_journal(place.url, folder=place.folder, readonly=readonly)
-        except BaseException:
+    @property
+    def is_owned(self) -> bool:
+        """Whether a process works on the journal."""
+        return owner_of(self.place.path) is not None
+
+    @contextmanager
+    def opened(self, *, readonly: bool = True) -> Generator[Journal]:
+        """The journal, open while the block is; owned meanwhile where it is to be changed.
+
+        Raises ConfigurationError where there is none, JournalError where it cannot be opened, or another process owns it.
+        """
+        place = self.place
+        _check(place, new=not readonly)
+        with ExitStack() as stack:
+            lock = None if readonly else Lock(place.path, identity(time()))
             if lock is not None:
-                lock.give_up()
-            raise
-        stack.callback(found.close)
-        yield found
+                lock.take()
+                stack.callback(lock.release)
+            try:
+                found = open_journal(place.url, folder=place.folder, readonly=readonly)
+            except BaseException:
+                if lock is not None:
+                    lock.give_up()
+                raise
+            stack.callback(found.close)
+            yield found
+
+    def check_there(self) -> None:
+        """Raises what is wrong with a journal that is not there, does not last, or cannot be read. For commands that take the file
+        without an option.
+        """
+        if self.journal is None and _VARIABLE not in os.environ and not is_there(self.file):
+            problem = "there is no such file: name another one, or a journal with --journal"
+            raise ConfigurationError([f"{self.file}: {problem}"])
+        with self.opened():
+            pass
 
 
-def check_there(file: Path, journal: str | None) -> None:
-    """Raises what is wrong with a journal that is not there, does not last, or cannot be read. For commands that take the file without
-    an option.
-    """
-    if journal is None and _VARIABLE not in os.environ and not is_there(file):
-        raise ConfigurationError([f"{file}: there is no such file: name another one, or a journal with --journal"])
-    with opened(file, journal):
-        pass
-
-
-def is_owned(file: Path, journal: str | None) -> bool:
-    """Whether a process works on the journal that is meant."""
-    return owner_of(place_of(file, journal).path) is not None
+InJournal = Annotated[Where, Parameter(name="*")]
+"""These options among those of a command."""
+HERE: Final = Where()
 
 
 def _check(place: Place, *, new: bool) -> None:
     kind, _, path = place.url.partition(":")
     if place.url == _MEMORY:
         problem = (
-            "ends with the process that keeps it, so there is nothing to read: give the file a journal that lasts, as in "
+            "ends with its process, so there is nothing to read: give the file a journal that lasts, as in "
             "'journal: sqlite:organism.db', or name one with --journal"
         )
     elif kind not in {"sqlite", "jsonl"} or not path:
-        problem = "is no journal; there are sqlite:PATH and jsonl:DIR"
+        problem = "is not a journal; there are sqlite:PATH and jsonl:DIR"
     elif new or is_there(place.path):
         return
     else:
-        problem = f"is not there yet: {one_line(str(place.path))} is missing; 'organism run' makes it"
+        problem = f"does not exist yet: {one_line(str(place.path))} is missing; 'organism run' creates it"
     raise ConfigurationError([f"{one_line(place.said)}: journal '{place}' {problem}"])
 
 
@@ -153,7 +195,7 @@ def _written(file: Path) -> str | None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if isinstance(mark, yaml.Mark) else ""
-        about = getattr(error, "problem", None) or "is no YAML"
+        about = getattr(error, "problem", None) or "is not YAML"
         raise ConfigurationError([f"{file}{where}: {about}; 'organism check' says more"]) from None
     for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
         if key.value == _KEY and isinstance(value, yaml.ScalarNode):

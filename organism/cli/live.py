@@ -11,9 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from organism.cli.amounts import money
 from organism.cli.streams import WIDEST
-from organism.cli.tables import counted
+from organism.cli.tables import counted, money
 from organism.cli.text import harmless, wrapped
 from organism.durations import duration
 
@@ -105,7 +104,7 @@ class LiveBoard:
         ended = (f"{count} {outcome}" for outcome, count in self._board.ended.items())
         counts = [f"{self._board.running} running", *ended]
         calls = self._board.calls
-        out = f", {counted(calls, 'model call')} out" if calls else ""
+        out = f", {counted(calls, 'model call')} under way" if calls else ""
         return Text(f"threads: {', '.join(counts)}{out}", style="bold")
 
     def _row(self, line: Line) -> tuple[Text, ...]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.journals import OfFile, OfJournal, OfThread, opened
+from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.journals import HERE, InJournal, OfThread
 from organism.cli.reading import meant
 from organism.cli.tables import instant
 from organism.cli.text import cut, one_line
@@ -38,13 +38,11 @@ def log(
     *,
     follow: Annotated[bool, Parameter(help="Print new facts as they come, until the thread has ended.")] = False,
     jsonl: Annotated[bool, Parameter(help="The facts as the journal keeps them, as JSON lines.")] = False,
-    file: OfFile = DEFAULT_FILE,
-    journal: OfJournal = None,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    where: InJournal = HERE,
     streams: Given,
 ) -> int:
     """Prints the facts of a thread and those below it, one per line: number, time (UTC), thread, what happened."""
-    with opened(file, journal) as found:
+    with where.opened() as found:
         those = meant(found, thread)
         pause = partial(time.sleep, INTERVAL) if follow else None
         for document in documents_of(found, those, pause=pause):

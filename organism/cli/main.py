@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 
-from organism.cli.codes import DAMAGED, FAILED, INTERRUPTED, WRONG
+from organism.cli.arguments import usage_error
+from organism.cli.exit_codes import DAMAGED, FAILED, INTERRUPTED, WRONG
 from organism.cli.help_format import Columns
-from organism.cli.logs import in_full, in_short
+from organism.cli.log_lines import in_full, in_short
 from organism.cli.streams import Streams
 from organism.cli.text import harmless, one_line
-from organism.cli.usage_errors import usage_error
 from organism.errors import ConfigurationError, EscalatedError, JournalError, OrganismError
 from organism.likeness import without_secrets
 from organism.names import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import FrameType
     from typing import Never, TextIO
 
@@ -45,7 +45,7 @@ GROUPS: Final = {
         ),
         "run": ("organism.cli.run:run", "[FILE]", "Runs an organism until every thread has ended or paused."),
         "chat": ("organism.cli.chat:chat", "[FILE]", "Talks to a handler in one conversation, one turn per line."),
-        "resume": ("organism.cli.resume:resume", "[FILE]", "Continues what earlier runs left in the journal."),
+        "resume": ("organism.cli.run:resume", "[FILE]", "Continues what earlier runs left in the journal."),
     },
     "See what happened": {
         "threads": ("organism.cli.threads:threads", "", "Lists the root threads of a journal."),
@@ -57,9 +57,9 @@ GROUPS: Final = {
         "inbox": ("organism.cli.inbox:inbox", "[ID]", "Lists the questions that wait for people."),
         "answer": ("organism.cli.inbox:answer", "ID", "Answers a question for a person."),
         "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, or sends one again."),
-        "pause": ("organism.cli.steering:pause", "THREAD", "Pauses a thread."),
-        "cancel": ("organism.cli.steering:cancel", "THREAD", "Cancels a thread."),
-        "add-budget": ("organism.cli.steering:add_budget", "THREAD UNIT=AMOUNT...", "Raises the limits of a thread."),
+        "pause": ("organism.cli.orders:pause", "THREAD", "Pauses a thread."),
+        "cancel": ("organism.cli.orders:cancel", "THREAD", "Cancels a thread."),
+        "add-budget": ("organism.cli.orders:add_budget", "THREAD UNIT=AMOUNT...", "Raises the limits of a thread."),
     },
     "Replay and vary": {
         "replay": (
@@ -68,16 +68,16 @@ GROUPS: Final = {
             "Runs a thread's handlers again on the recorded answers.",
         ),
         "fork": (
-            "organism.cli.fork:fork",
+            "organism.cli.replay:fork",
             "THREAD [FILE]",
             "Copies the start of a thread and continues it differently.",
         ),
     },
     "Look after the journal": {
-        "verify": ("organism.cli.verify:verify", "", "Checks that every entry of a journal is as it was written."),
+        "verify": ("organism.cli.upkeep:verify", "", "Checks that every entry of a journal is as it was written."),
         "export": ("organism.cli.transfer:export", "[THREAD...]", "Prints threads as JSON lines."),
         "import": ("organism.cli.transfer:import_", "SOURCE", "Puts exported threads into a journal."),
-        "prune": ("organism.cli.prune:prune", "", "Removes finished threads from a journal."),
+        "prune": ("organism.cli.upkeep:prune", "", "Removes finished threads from a journal."),
     },
     "Design and test": {
         "graph": ("organism.cli.graph:graph", "[FILE]", "Draws who may address whom, as Mermaid."),
@@ -132,7 +132,7 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
         command, bound, given = _application(arguments, streams).parse_args(
             list(arguments), print_error=False, exit_on_error=False
         )
-        debug = bool(bound.arguments.get("debug"))
+        debug = _debugs(bound.arguments)
         code = command(*bound.args, **bound.kwargs, **dict.fromkeys(given, streams))
     except CycloptsError as error:
         streams.note(without_secrets(_usage_problem(error)))
@@ -183,6 +183,11 @@ def _about(error: Exception) -> str:
     return without_secrets(f"error: {about}; --debug shows the traceback")
 
 
+def _debugs(given: Mapping[str, object]) -> bool:
+    """Whether a command was given ``--debug``, by itself or among the options of a journal."""
+    return bool(given.get("debug")) or getattr(given.get("where"), "debug", False)
+
+
 def _wants_help(arguments: Sequence[str]) -> bool:
     return not arguments or not {"-h", "--help"}.isdisjoint(arguments)
 
@@ -195,6 +200,7 @@ def _application(arguments: Sequence[str], streams: Streams) -> App:
         help="An actor-model message pump for swarms of LLM agents, with budgets that cannot be overrun.",
         help_formatter=Columns() if helps and not streams.out.isatty() else None,
         help_format="plaintext",
+        group_parameters=Group("Options"),
         default_parameter=Parameter(negative=(), show_default=False),
     )
     for number, (title, commands) in enumerate(GROUPS.items()):
@@ -226,7 +232,9 @@ def _usage_problem(error: CycloptsError) -> str:
             option = name.partition("=")[0]
             near = suggestion(option, OPTIONS) or "; those of a command stand behind it"
             return f"organism {one_line(option)}: there is no such option{near}; see 'organism --help'"
-        return f"organism: '{one_line(name)}' is no command{suggestion(name, COMMANDS, most=3)}; see 'organism --help'"
+        return (
+            f"organism: '{one_line(name)}' is not a command{suggestion(name, COMMANDS, most=3)}; see 'organism --help'"
+        )
     return usage_error(error)
 
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Final
 from attrs import asdict, evolve, frozen
 from cyclopts import Parameter
 
-from organism.cli.amounts import plain_amount
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.check import loaded
-from organism.cli.codes import WRONG
+from organism.cli.exit_codes import WRONG
+from organism.cli.tables import plain_amount
 from organism.cli.text import one_line
 from organism.durations import duration
+from organism.models.context_windows import window_of
 from organism.models.factories import check_backends
-from organism.models.measured import Measured
 from organism.models.prices import FREE, check_prices, rates
-from organism.models.windows import window_of
+from organism.models.tokens.usage import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -178,15 +178,15 @@ def _key(backend: BackendSettings, environ: Mapping[str, str]) -> Key:
 def _told(row: AliasRow) -> Iterator[str]:
     way = {
         "failover": "the first that works",
-        "round-robin": "in turns among those of the same priority",
-        "least-loaded": "among those of the same priority the one with the least to do",
+        "round-robin": "in turns, among those with the same priority",
+        "least-loaded": "the least busy of those with the same priority",
     }[row.strategy]
     yield f"{row.alias}: {row.strategy}, {way}" if len(row.backends) > 1 else f"{row.alias}: one backend"
     first, longest = row.backoff
-    yield f"  tries    {row.retries} more of a call that failed, after {first:g} to {longest:g} s"
-    yield f"  answers  up to {row.max_output_tokens:,} tokens, where nothing else is said"
+    yield f"  retries  {row.retries} after a failed attempt, waiting {first:g} s to {longest:g} s"
+    yield f"  answers  up to {row.max_output_tokens:,} tokens by default"
     if row.downgrade is not None:
-        yield f"  budget   from the level {row.downgrade['at']} on: {row.downgrade['to']}"
+        yield f"  budget   from level '{row.downgrade['at']}' on, model '{row.downgrade['to']}'"
     yield f"  agents   {', '.join(row.agents) or 'none'}"
     for number, backend in enumerate(row.backends, start=1):
         yield from _backend(number, backend)
@@ -195,22 +195,22 @@ def _told(row: AliasRow) -> Iterator[str]:
 def _backend(number: int, row: BackendRow) -> Iterator[str]:
     where = f" at {row.base_url}" if row.base_url else ""
     yield f"  {number}. {one_line(f'{row.provider}/{row.model}{where}, priority {row.priority}')}"
-    window = "not known" if row.context_window is None else f"{row.context_window:,} tokens"
-    rates_ = {"requests a minute": row.requests_per_minute, "tokens a minute": row.tokens_per_minute}
+    window = "unknown" if row.context_window is None else f"{row.context_window:,} tokens"
+    rates_ = {"requests per minute": row.requests_per_minute, "tokens per minute": row.tokens_per_minute}
     limits = [f"{limit:,} {what}" for what, limit in rates_.items() if limit is not None]
-    limits += [f"{row.max_concurrent:,} calls at once", f"{duration(row.timeout)} an attempt"]
+    limits += [f"{row.max_concurrent:,} calls at once", f"{duration(row.timeout)} per attempt"]
     yield f"     price   {_price(row.price)}"
     yield f"     window  {window}"
     yield f"     limits  {', '.join(limits)}"
     yield f"     key     {_source(row.key)}"
-    yield from (f"     wrong   {one_line(problem)}" for problem in row.problems)
+    yield from (f"     problem {one_line(problem)}" for problem in row.problems)
 
 
 def _price(price: Priced | None) -> str:
     if price is None:
-        return "not known"
+        return "unknown"
     if price.source == "free":
-        return "nothing"
+        return "free"
     whence = "from the file" if price.source == "configured" else "looked up"
     amounts = (plain_amount(each) for each in (price.input, price.output, price.cache_read))
     figures = "{} input, {} output, {} input from a cache".format(*amounts)

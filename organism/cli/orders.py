@@ -1,16 +1,22 @@
-"""Orders to a thread: to the process that works on its journal, or written into the journal where none does."""
+"""Orders to a thread (``organism pause``, ``cancel``, ``add-budget`` and others): to the process that works on its journal, or written into the
+journal where none does.
+"""
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import time
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
+from cyclopts import Parameter
 
 from organism import config
-from organism.cli.journals import opened, place_of
+from organism.cli.arguments import Given, pairs
+from organism.cli.journals import HERE, InJournal, OfThread, Where
 from organism.cli.reading import meant
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError, JournalHeldError
@@ -27,8 +33,7 @@ from organism.works.durable import Durable
 from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
     from organism.cli.journals import Place
     from organism.cli.streams import Streams
@@ -40,26 +45,24 @@ _WITHOUT_FILE: Final = frozenset({"pause", "cancel", "add-budget"})
 """Orders that change what the journal says of a thread, and need nothing else of the organism: its file need not be there, nor its code run."""
 
 
-def ordered(
-    do: str, thread: str, file: Path, journal: str | None, streams: Streams, units: Mapping[str, Any] | None = None
-) -> int:
+def ordered(do: str, thread: str, where: Where, streams: Streams, units: Mapping[str, Any] | None = None) -> int:
     """Carries an order out, and says what was done; gives the exit code.
 
     Raises ConfigurationError where there is no such thread, or it has ended, and JournalError.
     """
-    with opened(file, journal) as found:
+    with where.opened() as found:
         means = meant(found, thread)
     order = Order(do=do, thread=means.thread.removeprefix(CONVERSATION), units=units)
-    return carried_out(order, means.chain.root, file, journal, streams)
+    return carried_out(order, means.chain.root, where, streams)
 
 
-def carried_out(order: Order, chain: str, file: Path, journal: str | None, streams: Streams) -> int:
+def carried_out(order: Order, chain: str, where: Where, streams: Streams) -> int:
     """Carries an order to a thread in ``chain`` out, and says what was done; gives the exit code. Raises as :func:`ordered`."""
-    place = place_of(file, journal)
+    place = where.place
     said = told(place, order)
     while said is None:
         try:
-            said = anyio.run(_write, _durable(order, place, file, journal, streams), chain, order, backend="trio")
+            said = anyio.run(_write, _durable(order, where, streams), chain, order, backend="trio")
         except JournalHeldError:
             said = told(place, order)
     streams.result(said)
@@ -89,18 +92,15 @@ def asked(place: Place, order: Order) -> Mapping[str, Any] | None:
     )
 
 
-def _settings(file: Path, journal: str | None, streams: Streams) -> Settings:
-    with redirect_stdout(streams.err):
-        over = {} if journal is None else {"journal": journal}
-        return config.load(file, set=over, environ=dict(os.environ), written=lambda _: "--journal")
-
-
-def _durable(order: Order, place: Place, file: Path, journal: str | None, streams: Streams) -> Durable:
+def _durable(order: Order, where: Where, streams: Streams) -> Durable:
     """The journal, with as much of the organism as an order needs."""
     if order.do in _WITHOUT_FILE:
+        place = where.place
         settings, vocabulary = Settings(name="", journal=place.url, folder=place.folder), None
     else:
-        settings = _settings(file, journal, streams)
+        with redirect_stdout(streams.err):
+            over = {} if where.journal is None else {"journal": where.journal}
+            settings = config.load(where.file, set=over, environ=dict(os.environ), written=lambda _: "--journal")
         vocabulary = Vocabulary(payload_classes(settings))
     return Durable(settings, Kernel(settings), vocabulary, now=time.time, offload=_in_place, hand_over=in_place)
 
@@ -134,4 +134,81 @@ def _told_by_who_waits(_chain: str, _error: JournalError) -> None:
     """The error is raised where the facts are waited for."""
 
 
-__all__ = ["asked", "carried_out", "ordered", "told"]
+_GROUPED: Final = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+")
+
+
+def pause(
+    thread: OfThread,
+    /,
+    *,
+    where: InJournal = HERE,
+    streams: Given,
+) -> int:
+    """Pauses a thread and all below it: running handlers finish, nothing more is delivered, and its clock stops.
+
+    A process that works on the journal does it; if there is none, the pause is written into the journal, and lasts until the thread is resumed.
+    """
+    return ordered("pause", thread, where, streams)
+
+
+def cancel(
+    thread: OfThread,
+    /,
+    *,
+    where: InJournal = HERE,
+    streams: Given,
+) -> int:
+    """Cancels a thread and all below it: calls under way are settled, then it ends 'cancelled'.
+
+    A process that works on the journal does it; if there is none, it is written into the journal.
+    """
+    return ordered("cancel", thread, where, streams)
+
+
+def add_budget(
+    thread: OfThread,
+    /,
+    *units: Annotated[
+        str, Parameter(name="UNIT=AMOUNT", help="What to add to which limit, as in tokens=1000 cost_usd=0.5.")
+    ],
+    where: InJournal = HERE,
+    streams: Given,
+) -> int:
+    """Raises limits of a thread by these amounts, and prints the old and new limits.
+
+    A process that works on the journal does it; if there is none, it is written into the journal.
+    """
+    return ordered("add-budget", thread, where, streams, _amounts(units))
+
+
+def _amounts(units: Iterable[str]) -> dict[str, int | float | str]:
+    """``tokens=1000`` as amounts by unit; money stays a text, since it is exact. Raises ConfigurationError for what is no amount."""
+    typed = pairs("add-budget", units, form="UNIT=AMOUNT")
+    given = {unit: text if unit == "cost_usd" else _ungrouped(text) for unit, text in typed.items()}
+    wrong = [
+        f"add-budget {one_line(unit)}={one_line(text)}: is not an amount; write a number, as in {one_line(unit)}=1000"
+        for unit, text in given.items()
+        if not _is_number(text)
+    ]
+    if wrong:
+        raise ConfigurationError(wrong)
+    return {unit: text if unit == "cost_usd" else _number(text) for unit, text in given.items()}
+
+
+def _ungrouped(text: str) -> str:
+    """The text without the commas of thousands; any other comma may be meant as a point, as each may in an amount of money."""
+    return text.replace(",", "") if _GROUPED.fullmatch(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

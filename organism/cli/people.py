@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from organism.results import Question
 
 REFUSE: Final = "/refuse"
-_HOW: Final = f"JSON or XML, or @FILE; '{REFUSE} WHY' says why not; an empty line leaves it in the inbox"
+_HOW: Final = f"JSON or XML, or @FILE; '{REFUSE} WHY' refuses to answer; an empty line leaves the question in the inbox"
 
 
 class People:
@@ -87,11 +87,11 @@ class People:
                 line = await self._lines.next()
             except UnicodeDecodeError as error:
                 garbled = True
-                self._streams.note(f"not taken: the line is no UTF-8: {error.reason}")
+                self._streams.note(f"not taken: the line is not UTF-8: {error.reason}")
             came, self._prompts = True, False
             beside.cancel_scope.cancel()
         if not came:
-            self.note_aside(f"question {one_line(question.id)} waits no more")
+            self.note_aside(f"question {one_line(question.id)} no longer waits for an answer")
             return None
         if garbled:
             return ""

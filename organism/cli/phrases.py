@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.cli.amounts import money, plain_amount
 from organism.cli.report import field_lines
+from organism.cli.tables import money, plain_amount
 from organism.cli.text import cut, harmless, one_line
 from organism.journal.values import PlainPayload
 from organism.payloads import encode_fields, encode_xml

@@ -263,11 +263,9 @@ def meant(journal: Journal, text: str) -> Meant:
         raise ConfigurationError([ambiguous(text, names, "threads")])
     shown = one_line(text)
     if not chains:
-        raise ConfigurationError([f"there is no thread '{shown}': the journal holds none yet"])
+        raise ConfigurationError([f"there is no thread '{shown}': the journal holds none"])
     hint = suggestion(text, chains)
-    raise ConfigurationError(
-        [f"there is no thread '{shown}'{one_line(hint)}; 'organism threads' lists those there are"]
-    )
+    raise ConfigurationError([f"there is no thread '{shown}'{one_line(hint)}; 'organism threads' lists all"])
 
 
 def successor_in(journal: Journal, conversation: str) -> str | None:

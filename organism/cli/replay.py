@@ -1,23 +1,32 @@
-"""``organism replay``: a thread's handlers run again on the recorded answers, and the first difference."""
+"""``organism replay`` and ``organism fork``: a thread's handlers run again on the recorded answers, and the first difference; or a thread's first
+entries copied into a new thread, which continues differently.
+"""
 
 from __future__ import annotations
 
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given, Sets, pairs
+from attrs import asdict
+from cyclopts import Parameter
+
+from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, Given, Labels, Sets, pairs
 from organism.cli.check import checked
-from organism.cli.codes import FAILED
-from organism.cli.journals import OfFile, OfJournal, OfThread, opened
-from organism.cli.logs import logging_to
+from organism.cli.conduct import Fork
+from organism.cli.exit_codes import FAILED
+from organism.cli.journals import OfFile, OfJournal, OfThread, Where
+from organism.cli.log_lines import logging_to
 from organism.cli.reading import meant
-from organism.cli.running import by_journal
+from organism.cli.running import PLAIN, OfRun, by_journal
 from organism.cli.tables import counted
 from organism.cli.text import harmless, one_line
 from organism.organism import Organism
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from organism.results import Difference, Replayed
+    from organism.settings import BudgetSettings
 
 
 def replay(
@@ -37,12 +46,12 @@ def replay(
     """
     over = pairs("--set", set) | ({} if journal is None else {"journal": journal})
     organism = Organism.of(checked(file, over, streams, written=by_journal if journal else "--set {}".format))
-    with opened(file, journal) as found:
+    with Where(file=file, journal=journal).opened() as found:
         chain = meant(found, thread).chain
     with logging_to(streams, verbose=False, debug=debug), redirect_stdout(streams.err):
         result = organism.replay(chain.root)
     for handler, why in result.unsure:
-        streams.note(f"note: a delivery to '{handler}' came out otherwise, and could not be compared: {one_line(why)}")
+        streams.note(f"note: a delivery to '{handler}' ended differently, and could not be compared: {one_line(why)}")
     compared = f"{counted(result.deliveries, 'delivery')} and {counted(result.calls, 'model call')} compared"
     if not result.differences:
         streams.result(f"the same: {compared}")
@@ -60,3 +69,49 @@ def _told(result: Replayed, compared: str) -> list[str]:
         f"  recorded: {one_line(harmless(first.recorded))}",
         f"  now:      {one_line(harmless(first.now))}",
     ]
+
+
+_BUDGET = "budget."
+
+
+def fork(
+    thread: Annotated[
+        str,
+        Parameter(name="THREAD", help="A thread's id or a unique prefix of it; not a turn of a conversation."),
+    ],
+    /,
+    file: OfFile = DEFAULT_FILE,
+    *,
+    at: Annotated[
+        int | None,
+        WHOLE,
+        Parameter(
+            help="How many entries to copy, as 'log' numbers them; by default all but those that ended the thread."
+        ),
+    ] = None,
+    label: Labels = (),
+    options: OfRun = PLAIN,
+    debug: Debug = False,
+    streams: Given,
+) -> int:
+    """Copies the first entries of a thread into a new thread, and continues that to its end. Prints and exits as 'run' does.
+
+    Calls whose answers were copied are not paid for again. --set changes what follows; keys of 'budget' change the fork's own
+    limits. --label adds to its labels, or replaces one; by default they are those of the original thread.
+    """
+    options.check()
+    labels = pairs("--label", label)
+    where = Where(file=file, journal=options.named)
+    where.check_there()
+    settings = options.settings(file, streams)
+    with where.opened() as found:
+        origin = meant(found, thread).thread
+    fork = Fork(thread=origin, at=at, budget=_said(settings.budget, options.pairs), labels=labels)
+    return options.run(Organism.of(settings), options.orders(file, fork=fork), streams, debug=debug)
+
+
+def _said(budget: BudgetSettings, sets: Iterable[str]) -> Mapping[str, Any]:
+    """What the keys of ``budget`` come to that the command line names."""
+    named = {key.removeprefix(_BUDGET).partition(".")[0] for key in sets if key.startswith(_BUDGET)}
+    policy = asdict(budget)
+    return {key: value for key, value in (policy.pop("limits") | policy).items() if key in named}

@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from organism.cli.amounts import money
-from organism.cli.tables import table
+from organism.cli.tables import money, table
 from organism.cli.text import cut, harmless, one_line, width_of, wrapped
 from organism.payloads import encode_fields
 from organism.usage import Usage
@@ -23,7 +22,7 @@ SHOWN_THREADS: Final = 20
 """Sub-threads of one thread that get a row of the table each; the others share one."""
 
 _HEAD: Final = ("thread", "outcome", "calls", "tokens in", "out", "cost USD", "messages", "seconds")
-ESTIMATE: Final = "~ holds an estimate: a provider did not say what it charged, or the process ended before it did"
+ESTIMATE: Final = "~ is partly an estimate: a provider did not report its usage, or the process ended before it did"
 """What is said below a table in which a figure is one."""
 _NAME: Final = 44
 

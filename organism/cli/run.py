@@ -1,4 +1,4 @@
-"""``organism run``: sends what it is told to, or what ``start:`` says, and runs until every thread has ended or paused."""
+"""``organism run`` and ``organism resume``: sends what it is told to, or what ``start:`` says, or continues what earlier runs left."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, File, Given, Labels, pairs
+from organism.cli.journals import Where
+from organism.cli.orders import told
 from organism.cli.running import PLAIN, Accounts, OfRun, accounts_of
 from organism.cli.sending import messages
 from organism.organism import Organism
+from organism.works.control import Order
 
 To = Annotated[
     str | None,
@@ -57,3 +60,29 @@ def run(
     sent = messages(settings, to=to, send=send, stdin=streams.input, needed=not resume)
     orders = options.orders(file, messages=sent, labels=labels, accounts=accounts, resume=resume)
     return options.run(Organism.of(settings, seed=seed), orders, streams, debug=debug)
+
+
+def resume(
+    file: File = DEFAULT_FILE,
+    /,
+    *,
+    options: OfRun = PLAIN,
+    debug: Debug = False,
+    streams: Given,
+) -> int:
+    """Continues every unfinished thread of the journal, paused ones too, until all have ended or paused again.
+
+    Prints and exits as 'run' does. If another process works on the journal, that process is told to continue the threads, and it
+    prints what becomes of them.
+    """
+    options.check()
+    where = Where(file=file, journal=options.named)
+    where.check_there()
+    elsewhere = told(where.place, Order(do="resume"))
+    if elsewhere is not None:
+        # What it comes to is printed there. Here are neither replies nor objects to be printed.
+        say = streams.note if options.json or options.quiet else streams.result
+        say(f"{elsewhere}, in the process that works on the journal")
+        return 0
+    settings = options.settings(file, streams)
+    return options.run(Organism.of(settings), options.orders(file, resume=True), streams, debug=debug)

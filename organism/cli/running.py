@@ -14,12 +14,12 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Sets, pairs
 from organism.cli.board import Board
+from organism.cli.budget_warnings import warning_lines
 from organism.cli.check import checked
 from organism.cli.conduct import GRACE, LAST, Fork, Orders, conduct
-from organism.cli.crossings import warning_lines
 from organism.cli.interrupts import Interrupts
 from organism.cli.live import LiveBoard
-from organism.cli.logs import logging_to
+from organism.cli.log_lines import logging_to
 from organism.cli.text import one_line
 from organism.config import account_names
 from organism.errors import ConfigurationError
@@ -184,9 +184,7 @@ def _watched(organism: Organism, orders: Orders, streams: Streams) -> int:
         interrupts = stack.enter_context(Interrupts(streams.clear, at_most=orders.grace + LAST))
         code = anyio.run(conduct, organism, orders, streams, display, interrupts, backend=organism.settings.runtime)
     if streams.failed and organism.settings.journal != "memory:":
-        streams.note(
-            "what was to be printed is in the journal: 'organism threads' lists it, and 'organism show' tells it"
-        )
+        streams.note("the results are in the journal: 'organism threads' lists all, and 'organism show' shows one")
     return code
 
 
@@ -220,5 +218,3 @@ def telling(organism: Organism, streams: Streams, *, quiet: bool, drafts: bool) 
 OfRun = Annotated[RunOptions, Parameter(name="*")]
 """The options of a run among those of a command."""
 PLAIN: Final = RunOptions()
-
-__all__ = ["ANSWERED", "PLAIN", "OfRun", "Options", "RunOptions", "telling"]

@@ -42,7 +42,7 @@ def schema(
     """
     wanted = [name for name, one in (("--xsd", xsd), ("--json", json), ("--events", events)) if one]
     if len(wanted) != 1:
-        said = "say of what" if not wanted else f"{' and '.join(wanted)} are several schemas: name one"
+        said = "name one" if not wanted else f"{' and '.join(wanted)} cannot go together: name one"
         raise ConfigurationError([f"organism schema: {said}: --xsd, --json or --events"])
     if events and primitives:
         raise ConfigurationError(["organism schema: --primitives goes with --xsd or --json"])

@@ -32,7 +32,7 @@ def messages(
     """
     if send is None:
         if to is not None:
-            raise ConfigurationError([f"--to {to}: nothing is sent to it; add --send, and {_WAYS}"])
+            raise ConfigurationError([f"--to {to}: there is no message to send; add --send, and {_WAYS}"])
         if needed and not settings.start:
             raise ConfigurationError(["there is nothing to do: use --to and --send, or write 'start:' into the file"])
         return settings.start
@@ -49,13 +49,11 @@ def handler_of(settings: Settings, to: str | None) -> HandlerSettings:
         able = [name for name, handler in settings.handlers.items() if _from_outside(handler)]
         one = able if len(able) == 1 else list(started)
         if len(one) != 1:
-            raise ConfigurationError(
-                [f"--to is missing: say which handler is meant; there are: {', '.join(settings.handlers)}"]
-            )
+            raise ConfigurationError([f"--to is missing: name a handler; there are: {', '.join(settings.handlers)}"])
         return settings.handlers[one[0]]
     if to not in settings.handlers:
         near = suggestion(to, settings.handlers) or f"; there are: {', '.join(settings.handlers)}"
-        raise ConfigurationError([f"--to {one_line(to)}: is no handler{near}"])
+        raise ConfigurationError([f"--to {one_line(to)}: is not a handler{near}"])
     return settings.handlers[to]
 
 
@@ -79,7 +77,7 @@ def text_in(named: str, *, said: str) -> str:
     try:
         text = _unended(Path(named[1:]).read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ConfigurationError([f"{place}: the file is no UTF-8 (at byte {error.start})"]) from error
+        raise ConfigurationError([f"{place}: the file is not UTF-8 (at byte {error.start})"]) from error
     except FileNotFoundError as error:
         hint = "a text that begins with '@' can be written as JSON"
         raise ConfigurationError([f"{place}: there is no such file; {hint}"]) from error
@@ -92,7 +90,7 @@ def text_in(named: str, *, said: str) -> str:
 
 
 def _empty(place: str) -> ConfigurationError:
-    return ConfigurationError([f"{place}: is empty; a text that is meant to be can be written as JSON"])
+    return ConfigurationError([f"{place}: is empty; to send an empty text on purpose, write it as JSON"])
 
 
 def _said(send: str, stdin: TextIO) -> str:
@@ -100,7 +98,7 @@ def _said(send: str, stdin: TextIO) -> str:
         try:
             return _unended(stdin.read())
         except UnicodeDecodeError as error:
-            raise ConfigurationError([f"--send -: standard input is no UTF-8: {error.reason}"]) from error
+            raise ConfigurationError([f"--send -: standard input is not UTF-8: {error.reason}"]) from error
     return send
 
 
@@ -113,7 +111,9 @@ def payload_of(handler: HandlerSettings, text: str, *, said: str) -> Any:
     """The payload that a text is for a handler. ``said`` is where it was said. Raises ConfigurationError, with what it takes."""
     expect = _from_outside(handler)
     if not expect:
-        raise ConfigurationError([f"{said}: '{handler.name}' takes nothing from outside, only what the organism says"])
+        raise ConfigurationError(
+            [f"{said}: '{handler.name}' takes only messages from the organism itself, and none from outside"]
+        )
     try:
         return Vocabulary(handler.accepts).decode_text(text, expect)
     except InvalidPayloadError as error:
@@ -130,10 +130,10 @@ def _taker(settings: Settings, text: str) -> HandlerSettings:
     if len(started) == 1:
         return settings.handlers[next(iter(started))]
     if able:
-        raise ConfigurationError([f"--send: {_listed(able)} could take it; say which with --to"])
+        raise ConfigurationError([f"--send: {_listed(able)} could take it; name one with --to"])
     if not settings.handlers:
         raise ConfigurationError(["--send: there is no handler to send to"])
-    why = _wrong_with(settings, text) or "no handler takes this; say with --to which is meant"
+    why = _wrong_with(settings, text) or "no handler takes this; name one with --to"
     raise ConfigurationError([f"--send: {why}. There are:", *_takers(settings.handlers)])
 
 

@@ -33,7 +33,7 @@ def serve(host: str, port: int, streams: Streams, **model: Any) -> int:
     provider = SimulatedProvider(wall=time.time, **model)
     with Interrupts(lambda: None) as interrupts:
         anyio.run(_serve, provider, host, port, streams, interrupts, backend="trio")
-    streams.note(f"answered {provider.answered:,}; {provider.cancelled:,} were not waited for")
+    streams.note(f"requests answered: {provider.answered:,}; {provider.cancelled:,} given up by clients")
     return 0 if interrupts.number is None else exit_code(interrupts.number)
 
 

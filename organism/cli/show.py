@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from organism.cli.amounts import limits_text
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.journals import OfFile, OfJournal, OfThread, is_owned, opened
+from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.journals import HERE, InJournal, OfThread
 from organism.cli.phrases import forecast_text
 from organism.cli.reading import facts_of, meant, successor_in, threads_of
 from organism.cli.report import partial_text, problem_line, usage_table
 from organism.cli.story.page import How
 from organism.cli.story.story import Story
-from organism.cli.tables import instant
+from organism.cli.tables import instant, limits_text
 from organism.cli.text import one_line, wrapped
 from organism.journal.prompts import requests
 from organism.names import CONVERSATION
@@ -44,18 +43,16 @@ def show(
     prompts: Annotated[bool, Parameter(help="The whole prompt of each call, message by message.")] = False,
     full: Annotated[bool, Parameter(help="Payloads field by field and answers of models, whole.")] = False,
     xml: Annotated[bool, Parameter(help="Payloads as XML, whole.")] = False,
-    file: OfFile = DEFAULT_FILE,
-    journal: OfJournal = None,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    where: InJournal = HERE,
     streams: Given,
 ) -> int:
     """Shows what happened in a thread, in order: messages, model calls and what they cost, warnings, the end.
 
     Times are seconds since its beginning. What a handler asks of another is indented below it.
     """
-    with opened(file, journal) as found:
+    with where.opened() as found:
         those = meant(found, thread)
-        rows = threads_of(found, those.chain, owned=is_owned(file, journal))
+        rows = threads_of(found, those.chain, owned=where.is_owned)
         documents = list(found.documents(those.chain.root))
         successor = _successor(found, those)
     how = How(full=full, xml=xml, prompts=prompts, width=streams.width - _TIME - 4)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from organism.cli.arguments import WHOLE, Debug, Given, pairs
-from organism.cli.logs import logging_to
+from organism.cli.log_lines import logging_to
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
-from organism.models.simulated import Options, check_options
+from organism.models.simulation.options import Options, check_options
 
 if TYPE_CHECKING:
     from organism.cli.streams import Streams

@@ -12,8 +12,8 @@ import anyio
 from attrs import define
 
 from organism.cli.board import Board
-from organism.cli.codes import EXHAUSTED, FAILED, PAUSED
 from organism.cli.conduct import interrupted, keep_drawing
+from organism.cli.exit_codes import EXHAUSTED, FAILED, PAUSED
 from organism.cli.input_lines import InputLines
 from organism.cli.interrupts import end_now, exit_code
 from organism.cli.live import LiveAnswer
@@ -101,7 +101,7 @@ class Chat:
         if self._left is not None and self._left.ended:
             self._say(await self._left.result(), by_hand=True)
         elif self._left is not None and self._talk.lasts:
-            self._streams.note(f"the turn is left in the journal, and goes on when you come back: {self._talk.again}")
+            self._streams.note(f"the turn is left in the journal; to continue it: {self._talk.again}")
         code = self._code if interrupts.number is None else exit_code(interrupts.number)
         if self._organism.left_behind:
             end_now(code, self._streams)
@@ -113,11 +113,11 @@ class Chat:
             return
         name = one_line(talk.conversation)
         if not talk.lasts:
-            self._streams.note(f"conversation {name}, which ends with this chat: 'journal: memory:' keeps nothing")
+            self._streams.note(f"conversation {name}, which ends with this chat: the journal is 'memory:'")
         else:
-            self._streams.note(f"conversation {name}; to come back to it: {talk.again}")
+            self._streams.note(f"conversation {name}; to continue it later: {talk.again}")
         if f"conversation:{talk.conversation}" in self._organism.unfinished:
-            self._streams.note("an earlier process left turns of it unfinished: they run before the next one")
+            self._streams.note("an earlier process left turns of it unfinished: they run first")
 
     def _say_unsent(self, last: str) -> None:
         """Of a file, or of what a program says, what the chat has not sent is nowhere to be seen, and not in the journal."""
@@ -125,7 +125,7 @@ class Chat:
         unsent = [*([] if self._taken else [(number, last)]), *islice(self._lines.ahead(), 2)]
         if unsent:
             number, line = unsent[0]
-            behind = ", and what stands behind it" if unsent[1:] else ""
+            behind = ", and the lines after it" if unsent[1:] else ""
             self._streams.note(f"not sent: line {number}, '{excerpt(one_line(line), _SHOWN)}'{behind}")
 
     async def _next_line(self, interrupts: Interrupts) -> str | None:
@@ -139,7 +139,7 @@ class Chat:
                 line = await self._lines.next()
             except UnicodeDecodeError as error:
                 self._code, line = FAILED, ""
-                self._streams.note(f"not sent: the line is no UTF-8: {error.reason}")
+                self._streams.note(f"not sent: the line is not UTF-8: {error.reason}")
             beside.cancel_scope.cancel()
         if interrupts.number is not None:
             line = None
@@ -193,7 +193,7 @@ class Chat:
             whose = (
                 f"conversation {name} takes no further turn"
                 if error.scope == "conversation"
-                else "nothing more is taken in"
+                else "no more messages are accepted"
             )
             self._streams.note(f"exhausted: {whose}: {one_line(str(error))}")
             return False
@@ -275,7 +275,7 @@ class Chat:
                     if not await self._people_answer(handle):
                         break
                     continue
-                resume = f"'{self._talk.resume}' lets it go on, " if self._talk.lasts else ""
+                resume = f"'{self._talk.resume}' continues it, " if self._talk.lasts else ""
                 self._streams.note(f"paused: {resume}Ctrl-C cancels it [thread {handle.id}]")
                 await handle.goes_on()
         except OrganismError as error:
@@ -309,9 +309,9 @@ class Chat:
                 self._streams.note(waits(each))
         self._code = self._code or PAUSED
         if not self._talk.lasts:
-            self._streams.note("nobody can answer any more: 'journal: memory:' keeps nothing")
+            self._streams.note("nobody can answer it any more: the journal is 'memory:', which ends with this process")
         else:
-            self._streams.note(f"answer with '{self._talk.answer}', then come back: {self._talk.again}")
+            self._streams.note(f"answer with '{self._talk.answer}', then continue: {self._talk.again}")
         return False
 
     def _say(self, result: ThreadResult, *, by_hand: bool) -> None:
@@ -329,7 +329,7 @@ class Chat:
         if result.conversation not in {None, self._talk.conversation}:
             before, now = self._talk.conversation, str(result.conversation)
             self._talk.conversation = now
-            self._streams.note(f"conversation {one_line(before)} has come to its end; it goes on in {one_line(now)}")
+            self._streams.note(f"conversation {one_line(before)} has ended and continues in {one_line(now)}")
 
 
 async def _cancel_on(interrupts: Interrupts, scope: anyio.CancelScope) -> None:

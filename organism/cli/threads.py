@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from attrs import fields
 from cyclopts import Parameter
 
-from organism.cli.amounts import money
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.damage import Damage
-from organism.cli.journals import OfFile, OfJournal, is_owned, opened
+from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.reading import threads_of
-from organism.cli.tables import counted, csv_line, instant, table
+from organism.cli.tables import counted, csv_line, instant, money, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.names import suggestion
@@ -60,11 +58,9 @@ def threads(
             help=f"Only threads that are {', '.join(_OUTCOMES[:-1])} or {_OUTCOMES[-1]}; if repeated, any of these.",
         ),
     ] = (),
-    file: OfFile = DEFAULT_FILE,
-    journal: OfJournal = None,
     json: Annotated[bool, Parameter(help="JSON lines: one object per thread.")] = False,
     csv: Annotated[bool, Parameter(help="Comma-separated values, with a header line.")] = False,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    where: InJournal = HERE,
     streams: Given,
 ) -> int:
     """Lists the root threads of a journal, the oldest first.
@@ -73,14 +69,14 @@ def threads(
     thread is damaged, lists the others and exits with 5.
     """
     if csv and json:
-        raise ConfigurationError(["organism threads: one of --json and --csv"])
+        raise ConfigurationError(["organism threads: --json and --csv cannot go together"])
     wanted = _wanted(label, outcome)
     damage = Damage()
-    with opened(file, journal) as found:
+    with where.opened() as found:
         # A journal has them as they came to it: one that was imported began before others. A fork began when its origin did, and comes
         # behind that.
         every = sorted(
-            _rows(found, damage, owned=is_owned(file, journal)),
+            _rows(found, damage, owned=where.is_owned),
             key=lambda row: (row.began, row.origin is not None, row.result.thread),
         )
     rows = [row for row in every if wanted(row.result)]
@@ -88,9 +84,9 @@ def threads(
         streams.result(text)
     if not rows and not json and not csv:
         if every:
-            streams.note(f"of {counted(len(every), 'thread')} none is like that")
+            streams.note(f"no thread matches; the journal holds {counted(len(every), 'thread')}")
         elif not damage:
-            streams.note("the journal holds no threads yet")
+            streams.note("the journal holds no threads")
     return damage.told(streams)
 
 
@@ -106,7 +102,7 @@ def _wanted(labels: Sequence[str], outcomes: Sequence[str]) -> Callable[[ThreadR
     for text in outcomes:
         if text not in _OUTCOMES:
             hint = suggestion(text, _OUTCOMES)
-            wrong.append(f"--outcome {one_line(text)}: is no outcome{hint}; there are: {', '.join(_OUTCOMES)}")
+            wrong.append(f"--outcome {one_line(text)}: is not an outcome{hint}; there are: {', '.join(_OUTCOMES)}")
     if wrong:
         raise ConfigurationError(wrong)
     pairs = [text.partition("=") for text in labels]

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from attrs import define
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given
-from organism.cli.damage import Damage
-from organism.cli.journals import OfFile, OfJournal, opened
+from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.reading import meant
 from organism.cli.tables import counted
 from organism.cli.text import one_line
@@ -39,9 +38,7 @@ def export(
     *threads: Annotated[
         str, Parameter(name="THREAD", help="Ids of threads, or unique prefixes of them; by default all threads.")
     ],
-    file: OfFile = DEFAULT_FILE,
-    journal: OfJournal = None,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    where: InJournal = HERE,
     streams: Given,
 ) -> int:
     """Prints threads with all that is kept of them, as JSON lines that 'organism import' reads.
@@ -49,7 +46,7 @@ def export(
     A damaged thread is named instead of printed, and the exit code is then 5.
     """
     damage = Damage()
-    with opened(file, journal) as found:
+    with where.opened() as found:
         those = [meant(found, text).chain.root for text in threads] or [chain.root for chain in found.chains()]
         count = entries = 0
         for root in dict.fromkeys(those):
@@ -79,9 +76,7 @@ def import_(
     ],
     /,
     *,
-    file: OfFile = DEFAULT_FILE,
-    journal: OfJournal = None,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    where: InJournal = HERE,
     streams: Given,
 ) -> int:
     """Puts exported threads into the journal. All are checked first: if one is damaged, or is there already with other
@@ -89,7 +84,7 @@ def import_(
     """
     with _source(source, streams) as lines:
         given = _sound(lines, source)  # before there is a journal: of what cannot be imported none is left behind
-        with opened(file, journal, readonly=False) as found:
+        with where.opened(readonly=False) as found:
             new = _new(given, source, found)
             for root, documents in _chains(lines, source):
                 if root in new:
@@ -206,5 +201,5 @@ def _document(line: str) -> Mapping[str, Any] | str:
     except (ValueError, RecursionError) as error:
         return f"is not JSON ({error})"
     if not isinstance(document, dict) or not isinstance(cast("dict[str, Any]", document).get("root"), str):
-        return "is no entry of a journal"
+        return "is not an entry of a journal"
     return cast("dict[str, Any]", document)

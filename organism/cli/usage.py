@@ -1,4 +1,4 @@
-"""``organism usage``: what was spent, by whom or by what, also in threads that were removed."""
+"""``organism usage``: what was spent, by whom or by what, also in threads that were removed; or the model calls of threads, a row each."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import json as jsons
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
-from organism.budget.claims import CALLS, MESSAGES
-from organism.cli.amounts import money
-from organism.cli.arguments import DEFAULT_FILE, Debug, Given, moment
-from organism.cli.calls import tell_calls
-from organism.cli.damage import Damage
-from organism.cli.journals import OfFile, OfJournal, opened
-from organism.cli.quotas import ALL, limits_of, limits_table
-from organism.cli.reading import facts_of, threads_of
+from organism.budget.claims import CALLS, MESSAGES, TOKENS
+from organism.cli.account_limits import ALL, limits_of, limits_table
+from organism.cli.arguments import Given, moment
+from organism.cli.journals import HERE, Damage, InJournal
+from organism.cli.reading import facts_of, meant, threads_of
 from organism.cli.report import ESTIMATE
-from organism.cli.tables import table
+from organism.cli.tables import counted, csv_line, money, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
+from organism.journal.codec import decode_entry
 from organism.journal.standing import Standing
 from organism.names import suggestion
+from organism.record.calls import COLUMNS, call_rows
 from organism.usage import Tally, pico
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from organism.cli.quotas import AccountLimits
+    from organism.cli.account_limits import AccountLimits
     from organism.cli.streams import Streams
     from organism.journal import Journal
     from organism.journal.contract import Chain
+    from organism.record.calls import CallRow
     from organism.usage import Spending, Usage
 
 _HEAD: Final = ("calls", "tokens in", "out", "cost USD", "messages")
@@ -81,9 +81,7 @@ def usage(
     ] = False,
     json: Annotated[bool, Parameter(help="JSON lines: one object per row, none for the sum.")] = False,
     csv: Annotated[bool, Parameter(help="With --calls: comma-separated values, with a header line.")] = False,
-    file: OfFile = DEFAULT_FILE,
-    journal: OfJournal = None,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    where: InJournal = HERE,
     streams: Given,
 ) -> int:
     """Shows what was spent, also by threads that were removed since. Days are in UTC."""
@@ -91,17 +89,17 @@ def usage(
     by = by or "handler"
     first = -math.inf if since is None else moment("--since", since, now=datetime.now(UTC)) // 3600
     if calls:
-        with opened(file, journal) as found:
+        with where.opened() as found:
             tell_calls(found, thread, "json" if json else "csv" if csv else "table", streams)
         return 0
     way = None if by == "thread" else _way(by)
-    with opened(file, journal) as found:
+    with where.opened() as found:
         every = list(found.spendings())
         spent = [row for row in every if row.hour >= first]
         whole = _sum(spent)
         damage = Damage()
         rows = _by_thread(found, damage) if way is None else by_key(spent, way)
-        limits = limits_of(file, every, streams) if by == "account" else ()
+        limits = limits_of(where.file, every, streams) if by == "account" else ()
     _tell(rows, whole, by, streams, limits, json=json)
     return damage.told(streams)
 
@@ -130,22 +128,19 @@ def _tell(
 def _check(thread: str | None, by: str | None, since: str | None, *, calls: bool, json: bool, csv: bool) -> None:
     if thread is not None and not calls:
         raise ConfigurationError(
-            [f"organism usage {one_line(thread)}: a thread is named with --calls; or use --by thread"]
+            [f"organism usage {one_line(thread)}: THREAD needs --calls; for a sum of each thread use --by thread"]
         )
     if by is not None and calls:
-        raise ConfigurationError([f"organism usage --by {one_line(by)}: is for sums, and --calls has none"])
+        raise ConfigurationError(
+            [f"organism usage --by {one_line(by)}: cannot go with --calls, which lists single calls"]
+        )
     if since is not None and (calls or by == "thread"):
-        raise ConfigurationError(
-            [
-                f"organism usage --since {one_line(since)}: is for sums by the hour, which {'--calls' if calls else '--by thread'} has none of"
-            ]
-        )
+        beside = "--calls" if calls else "--by thread"
+        raise ConfigurationError([f"organism usage --since {one_line(since)}: cannot go with {beside}"])
     if csv and not calls:
-        raise ConfigurationError(
-            ["organism usage --csv: goes with --calls; sums are printed as a table, or with --json"]
-        )
+        raise ConfigurationError(["organism usage --csv: needs --calls; sums are printed as a table, or with --json"])
     if csv and json:
-        raise ConfigurationError(["organism usage: one of --json and --csv"])
+        raise ConfigurationError(["organism usage: --json and --csv cannot go together"])
 
 
 def _named(name: str) -> tuple[str, ...]:
@@ -160,7 +155,7 @@ def _way(by: str) -> Way:
         return lambda row: _named(row.labels.get(key, ""))
     hint = "; name its key" if by == _LABEL else suggestion(by, ["thread", *_WAYS, _LABEL])
     raise ConfigurationError(
-        [f"--by {one_line(by)}: is not known{hint}; there are thread, {', '.join(_WAYS)}, label:KEY"]
+        [f"--by {one_line(by)}: is not known{hint}; there are: thread, {', '.join(_WAYS)}, label:KEY"]
     )
 
 
@@ -234,14 +229,68 @@ def _notes(rows: Collection[Tally], whole: Tally, by: str) -> Iterator[str]:
     if by in {"account", "tag"} and sum(tally.amounts[CALLS] + tally.amounts[MESSAGES] for tally in rows) > (
         whole.amounts[CALLS] + whole.amounts[MESSAGES]
     ):
-        yield f"what has several {by}s counts under each of them: the rows come to more than all"
+        yield f"what has several {by}s counts under each of them, so the rows add up to more than 'all'"
+    if by == "backend" and sum(any(tally.amounts[each] for each in (TOKENS, CALLS)) for tally in rows) > 1:
+        yield "a call counts under the backend that was tried first, its tokens under the one that charged them"
     if whole.estimated:
         yield ESTIMATE
     if whole.unpriced:
-        yield "? lacks what nobody knew the price of: give the backend a `price`"
+        yield "? leaves out calls whose price is unknown: give the backend a 'price'"
 
 
 def _figures(spent: Tally) -> dict[str, object]:
     """A sum as JSON; how long each thread took does not add up to anything. ``unpriced`` is there where some of it had no price."""
     figures: dict[str, object] = {key: value for key, value in spent.usage().as_json().items() if key != "seconds"}
     return {**figures, "unpriced": True} if spent.unpriced else figures
+
+
+_CALLS: Final = ("thread", "handler", "model", "outcome", "need", "tokens", "cost USD", "nearest limit", "was told")
+_WIDE: Final = 20
+
+
+def tell_calls(journal: Journal, thread: str | None, form: Literal["table", "json", "csv"], streams: Streams) -> None:
+    """Prints the calls of a thread with those below it, or of all. Raises ConfigurationError where that thread is not there."""
+    rows = _calls_of(journal, thread)
+    if form == "json":
+        for row in rows:
+            streams.result(jsons.dumps(row.as_json()))
+    elif form == "csv":
+        streams.result(csv_line(COLUMNS))
+        for row in rows:
+            streams.result(csv_line(row.as_json().values()))
+    else:
+        lines = [_call_line(row) for row in rows]
+        streams.result("\n".join(table([_CALLS, *lines], right=(4, 5, 6))) if lines else "no model calls")
+
+
+def _calls_of(journal: Journal, thread: str | None) -> Iterator[CallRow]:
+    """Chain by chain, the oldest first."""
+    found = None if thread is None else meant(journal, thread)
+    for chain in journal.chains() if found is None else (found.chain,):
+        facts = ((each["n"], decode_entry(each)) for each in journal.documents(chain.root))
+        for row in call_rows(facts):
+            if found is None or found.thread in {chain.root, row.thread} or row.thread.startswith(f"{found.thread}."):
+                yield row
+
+
+def _call_line(row: CallRow) -> tuple[str, ...]:
+    about = "~" if row.estimated else ""
+    near = (
+        "-"
+        if row.nearest_unit is None
+        else f"{row.nearest_remaining:,} of {row.nearest_limit:,} {row.nearest_unit} ({row.nearest_scope})"
+    )
+    told = "-" if row.told_level is None else f"{row.told_level}, {row.told_unit}, {_ago(row.told_calls_ago or 0)}"
+    return (
+        _narrow(row.thread), _narrow(row.handler or "-"), _narrow(row.model or "-"), row.outcome,
+        "-" if row.need_tokens is None else f"{row.need_tokens:,}", f"{about}{row.tokens:,}",
+        "?" if row.cost_usd is None else money(row.cost_usd), near, told,
+    )  # fmt: skip
+
+
+def _ago(calls: int) -> str:
+    return f"{counted(calls, 'call')} ago" if calls else "before this call"
+
+
+def _narrow(name: str) -> str:
+    return cut(one_line(name), _WIDE)

@@ -140,7 +140,7 @@ def account_names(given: Mapping[str, str] | None, settings: Settings, *, place:
         problem = name_problem(name)
         if problem is None and whole not in settings.accounts and kind not in settings.accounts:
             known = sorted(settings.accounts)
-            there = f"; there is {one_of(known[:8])}" if known else "; the file has no 'accounts'"
+            there = f"; use {one_of(known[:8])}" if known else "; the file has no 'accounts'"
             problem = f"no account of this name or kind is configured{suggestion(whole, known) or suggestion(kind, known) or there}"
         if problem is not None:
             problems.append(f"{place} {shown(whole)}: {problem}")

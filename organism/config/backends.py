@@ -105,7 +105,7 @@ class _Provider(Text):
         if ":" in name:
             return _loaded(name, node, reading)
         use = f"use {one_of((*_PROVIDERS, 'package.module:factory'))}"
-        return reading.wrong(node, f"{shown(name)} is no provider{suggestion(name, _PROVIDERS) or f'; {use}'}")
+        return reading.wrong(node, f"{shown(name)} is not a provider{suggestion(name, _PROVIDERS) or f'; {use}'}")
 
 
 def _loaded(name: str, node: Node, reading: Reading) -> _Maker | Broken:
@@ -131,13 +131,13 @@ def _url_problem(text: str) -> str | None:
         fine, secret = False, "@" in text
     if secret:
         return _NO_SECRETS  # what stands before an @ is not shown, and neither is a query
-    return None if fine else f"{shown(text)} is no address of a server, as in 'http://localhost:11434/v1'"
+    return None if fine else f"{shown(text)} is not the address of a server, as in 'http://localhost:11434/v1'"
 
 
 def _variable_problem(text: str) -> str | None:
     if _VARIABLE.fullmatch(text):
         return None
-    return "is no name of an environment variable (and not shown, in case it is the key itself)"
+    return "is not the name of an environment variable (and not shown, in case it is the key itself)"
 
 
 def _secret_problem(name: str) -> str | None:
@@ -229,7 +229,7 @@ def check_downgrades(sections: Mapping[str, Section], aliases: Collection[str] |
     for name, target in to.items():
         down: Section = leads[name]
         if target == name:
-            down.wrong("to", f"{shown(target)} is the alias itself: name a cheaper one, or leave `downgrade` out")
+            down.wrong("to", f"{shown(target)} is the alias itself: name a cheaper one, or leave 'downgrade' out")
         elif aliases is not None and target not in aliases:
             down.wrong("to", no_model(target, aliases, down.reading.mistakes.guesses))
         elif name in (circle := _circle(name, to)):
@@ -248,7 +248,7 @@ def alias_problem(name: str) -> str | None:
     """What is wrong with the name of an alias."""
     if is_handler_name(name) or name == ORGANISM:
         return None
-    return f"{shown(name)} is no name of a model: small letters, digits, '_' and '-', a letter first, 64 at most"
+    return f"{shown(name)} is not a valid model name: small letters, digits, '_' and '-', a letter first, 64 at most"
 
 
 _PRICE: Final = Record(

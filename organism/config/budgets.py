@@ -117,7 +117,7 @@ def account_problem(name: str) -> str | None:
     """What is wrong with the name of an account, or of a template for all of its kind."""
     kind, colon, one = name.partition(":")
     if _KIND.fullmatch(kind) is None:
-        return f"{shown(kind)} is no kind of account: small letters, digits, '-' and '_', a letter first, 64 at most"
+        return f"{shown(kind)} is not a valid kind of account: small letters, digits, '-' and '_', a letter first, 64 at most"
     return name_problem(one) if colon else None
 
 

@@ -51,7 +51,7 @@ def _compaction(section: Section) -> Section:
         and "model" not in section.wrong_keys
         and (model is None or model.value is None)
     ):
-        section.wrong("prompt", "is what a model is told that sums up, and there is no 'model' beside it")
+        section.wrong("prompt", "is the prompt of the model that sums up, and 'model' is missing beside it")
     return section
 
 

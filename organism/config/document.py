@@ -48,7 +48,7 @@ _SIMULATED_NOTE: Final = "no models are configured: 'default' is simulated, and 
 def _name_problem(name: str) -> str | None:
     if is_organism_name(name):
         return None
-    return f"{shown(name)} is no name of an organism: small letters, digits and '-', a letter first"
+    return f"{shown(name)} is not a valid organism name: small letters, digits and '-', a letter first"
 
 
 TOP: Final = Record(

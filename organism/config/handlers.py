@@ -77,7 +77,7 @@ class _PayloadShape(Reference):
                 raise ConfigurationError([f"{shown(found.__name__)} is sent by the organism alone: name another one"])
             return found
         name = getattr(found, "__qualname__", None) or f"a value of type {type(found).__name__}"
-        raise ConfigurationError([f"{shown(name)} is no payload class: put @payload on it, or name another one"])
+        raise ConfigurationError([f"{shown(name)} is not a payload class: put @payload on it, or name another one"])
 
 
 @frozen
@@ -106,7 +106,7 @@ def handler_of(name: str, section: Section, known: Known) -> Draft:
     if "human" in section.table.entries:
         values = _of_person(section)
     if _is_own(section, "per") and "budget" not in section.table.entries and "budget" not in section.wrong_keys:
-        section.wrong("per", "says how calls share a budget, and there is no 'budget' beside it")
+        section.wrong("per", "says how calls share a budget, and 'budget' is missing beside it")
     description = values.get("description") or (code.description if code else "")
     _check_described(section, description, code)
     said: Section | None = values.get("agent", person)
@@ -205,7 +205,9 @@ def name_problem(name: str) -> str | None:
     if name == REPLY:
         return f"{shown(name)} is the tool with which agents answer: choose another one"
     if not is_handler_name(name):
-        return f"{shown(name)} is no name of a handler: small letters, digits, '_' and '-', a letter first, 64 at most"
+        return (
+            f"{shown(name)} is not a valid handler name: small letters, digits, '_' and '-', a letter first, 64 at most"
+        )
     return None
 
 
@@ -241,8 +243,9 @@ _OF_AGENTS: Final[Mapping[str, Shape]] = {
     "notices": NOTICES,
 }
 """What one agent may say, or ``defaults`` of all."""
-_AGENT: Final = Record({**_PAYLOADS, **_OF_AGENTS}, required=tuple(_PAYLOADS), tolerant=True)
-_HUMAN: Final = Record(_PAYLOADS, required=tuple(_PAYLOADS), tolerant=True)
+_CLASS: Final = "give a payload class, as in 'module:Class'; 'organism:Text' takes any text"
+_AGENT: Final = Record({**_PAYLOADS, **_OF_AGENTS}, required=tuple(_PAYLOADS), way_out=_CLASS, tolerant=True)
+_HUMAN: Final = Record(_PAYLOADS, required=tuple(_PAYLOADS), way_out=_CLASS, tolerant=True)
 _NOT_OF_PEOPLE: Final = {
     "peers": "a person is asked and answers, and addresses nobody: leave it out",
     "concurrency": "a person is asked everything at once, and answers in any order: leave it out",

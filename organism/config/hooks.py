@@ -38,7 +38,7 @@ def _hook_problem(found: object) -> str | None:
     """Why something is no hook; ``None`` for one that may be."""
     name = shown(getattr(found, "__qualname__", None) or type(found).__name__)
     if not callable(found) or isinstance(found, type):
-        return f"{name} is no function: {_SHAPE}"
+        return f"{name} is not a function: {_SHAPE}"
     try:
         inspect.signature(found).bind(None, None)
     except (TypeError, ValueError) as error:
@@ -49,7 +49,7 @@ def _hook_problem(found: object) -> str | None:
 def with_hook(settings: Settings, point: str, hook: object) -> Settings:
     """Settings with another hook at a point, after those that it has. Raises ConfigurationError for what is no point or no hook."""
     if point not in POINTS:
-        raise ConfigurationError([f"{told(point)} is no point; there are: {', '.join(POINTS)}"])
+        raise ConfigurationError([f"{told(point)} is not a point; there are: {', '.join(POINTS)}"])
     problem = _hook_problem(hook)
     if problem is not None:
         raise ConfigurationError([problem])

@@ -17,8 +17,8 @@ def never_at_cap(conversation: ConversationSettings | None) -> Iterator[str]:
     """A line where conversations are to go on in fresh ones at a limit that they do not have."""
     if conversation is not None and conversation.on_cap == "rotate" and conversation.budget.limits.messages is None:
         yield (
-            "conversation: `on_cap: rotate` is for a limit of `messages`, and there is none: at any other limit the turns of a conversation"
-            " are refused; say `messages`, or leave `on_cap` out"
+            "conversation: 'on_cap: rotate' needs a limit of 'messages', and there is none: at any other limit the turns of a conversation"
+            " are refused; limit 'messages', or leave 'on_cap' out"
         )
 
 

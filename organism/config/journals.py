@@ -57,7 +57,7 @@ def _problem(text: str, folder: Path | None) -> str | None:
         return f"{shown(text)} names a path, and memory has none: use {shown(_MEMORY)}" if path else None
     if kind not in _PATHS:
         use = one_of([_MEMORY, "sqlite:PATH", "jsonl:DIR"])
-        return f"{shown(text)} is no journal{suggestion(kind, _KINDS)}; use {use}"
+        return f"{shown(text)} is not a journal{suggestion(kind, _KINDS)}; use {use}"
     return _path_problem(text, kind, path) or _place_problem(text, kind, located(path, folder))
 
 

@@ -50,7 +50,9 @@ def overlays_of_set(
     for name, value in values.items():
         place = Place(written(name), SET)
         if not _PATH.fullmatch(name):
-            mistakes.note(place, (), "is no path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'")
+            mistakes.note(
+                place, (), "is not a path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'"
+            )
             continue
         steps = tuple(_STEP.findall(name))
         yield Overlay(steps, value, evolve(place, says=_path(steps)))
@@ -63,7 +65,7 @@ def overlays_of_environ(environ: Mapping[str, str], mistakes: Mistakes) -> Itera
         steps = tuple(name.removeprefix(PREFIX).lower().split("__"))
         place = Place(name, ENVIRONMENT)
         if not all(steps):
-            mistakes.note(place, (), f"is no name of a key; write it as in {PREFIX}BUDGET__TOKENS")
+            mistakes.note(place, (), f"is not the name of a key; write it as in {PREFIX}BUDGET__TOKENS")
             continue
         yield Overlay(steps, environ[name], place, fold=True)
 
@@ -131,7 +133,7 @@ class _Laying:
         if not 0 <= index <= len(items):
             few = "1 item" if len(items) == 1 else f"{len(items)} items"
             has = f"it has {few}, counted from 0" if items else "it has no items"
-            self._wrong(below.path, f"{shown(steps[0])} is no item of the list: {has}, and {len(items)} adds one")
+            self._wrong(below.path, f"{shown(steps[0])} is not an item of the list: {has}, and {len(items)} adds one")
             return None
         node = self.over(items[index] if index < len(items) else None, (*below.path, index), steps[1:])
         return None if node is None else evolve(below, items=(*items[:index], node, *items[index + 1 :]))
@@ -152,29 +154,22 @@ class _Python:
         self._place_of = place_of
         self._mistakes = mistakes
         self._count = 0
-        self._deep = 0
 
     def node(self, value: object, path: Path) -> Node:
         place = self._place_of(path)
         self._count += 1
-        if isinstance(value, (Mapping, list, tuple)) and (self._deep >= MAX_DEPTH or self._count > MAX_GIVEN):
+        if isinstance(value, (Mapping, list, tuple)) and (len(path) >= MAX_DEPTH or self._count > MAX_GIVEN):
             self._mistakes.note(
                 place, path[:MAX_DEPTH], f"holds more than {MAX_GIVEN} values, or deeper than {MAX_DEPTH}"
             )
             return Scalar(None, "python", place, path)
-        self._deep += 1
-        node: Node
         if isinstance(value, Mapping):
-            node = Table(self._entries(cast("Mapping[object, object]", value), path), place, path)
-        elif isinstance(value, (list, tuple)):
+            return Table(self._entries(cast("Mapping[object, object]", value), path), place, path)
+        if isinstance(value, (list, tuple)):
             values = cast("Sequence[object]", value)
-            node = Items(tuple(self.node(one, (*path, index)) for index, one in enumerate(values)), place, path)
-        elif isinstance(value, os.PathLike):
-            node = Scalar(os.fspath(cast("os.PathLike[str]", value)), "python", place, path)
-        else:
-            node = Scalar(value, "python", place, path)
-        self._deep -= 1
-        return node
+            return Items(tuple(self.node(one, (*path, index)) for index, one in enumerate(values)), place, path)
+        given = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
+        return Scalar(given, "python", place, path)
 
     def _entries(self, value: Mapping[object, object], path: Path) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
@@ -182,7 +177,7 @@ class _Python:
             if isinstance(key, str):
                 entries[key] = Entry(self._place_of((*path, key)), self.node(one, (*path, key)))
             else:
-                self._mistakes.note(self._place_of(path), path, f"the key {shown(key)} of {dotted(path)} is no text")
+                self._mistakes.note(self._place_of(path), path, f"the key {shown(key)} of {dotted(path)} is not a text")
         return entries
 
 

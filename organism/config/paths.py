@@ -43,7 +43,7 @@ class FolderPath(Text):
 
     def read(self, node: Node, reading: Reading) -> Path | Broken | None:
         """The path."""
-        return _yet_to_be(super().read(node, reading), node, reading, is_file, "is a file, and no folder")
+        return _yet_to_be(super().read(node, reading), node, reading, is_file, "is a file, not a folder")
 
 
 @frozen
@@ -54,7 +54,7 @@ class NewFilePath(Text):
 
     def read(self, node: Node, reading: Reading) -> Path | Broken | None:
         """The path."""
-        path = _yet_to_be(super().read(node, reading), node, reading, is_folder, "is a folder, and no file")
+        path = _yet_to_be(super().read(node, reading), node, reading, is_folder, "is a folder, not a file")
         if isinstance(path, Path) and not is_folder(path.parent):
             return reading.wrong(
                 node,

@@ -38,7 +38,7 @@ def check_options(section: Section) -> Mapping[str, object] | None:
         wrong.add("on_missing")
     for name in options:
         if name not in OPTIONS and (near := nearest(str(name), OPTIONS)):
-            section.wrong("options", f"{shown(name)} is no option of a recording; did you mean {shown(near)}?")
+            section.wrong("options", f"{shown(name)} is not an option of a recording; did you mean {shown(near)}?")
             known = known and near != "file"
     return {name: value for name, value in options.items() if name not in wrong} if known else None
 

@@ -75,7 +75,7 @@ def unclear(text: str) -> str | None:
         case "number":
             return f"{shown(text)} is not the same number to all readers of YAML: write plain digits, or quote it"
         case "null":
-            return f"{shown(text)} is no value in YAML: quote it" if text else "is empty: quote it"
+            return f"{shown(text)} is not a value in YAML: quote it" if text else "is empty: quote it"
         case "bool":
             return f"{shown(text)} is true or false in YAML: quote it to make it a text"
         case "whole" | "decimal" | "infinite":
@@ -101,7 +101,7 @@ def text(scalar: Scalar) -> str | Wrong:
     """A text."""
     value = scalar.value
     if not isinstance(value, str):
-        return Wrong(f"{shown(value)} is no text")
+        return Wrong(f"{shown(value)} is not a text")
     problem = unclear(value) if scalar.style == "plain" else None
     if problem is not None:
         return Wrong(problem)
@@ -122,13 +122,13 @@ def whole(scalar: Scalar) -> int | Wrong:
     ):
         value = int(value)  # as amounts of money and of grants are, in a program
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return Wrong(f"{shown(value)} is no whole number")
+        return Wrong(f"{shown(value)} is not a whole number")
     if isinstance(value, str):
         wrong = _no_digits(scalar, "a whole number")
         if wrong is not None:
             return wrong
         if kind(value) != "whole":
-            return Wrong(f"{shown(value)} is no whole number")
+            return Wrong(f"{shown(value)} is not a whole number")
     # Before int(): Python refuses to read thousands of digits.
     if len(str(value) if isinstance(value, str) else hex(value)) > len(str(LARGEST)) or abs(int(value)) > LARGEST:
         return Wrong(f"{shown(value)} is more than 10^100")
@@ -139,20 +139,20 @@ def number(scalar: Scalar) -> float | Wrong:
     """A number that may have a fraction."""
     value = scalar.value
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
-        return Wrong(f"{shown(value)} is no number")
+        return Wrong(f"{shown(value)} is not a number")
     if isinstance(value, str):
         wrong = _no_digits(scalar, "a number")
         if wrong is not None:
             return wrong
         if kind(value) not in {"whole", "decimal"}:
-            return Wrong(f"{shown(value)} is no number")
+            return Wrong(f"{shown(value)} is not a number")
     try:
         read = float(value)
     except (OverflowError, ValueError):  # an int above all floats, a signalling NaN
         read = math.inf
     if not abs(read) <= LARGEST:
         return Wrong(
-            f"{shown(value)} is not finite" if math.isinf(read) else f"{shown(value)} is no number below 10^100"
+            f"{shown(value)} is not finite" if math.isinf(read) else f"{shown(value)} is not a number below 10^100"
         )
     return read
 
@@ -161,13 +161,13 @@ def exact(scalar: Scalar) -> Decimal | Wrong:
     """A decimal number, exactly as written, quoted or not. A Python float counts as its shortest text."""
     value = scalar.value
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
-        return Wrong(f"{shown(value)} is no decimal number")
+        return Wrong(f"{shown(value)} is not a decimal number")
     if isinstance(value, str) and kind(value) not in {"whole", "decimal"}:
-        return _no_digits(scalar, "a decimal number") or Wrong(f"{shown(value)} is no decimal number")
+        return _no_digits(scalar, "a decimal number") or Wrong(f"{shown(value)} is not a decimal number")
     try:
         read = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
     except InvalidOperation:  # an exponent beyond all decimals
-        return Wrong(f"{shown(value)} is no decimal number that can be computed with")
+        return Wrong(f"{shown(value)} is not a decimal number that can be computed with")
     if not read.is_finite():
         return Wrong(f"{shown(value)} is not finite")
     if read.copy_abs() > LARGEST_EXACT:  # abs() would round it, as whoever asks has set his decimals

@@ -130,6 +130,8 @@ class Record:
 
     keys: Mapping[str, Shape]
     required: tuple[str, ...] = ()
+    way_out: str = ""
+    """What to write where a required key is missing."""
     make: Callable[[Section], Any] = lambda section: section
     refused: Mapping[str, str] = field(factory=dict[str, str])
     meant: tuple[str, ...] = ()
@@ -161,7 +163,7 @@ class Record:
         for name in self.required:
             if name not in table.entries:
                 if name not in wrong:
-                    reading.wrong(table, f"{shown(name)} is missing")
+                    reading.wrong(table, f"{shown(name)} is missing{self.way_out and f': {self.way_out}'}")
                 wrong.add(name)
         if wrong and not self.tolerant:
             return BROKEN
@@ -179,7 +181,7 @@ class Record:
         near = nearest(name, self.keys, reading.mistakes.guesses)
         if near is not None:
             return f"unknown key; did you mean {shown(near)}?", (near,)
-        return f"unknown key; there is {one_of(list(self.keys))}" if len(self.keys) <= _FEW else "unknown key", ()
+        return f"unknown key; the keys are {one_of(list(self.keys))}" if len(self.keys) <= _FEW else "unknown key", ()
 
 
 def _homes(name: str, shape: Shape | None, reading: Reading) -> Sequence[Path]:

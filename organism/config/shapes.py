@@ -239,7 +239,7 @@ class OrNull:
         if is_null(node):
             return None
         if scalars.anything(node) is False:  # is what many take for the opposite of a section
-            return reading.wrong(node, f"{shown(node.value)} is no value of it: write null to have none")
+            return reading.wrong(node, f"{shown(node.value)} is not a value for it: write null for none")
         return self.shape.read(node, reading)
 
 
@@ -248,13 +248,13 @@ def no_handler(name: str, handlers: Collection[str], guesses: Guesses | None = N
     if name == ORGANISM:
         return f"{shown(name)} is the organism itself, and no handler: name one of 'handlers'"
     hint = suggestion(name, handlers, guesses) or "; add it to 'handlers'"
-    return f"{shown(name)} is no handler{hint}"
+    return f"{shown(name)} is not a handler{hint}"
 
 
 def no_model(name: str, aliases: Collection[str], guesses: Guesses | None = None) -> str:
     """What is wrong with a name that is none of these aliases."""
-    there = f"; there is {one_of(sorted(aliases))}" if aliases else ""
-    return f"{shown(name)} is no model{suggestion(name, aliases, guesses) or there}"
+    there = f"; use {one_of(sorted(aliases))}" if aliases else ""
+    return f"{shown(name)} is not a model{suggestion(name, aliases, guesses) or there}"
 
 
 def one_of(words: tuple[str, ...] | list[str]) -> str:

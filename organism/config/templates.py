@@ -69,7 +69,7 @@ def _unknown_names(tree: nodes.Template, text: str, names: tuple[str, ...], line
     """The names in a wording that nothing defines."""
     undefined = meta.find_undeclared_variables(tree) - set(names) - set(_SYNTAX.globals)
     for at, name in sorted((at, name) for name in undefined if (at := line_of(name, text)) is not None):
-        yield f"{line}{at}: nothing is called {shown(name)} here{suggestion(name, names)}; there is {one_of(names)}"
+        yield f"{line}{at}: nothing is called {shown(name)} here{suggestion(name, names)}; use {one_of(names)}"
 
 
 def _unknown_parts(tree: nodes.Template, line: str) -> Iterator[str]:
@@ -109,7 +109,7 @@ def wrong_attributes(text: str, line: str) -> Iterator[str]:
         if name in known and attribute not in known[name] and not hasattr({}, attribute):
             hint = suggestion(attribute, known[name])
             there = one_of([*known[name]])
-            yield f"{line}{at}: {shown(name)} has no {shown(attribute)}{hint}; there is {there}"
+            yield f"{line}{at}: {shown(name)} has no {shown(attribute)}{hint}; use {there}"
 
 
 def _attributes(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:

@@ -12,7 +12,7 @@ from organism.config.places import shown
 from organism.config.references import Reference
 from organism.config.scalars import is_null
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import BROKEN, Found, Located, Reading, Whole
+from organism.config.shapes import BROKEN, Found, Located, Reading, Whole, one_of
 from organism.config.tree import Node, Scalar
 from organism.config.yamltext import table_in
 from organism.functions import as_handler, declared
@@ -132,11 +132,11 @@ def _check_tools_named(section: Section, key: str, allowed: Sequence[str], agent
     for name, entry in table.entries.items():
         if name in allowed:
             continue
-        problem = f"{shown(name)} is no tool of {shown(agent)}{suggestion(name, known, section.reading.mistakes.guesses) or _there(known)}"
+        problem = f"{shown(name)} is not a tool of {shown(agent)}{suggestion(name, known, section.reading.mistakes.guesses) or _there(known)}"
         if name.partition("_")[0] == REPLY:
             problem = f"{shown(name)} is how it answers, and never counts: leave it out"
         section.reading.mistakes.note(entry.key, (*table.path, name), problem)
 
 
 def _there(known: Sequence[str]) -> str:
-    return f"; there is {', '.join(shown(each) for each in known[:8])}" if known else "; it has none, and no peers"
+    return f"; use {one_of(list(known[:8]))}" if known else "; it has none, and no peers"

@@ -75,8 +75,8 @@ def _content(path: Path) -> str | Wrong:
             return Wrong(f"is longer than {MAX_BYTES} bytes")
         return data.decode("utf-8-sig")
     except FileNotFoundError:
-        return Wrong(f"is no file that is there; a line that ends in {one_of(_SUFFIXES)} is a path")
+        return Wrong(f"is not a file that is there; a line that ends in {one_of(_SUFFIXES)} is a path")
     except UnicodeDecodeError as error:
-        return Wrong(f"is no UTF-8 at byte {error.start}")
+        return Wrong(f"is not UTF-8 at byte {error.start}")
     except (OSError, ValueError) as error:
         return Wrong(f"cannot be read: {getattr(error, 'strerror', None) or error}")

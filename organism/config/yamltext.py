@@ -50,7 +50,7 @@ def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
     if node is None or isinstance(node, Table):
         return node
     if isinstance(node, Scalar) and node.style == "plain" and not node.value:
-        problem = "is empty: an organism needs a name at least, as in 'organism: my-organism'"
+        problem = "is empty: write at least the organism's name, as in 'organism: my-organism'"
     else:
         problem = f"must be a mapping of keys, as in 'organism: my-organism', and not {kind_of(node)}"
     mistakes.note(node.place, (), problem)
@@ -66,7 +66,7 @@ def _decoded(data: bytes, name: str, mistakes: Mistakes) -> str | None:
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode("utf-8")
         place = Place(name, FILE, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        mistakes.note(place, (), f"byte 0x{error.object[error.start]:02x} is no UTF-8: save the file as UTF-8")
+        mistakes.note(place, (), f"byte 0x{error.object[error.start]:02x} is not UTF-8: save the file as UTF-8")
         return None
 
 
@@ -100,7 +100,7 @@ def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node
         return None
     except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version with thousands of digits
         mark = loader.get_mark() if loader else None
-        mistakes.note(source.at(mark.line, mark.column) if mark else source.at(0, 0), path, f"is no YAML: {error}")
+        mistakes.note(source.at(mark.line, mark.column) if mark else source.at(0, 0), path, f"is not YAML: {error}")
         return None
     for mark in loader.tagged:
         mistakes.note(source.at(mark.line, mark.column), path, "tags ('!...') are not read: leave it out")

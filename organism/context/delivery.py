@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from threading import get_ident
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, overload
 
 import anyio
 
@@ -33,7 +33,7 @@ from organism.names import ORGANISM, told
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
 from organism.pump.aside import Laid
 from organism.pump.calling import Calling
-from organism.pump.handles import ThreadHandle
+from organism.pump.handles import ThreadHandle, end_of, handle_of_record
 from organism.pump.keys import question
 from organism.pump.memory import HandlerState, copied
 from organism.pump.thread_budget import budget_view
@@ -45,14 +45,20 @@ from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from typing import Unpack
+
+    from typing_extensions import TypeForm
 
     from organism.budget.view import BudgetView
+    from organism.errors import OrganismError
     from organism.pump.delivery import Delivery
     from organism.pump.pump import Pump
+    from organism.threads.frames import Thread
 
 P = TypeVar("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _NO_BUDGET: Final = BudgetSettings()
 
 
@@ -146,7 +152,7 @@ class DeliveryContext(Calling, Context):
             return datetime.fromtimestamp(self._pump.now(), UTC)
         if self._times is None:
             known: Times | None = self.recall(CLOCK)
-            self._times = iter(() if known is None else known.read)
+            self._times = iter(() if known is None else (*known.read,))
         at = next(self._times, None)
         if at is None:
             at = self._pump.now()
@@ -163,7 +169,7 @@ class DeliveryContext(Calling, Context):
 
     # Threads
 
-    async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
+    async def in_thread(self, function: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         """See :class:`~organism.context.interface.Context`."""
         if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
@@ -176,11 +182,13 @@ class DeliveryContext(Calling, Context):
     # Handlers
 
     @overload
-    async def ask(self, to: str, payload: Any, *, expect: type[P], timeout: float | None = None) -> P: ...
-    @overload
     async def ask(self, to: str, payload: Any, *, expect: None = None, timeout: float | None = None) -> Any: ...
+    @overload
+    async def ask(self, to: str, payload: Any, *, expect: TypeForm[P], timeout: float | None = None) -> P: ...
 
-    async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, timeout: float | None = None) -> Any:
+    async def ask(
+        self, to: str, payload: Any, *, expect: TypeForm[P] | None = None, timeout: float | None = None
+    ) -> Any:
         """See :class:`~organism.context.interface.Context`."""
         if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
@@ -197,7 +205,7 @@ class DeliveryContext(Calling, Context):
             await self._answers((ask,), timeout)
         finally:
             if not ask.done:
-                self._give_up(ask, to, timeout)
+                self._give_up((ask,), to, timeout)
         return _answer_of(ask, to, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
@@ -205,7 +213,7 @@ class DeliveryContext(Calling, Context):
         try:
             asked = Decimal(str(amount))
         except InvalidOperation:
-            raise ConfigurationError([f"{told(amount)} is no amount"]) from None
+            raise ConfigurationError([f"{told(amount)} is not an amount"]) from None
         problem = request_problem(unit, asked)
         if problem is not None:
             raise ConfigurationError([problem])
@@ -217,7 +225,12 @@ class DeliveryContext(Calling, Context):
             raise
         return isinstance(answer, BudgetGranted)
 
-    async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
+    @overload
+    async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: None = None) -> list[Any]: ...
+    @overload
+    async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: TypeForm[P]) -> list[P | OrganismError]: ...
+
+    async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: TypeForm[P] | None = None) -> list[Any]:
         """See :class:`~organism.context.interface.Context`."""
         if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
@@ -231,9 +244,9 @@ class DeliveryContext(Calling, Context):
             if accepted:
                 await self._answers(accepted)
         finally:
-            for each in accepted:
-                if not each.done:
-                    self._give_up(each)
+            left = [ask for ask in accepted if not ask.done]
+            if left:
+                self._give_up(left)
         answers: list[Any] = []
         for to, ask in asked:
             try:
@@ -281,13 +294,15 @@ class DeliveryContext(Calling, Context):
             if event is not None:
                 await stand_in_line(delivery, event)
 
-    def _give_up(self, ask: Ask, to: str = "", timeout: float | None = None) -> None:
-        """An ask of ``to`` was not done in time, or whoever waits for it was cancelled."""
-        self._pump.wakeups.asking.pop(ask, None)
-        self._pump.kernel.asks.abandon(ask, self._pump.now())
+    def _give_up(self, asks: Sequence[Ask], to: str = "", timeout: float | None = None) -> None:
+        """Asks (of ``to``) were not done in time, or whoever waits for them was cancelled."""
+        for ask in asks:
+            self._pump.wakeups.asking.pop(ask, None)
+        self._pump.kernel.asks.abandon(self._message, asks, self._pump.now())
         self._pump.carry_out()
         cancelled = Failure("timeout", "the ask was cancelled", retry=True)
-        ask.answer = cancelled if timeout is None else timed_out(to, timeout)
+        for ask in asks:
+            ask.answer = cancelled if timeout is None else timed_out(to, timeout)
 
     async def spawn(self, to: str, payload: Any, *, budget: Mapping[str, Any] | None = None) -> ThreadHandle:
         """See :class:`~organism.context.interface.Context`."""
@@ -295,8 +310,7 @@ class DeliveryContext(Calling, Context):
             await self._turned_away()
         settings = self._limits_of(to, budget)
         key = self._key("spawn", question(to, payload, repr(settings)))
-        handle = await self._spawn(to, payload, settings, key)
-        return handle.for_delivery(Waiting(self._delivery))
+        return await self._spawn(to, payload, settings, key)
 
     def _limits_of(self, to: str, budget: Mapping[str, Any] | None) -> BudgetSettings:
         """The budget of a sub-thread: its handler's own, with what was given over it."""
@@ -317,29 +331,31 @@ class DeliveryContext(Calling, Context):
             pump.carry_out()
             await self._let_others()
             raise refusal_error(thread)
-        handle = self._pump.handle(thread)
+        handle = self._handle_of(thread)
         pump.carry_out()
         await anyio.lowlevel.checkpoint()
         return handle
+
+    def _handle_of(self, thread: Thread) -> ThreadHandle:
+        """A handle for the handler: its timeout stops, and its place is free, while it waits for the result."""
+        return ThreadHandle(self._pump, thread, end_of(self._pump.handle(thread)), Waiting(self._delivery))
 
     def _spawned_before(self, id_: str) -> ThreadHandle:
         """The handle of a sub-thread that this delivery spawned before its process ended; it may have ended since."""
         live = self._pump.kernel.state.threads.get(id_)
         if live is not None:
-            handle: ThreadHandle = self._pump.handle(live)
-            return handle
-        below = self._message.thread.below
-        ended = next(each for each in (below and below.records) or () if each.thread == id_)
-        return ThreadHandle.of_record(self._pump, ended, owner=self._message.frame)
+            return self._handle_of(live)
+        ended = (self._message.thread.have_below().records or {})[id_]
+        return handle_of_record(self._pump, ended, owner=self._message.frame, waiting=Waiting(self._delivery))
 
 
-def _answer_of(ask: Ask, to: str, expect: type | None) -> Any:
+def _answer_of(ask: Ask, to: str, expect: Any) -> Any:
     """The payload that an ask was answered with. Raises as :func:`payload_of`."""
     # Without an answer it was cut off before the process ended that waited for it.
     return payload_of(timed_out(to) if ask.answer is None else ask.answer, expect)
 
 
-def payload_of(answer: Any, expect: type | None) -> Any:
+def payload_of(answer: Any, expect: Any) -> Any:
     """The payload of an answer. Raises HandlerFailedError where it is a Failure, UnexpectedReplyError where it is no ``expect``."""
     if isinstance(answer, Failure):
         raise failed_by(answer)

@@ -7,23 +7,29 @@ own in its place.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from decimal import Decimal
     from random import Random
+    from typing import Unpack
+
+    from typing_extensions import TypeForm
 
     from organism.budget.view import BudgetView
-    from organism.models.completion import Completion
+    from organism.errors import OrganismError
+    from organism.models.completion import CallOptions, Completion
+    from organism.models.contract import ToolSpec
     from organism.pump.handles import ThreadHandle
     from organism.pump.streaming import ContextStream
 
 P = TypeVar("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Context(ABC):
@@ -104,6 +110,29 @@ class Context(ABC):
 
     # Models
 
+    @overload
+    async def complete(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[type | ToolSpec] = (),
+        returns: None = None,
+        **how: Unpack[CallOptions],
+    ) -> Completion[None]: ...
+    @overload
+    async def complete(
+        self, messages: str | Sequence[Mapping[str, Any]], *, returns: type[P], **how: Unpack[CallOptions]
+    ) -> Completion[P]: ...
+    @overload
+    async def complete(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[type | ToolSpec],
+        returns: type[P],
+        **how: Unpack[CallOptions],
+    ) -> Completion[P | None]: ...
+
     @abstractmethod
     async def complete(
         self,
@@ -114,19 +143,20 @@ class Context(ABC):
         min_output_tokens: int | None = None,
         temperature: float | None = None,
         seed: int | None = None,
-        tools: Sequence[Any] = (),
+        tools: Sequence[type | ToolSpec] = (),
         returns: type | None = None,
         wait: bool = True,
         grace: bool = False,
         tags: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
-    ) -> Completion:
+    ) -> Completion[Any]:
         """Calls a model, within the budget.
 
         - ``messages``: one text, or dicts as in chat completions.
         - ``model``: an alias of ``models:``.
         - ``max_output_tokens``: honoured or refused. Without it the alias's ``max_output_tokens`` is asked for, and may be lowered to
-          what the budget bears, but not below ``min_output_tokens``.
+          what the budget bears, but not below ``min_output_tokens`` (``None``: 64).
+        - ``temperature``, ``seed``: as the provider takes them; ``None``: its default.
         - ``tools``: payload classes or tool specifications.
         - ``returns``: a payload class; the answer is decoded into it as ``completion.value``.
         - ``wait``: with ``False``, a call that would have to wait for budget is refused at once.
@@ -135,8 +165,9 @@ class Context(ABC):
         - ``tags``: short texts under which the costs are counted too (``organism usage --by tag``).
         - ``extra``: further keys of the request, passed to the provider.
 
-        Raises BudgetExhaustedError before any backend is touched, ModelError if every backend failed, and
-        InvalidPayloadError if the answer is not a ``returns``. An answer that calls tools instead has no ``value`` yet.
+        Raises BudgetExhaustedError before any backend is touched, ModelError if every backend failed, InvalidPayloadError if the
+        answer is not a ``returns``, TypeError or ValueError for what is no request, and NotRunningError once the delivery is over.
+        An answer that calls tools instead has no ``value`` yet (``None``).
         """
 
     @abstractmethod
@@ -167,22 +198,29 @@ class Context(ABC):
     # Handlers
 
     @overload
-    async def ask(self, to: str, payload: Any, *, expect: type[P], timeout: float | None = None) -> P: ...
-    @overload
     async def ask(self, to: str, payload: Any, *, expect: None = None, timeout: float | None = None) -> Any: ...
+    @overload
+    async def ask(self, to: str, payload: Any, *, expect: TypeForm[P], timeout: float | None = None) -> P: ...
 
     @abstractmethod
-    async def ask(self, to: str, payload: Any, *, expect: type[P] | None = None, timeout: float | None = None) -> Any:
-        """Asks a peer and waits for its first reply, for at most ``timeout`` seconds.
+    async def ask(
+        self, to: str, payload: Any, *, expect: TypeForm[P] | None = None, timeout: float | None = None
+    ) -> Any:
+        """Asks a peer and waits for its first reply, for at most ``timeout`` seconds. ``expect`` is a payload class, or a union of them.
 
         Raises HandlerFailedError if the peer fails or may not be asked, BudgetExhaustedError if the budget does not
         allow the message, and UnexpectedReplyError if the reply is not an ``expect``.
         """
 
+    @overload
+    async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: None = None) -> list[Any]: ...
+    @overload
+    async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: TypeForm[P]) -> list[P | OrganismError]: ...
+
     @abstractmethod
-    async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
-        """Asks several peers at once; ``asks`` are (peer, payload). Returns the replies in the same order; a failure is returned as its
-        exception.
+    async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: TypeForm[P] | None = None) -> list[Any]:
+        """Asks several peers at once; ``asks`` are (peer, payload). Returns the replies in the same order; for a reply that did not come,
+        the error that :meth:`ask` would have raised. Itself it raises only TypeError and NotRunningError.
         """
 
     @abstractmethod
@@ -199,13 +237,14 @@ class Context(ABC):
         """Sends a peer a message in a sub-thread that runs beside this handler, with a budget inside this thread's; ``budget`` has keys of
         ``budget:``, as in ``{"tokens": 500}``.
 
-        ``await handle.result()`` gives its replies; they do not come as messages. Raises like :meth:`ask`.
+        ``await handle.result()`` gives its replies; they do not come as messages. Raises like :meth:`ask`, and ConfigurationError if
+        ``budget`` is wrong.
         """
 
     # Threads
 
     @abstractmethod
-    async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
+    async def in_thread(self, function: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         """Runs a plain function in a worker thread, where it may block without stopping the event loop, and returns its result.
         Handlers that are a plain ``def`` are called in this way.
 

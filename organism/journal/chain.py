@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KEYS: Final = ("n", "prev", "hash")
 """What the chain adds to the content of an entry, behind it and in this order."""
-CHANGED: Final = "was changed: its hash is not that of its content"
+CHANGED: Final = "was changed: its hash does not match its content"
 
 
 @frozen
@@ -113,11 +113,9 @@ def misplaced(entry: Mapping[str, Any], head: Head, root: str | None = None) -> 
     if root is not None and entry.get("root") != root:
         return f"belongs to thread {told(entry.get('root'))}, and not to {told(root)}"
     if entry.get("n") != head.number + 1:
-        return (
-            f"has the number {told(entry.get('n'))}, and {head.number + 1} is due: entries are missing or out of order"
-        )
+        return f"has number {told(entry.get('n'))} where {head.number + 1} is expected: entries are missing or out of order"
     if entry.get("prev") != head.hash:
-        return "does not follow the entry before it: the hash that it holds is another's"
+        return "does not follow the entry before it: the hash that it holds of that one is wrong"
     return None
 
 

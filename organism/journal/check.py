@@ -209,7 +209,7 @@ def _check_imports(journal: Journal, documents: Mapping[str, list[Mapping[str, A
     whole = documents["a"]
     others = [whole[1:], [*whole, whole[-1]], [{**whole[0], "at": 9.0}, *whole[1:]], []]
     for wrong in others:
-        _refused("put() of what is no sound chain", lambda wrong=wrong: journal.put("imported", wrong))  # type: ignore[misc]
+        _refused("put() of what is not a sound chain", lambda wrong=wrong: journal.put("imported", wrong))  # type: ignore[misc]
     _refused("put() of the chain of another thread", lambda: journal.put("imported", whole))
     _same("read() of what was refused", tuple(journal.read("imported")), ())
     content = {**content_of(whole[0]), "root": "imported"}
@@ -231,7 +231,7 @@ def _check_removal(make: Callable[[], Journal]) -> None:
     spent = _spent(journal)
     _refused("remove() of a chain that is not there", lambda: journal.remove("nobody"))
     if journal.lasting:
-        gone = Ledger()
+        gone, back = Ledger(), list(journal.documents("long"))
         for root in ("a", FOREIGN[-1], "long"):
             _same("removed() before all were removed", journal.removed(), gone.rows())
             standing = Standing(root)
@@ -248,6 +248,15 @@ def _check_removal(make: Callable[[], Journal]) -> None:
             _same("flaws() after chains were removed", tuple(journal.flaws()), ())
             journal.close()
             journal = make()
+        for _ in range(2):
+            journal.put("long", back)
+            for _ in range(2):
+                _same("documents() of what was removed and taken in again", list(journal.documents("long")), back)
+                _same("spendings() with what was removed and taken in again", _spent(journal), spent)
+                _same("flaws() with what was removed and taken in again", tuple(journal.flaws()), ())
+                journal.close()
+                journal = make()
+            journal.remove("long")
         _write(journal, ("a", late := _answered("a")))
         _same("read() of what was removed, behind its end", tuple(journal.read("a")), ())
         _write(journal, ("a", late), ("a", _samples("a")[0]))

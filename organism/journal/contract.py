@@ -105,7 +105,7 @@ class Journal(Protocol):
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Makes a chain of documents that :meth:`documents` gave (an import). Raises JournalError where the chain is there, or
-        they are no sound chain; then nothing of it is.
+        they are no sound chain; then nothing of it is. One that was removed from this journal and comes back has spent once.
         """
         ...
 

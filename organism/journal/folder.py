@@ -13,7 +13,7 @@ from organism.errors import JournalError
 from organism.journal.chain import canonical, content_of, head_of
 from organism.journal.codec import content, decode
 from organism.journal.folder_flaws import flaws_of
-from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Index, Summary
+from organism.journal.folder_index import GONE, NAME, OVER, REMOVED, SNAPSHOT, Index, Summary
 from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
@@ -85,7 +85,9 @@ class LinesJournal:
         if folder.exists() and not folder.is_dir():
             raise JournalError(f"{folder} is a file; a journal of JSON lines is a folder (sqlite:PATH is a file)")
         if readonly and not folder.is_dir():
-            raise JournalError(f"{folder} is not there; a run makes it, or say which journal with --journal")
+            raise JournalError(
+                f"{folder} does not exist; 'organism run' creates it, or name another journal with --journal"
+            )
         if readonly and not (self._index.is_there() or self._files.are_there() or lock_path(folder).exists()):
             raise JournalError(f"{folder} holds no journal: neither {NAME} nor a file of a thread is in there")
         self._presence.began()
@@ -232,12 +234,13 @@ class LinesJournal:
         """What chains spent that were removed."""
         ledger = Ledger()
         for summary in self._removed().values():
-            ledger.take_in(Ledger.from_json(summary.spent))
+            if not self._is(summary):
+                ledger.take_in(Ledger.from_json(summary.spent))
         return ledger.rows()
 
     def _removed(self) -> dict[str, Summary]:
-        """What chains spent that were removed, by the numbers of the lines that say so."""
-        return {name: summary for (kind, name), summary in self._index.read(but=OVER).items() if kind == REMOVED}
+        """What chains spent that were removed, by their last hashes. The files of those that came back may stand."""
+        return {name: summary for (kind, name), summary in self._index.read(but=OVER).items() if kind in GONE}
 
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """(entries, bytes) behind the last snapshot, and that one's bytes."""
@@ -262,6 +265,10 @@ class LinesJournal:
         if self._first_line(root):
             raise JournalError(f"{self.path(root)}: thread {told(root)} is there already")
         facts = [decode(content_of(each)) for each in entries]
+        try:
+            self._index.bring_back(str(entries[-1]["hash"]))
+        except OSError as error:
+            raise JournalError(f"{self.path(root)} cannot be written: {error.strerror or error}") from error
         self._known[root] = Known(Standing(root))
         written = [canonical(content_of(each)) for each in entries]
         done = self._files.extend_all({root: written}, whole={root})[root]
@@ -380,7 +387,7 @@ class LinesJournal:
         try:
             return self._read(root)
         except JournalError as error:
-            _log.warning("%s; what stands before that counts, and nothing is written behind it", error)
+            _log.warning("%s; the entries before that are kept, and nothing is written after them", error)
         known = Known(Standing(root), damaged=True)
         with suppress(JournalError):
             self._go_on(known)

@@ -1,7 +1,8 @@
 """What stands beside the files of a folder, so that opening it need not read those that are over: ``_index.jsonl``.
 
 A line says how a chain stood when it was over or at its last snapshot; what is missing here is read from the chain's file. Only what
-removed chains spent stands here alone, and is on the disk before their files go. No root thread has a file of this name.
+removed chains spent stands here alone, and is on the disk before their files go; that one comes back is, before its file does. No root
+thread has a file of this name.
 
 Each line ends with a sum over what is before it. One that was changed is passed over, and the owner writes it anew from the chain.
 """
@@ -13,7 +14,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from organism.errors import JournalError
 from organism.journal.chain import canonical
@@ -31,6 +32,10 @@ NAME: Final = "_index.jsonl"
 OVER: Final = "over"
 SNAPSHOT: Final = "snapshot"
 REMOVED: Final = "removed"
+BACK: Final = "back"
+"""Of a chain that was removed and is taken in again: its file is no longer one that a removal has left behind."""
+GONE: Final = (REMOVED, BACK)
+"""What is said of chains that may have no file: what such a chain spent stands here alone, then."""
 _ENOUGH: Final = 1_000
 """Lines that are never too many."""
 _SUM: Final = 16
@@ -40,7 +45,7 @@ _MARK: Final = b',"sum":"'
 
 @frozen(kw_only=True)
 class Summary:
-    """How a chain stood: at its end (``over``, ``removed``), or right before its last snapshot.
+    """How a chain stood: at its end (``over``, ``removed``, ``back``), or right before its last snapshot.
 
     ``size`` are the bytes of its file up to there, ``hash`` is that of its last entry, ``spent`` what it spent until then,
     ``threads`` what was opened in it but the root thread.
@@ -76,14 +81,17 @@ class Index:
         return self._path.exists()
 
     def read(self, *, but: str | None = None) -> dict[tuple[str, str], Summary]:
-        """The last summary of each chain by (kind, root); those of removed chains under their number, since names come again.
+        """The last summary of each chain by (kind, root); those of removed chains under their last hash, since names come again.
 
         Those of the kind ``but`` are left out, and cost little.
         """
         found: dict[tuple[str, str], Summary] = {}
         for number, summary in self._lines(but):
-            if summary.kind == REMOVED:
-                found[REMOVED, f"{number}"] = summary
+            if summary.kind in GONE:
+                name = summary.hash or f"{number}"
+                for kind in GONE:
+                    found.pop((kind, name), None)  # it may come and go again, and has spent once
+                found[summary.kind, name] = summary
                 found.pop((OVER, summary.root), None)
                 found.pop((SNAPSHOT, summary.root), None)
             else:
@@ -95,7 +103,7 @@ class Index:
         for _ in self._lines():
             pass
         return (
-            f"{self._path}:{min(self._flawed)}: was changed: its sum is not that of its content"
+            f"{self._path}:{min(self._flawed)}: was changed: its checksum does not match its content"
             if self._flawed
             else None
         )
@@ -107,7 +115,7 @@ class Index:
         if self._size is None or there < self._size:
             if self._size is not None:
                 _log.warning(
-                    "%s was removed or cut while it was open; what it lacks is read from the chains", self._path
+                    "%s was removed or cut while it was open; what is missing is read from the threads", self._path
                 )
             self._size = sum(len(raw) for raw in self._raw())
         self._disk.append(self._path, data, at=self._size)
@@ -117,6 +125,12 @@ class Index:
         """Cuts off what was added last; raises OSError."""
         self._disk.append(self._path, b"", at=self._last)
         self._size = self._last
+
+    def bring_back(self, last: str) -> None:
+        """Says that the chain with this last hash was not left behind by its removal, where there was one; raises OSError."""
+        gone = self.read(but=OVER).get((REMOVED, last))
+        if gone is not None:
+            self.add([evolve(gone, kind=BACK)])
 
     def mend(self, lacking: Collection[Summary]) -> None:
         """Leaves damaged lines out, and adds what was found in the chains instead; raises OSError."""
@@ -203,7 +217,7 @@ def _summary(raw: bytes) -> Summary:
     """The summary that a line holds; raises ValueError, TypeError or KeyError for one that was changed."""
     body, mark, end = raw.rpartition(_MARK)
     if mark and end != _sum(body + b"}") + b'"}\n':
-        raise ValueError("its sum is another")
+        raise ValueError("its checksum does not match")
     # Without one, it is of an earlier version.
     read: dict[str, Any] = json.loads(body + b"}" if mark else raw)
     read["spent"] = tuple(tuple(row) for row in read["spent"])

@@ -49,7 +49,7 @@ class Plain:
         """As it is."""
         del words
         if type(value) is not self.cls:
-            raise Misread(f"is no {self.name}: {told(value)}")
+            raise Misread(f"is not of type {self.name}: {told(value)}")
         return value
 
     def schema(self) -> Schema:
@@ -72,9 +72,9 @@ class Amount:
         del words
         found = self._number(value)
         if found is None:
-            raise Misread(f"is no number: {told(value)}")
+            raise Misread(f"is not a number: {told(value)}")
         if self.instant and not is_instant(found):
-            raise Misread(f"is no instant, in seconds since 1970: {told(value)}")
+            raise Misread(f"is not an instant, in seconds since 1970: {told(value)}")
         return found
 
     def _number(self, value: Any) -> int | float | Decimal | None:
@@ -376,7 +376,7 @@ def _within(step: str, form: Form, value: Any, words: Vocabulary | None) -> Any:
 
 def _instance(value: Any, cls: type) -> Any:
     if not isinstance(value, cls):
-        raise Misread(f"is no {'list' if cls is list else 'object'}: {told(value)}")
+        raise Misread(f"is not {'a list' if cls is list else 'an object'}: {told(value)}")
     return value
 
 

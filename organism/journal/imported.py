@@ -16,8 +16,8 @@ def checked(root: str, documents: Iterable[Mapping[str, Any]]) -> tuple[Mapping[
     """The entries of a whole and sound chain of this root thread; raises JournalError for any other."""
     entries = tuple(documents)
     if not entries:
-        raise JournalError(f"thread {told(root)} cannot be taken in: there is no entry")
+        raise JournalError(f"thread {told(root)} cannot be imported: it has no entries")
     flaw = verify(entries, root)
     if flaw is not None:
-        raise JournalError(f"thread {told(root)} cannot be taken in: {flaw}")
+        raise JournalError(f"thread {told(root)} cannot be imported: {flaw}")
     return entries

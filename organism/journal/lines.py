@@ -256,7 +256,7 @@ def _torn_page(raw: bytes, file: BinaryIO) -> bool:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _entry(raw: bytes, place: str) -> dict[str, Any]:
@@ -265,5 +265,5 @@ def _entry(raw: bytes, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise JournalError(f"{place}: was changed: it is not JSON ({error})") from None
     if not isinstance(entry, dict):
-        raise JournalError(f"{place}: was changed: it is no JSON object")
+        raise JournalError(f"{place}: was changed: it is not a JSON object")
     return cast("dict[str, Any]", entry)

@@ -50,7 +50,7 @@ def place_of(url: str, *, folder: Path | None = None) -> Path | None:
     if kind == "memory" and _ and not path:
         return None
     if kind not in {"sqlite", "jsonl"} or not _ or not path or "\0" in path:
-        raise JournalError(f"journal {told(url, 200)} is none: say memory:, sqlite:PATH or jsonl:DIR")
+        raise JournalError(f"journal {told(url, 200)} is not a journal: use memory:, sqlite:PATH or jsonl:DIR")
     return Path(path) if folder is None else folder / path
 
 

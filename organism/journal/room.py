@@ -20,7 +20,7 @@ def make_room(path: Path) -> None:
     except FileNotFoundError:
         missing = path.parent.parent
         raise JournalError(
-            f"{path} cannot be made: there is no folder {missing}; make it, or name another place for the journal"
+            f"{path} cannot be made: there is no folder {missing}; create it, or choose another place for the journal"
         ) from None
 
 

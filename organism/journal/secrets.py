@@ -24,7 +24,7 @@ _STRUCTURE: Final = frozenset({"fact", "step", "root", "format"})
 _DRAWN: Final = 12
 """Characters of a key that was drawn at random, at least."""
 SHORTEST: Final = 6
-"""Characters of a text that may be marked: shorter ones stand in too much that is none."""
+"""Characters of a text that may be marked: shorter ones occur in too many other texts."""
 
 
 class Marked:
@@ -44,9 +44,7 @@ class Marked:
         if not new:
             return
         if any(len(text) < SHORTEST for text in new):
-            raise ValueError(
-                f"a secret has {SHORTEST} characters at least: shorter ones stand in too much that is none"
-            )
+            raise ValueError(f"a secret has {SHORTEST} characters at least: shorter ones occur in too many other texts")
         self._add(new)
 
     def know(self, keys: Iterable[str]) -> None:

@@ -122,12 +122,12 @@ class SessionLog:
         self._thread.join(self._patience)
         if self._thread.is_alive():
             _log.warning(
-                "session log %s: the disk did not answer for %g s; about %d facts are not written",
+                "session log %s: the disk did not answer for %g s; about %d facts were not written",
                 self._journal.folder, self._patience, self._waiting.qsize() + self._dropped,
             )  # fmt: skip
         elif self._dropped:
             _log.warning(
-                "session log %s: %d facts are missing in it; its files say where, as far as they could be written",
+                "session log %s: %d facts are missing; where they are missing is marked in its files, as far as those could be written",
                 self._journal.folder, self._dropped,
             )  # fmt: skip
 
@@ -147,7 +147,7 @@ class SessionLog:
                 self._write_chain(root, [])
             self._journal.close()
         except Exception:  # noqa: BLE001 - whatever it is, it is told, and must not end the process's work
-            _log.exception("session log %s: nothing more is written; the work goes on", self._journal.folder)
+            _log.exception("session log %s: nothing more is written to it; the work goes on", self._journal.folder)
 
     def _drain(self) -> None:
         while batch := self._next():

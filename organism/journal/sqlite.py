@@ -169,9 +169,15 @@ class SqliteJournal(SqliteFlaws):
         for fact, (_, raw) in zip(facts, found, strict=True):
             extend(work, end, root, fact, raw, short(marked_bytes(raw), end.mark))
         work.conclude()
+        work.back = self._gone(bytes.fromhex(end.hash or ""))
         error = self._commit(work)
         if error is not None:
             raise JournalError(said(self.path, error)) from error
+
+    def _gone(self, last: bytes) -> bytes | None:
+        """The last hash of a chain, where it was removed from this file before; what it spent is in the ledger, then."""
+        noted = self._ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'gone'")
+        return last if noted and self._ask("SELECT 1 FROM gone WHERE hash = ?", last) else None
 
     def remove(self, root: str) -> None:
         """Removes a chain that is over, and gives its room back; what it spent stays."""
@@ -187,9 +193,14 @@ class SqliteJournal(SqliteFlaws):
         try:
             self._db.execute("BEGIN IMMEDIATE")
             if spent is None:
-                self._db.execute("DROP TABLE IF EXISTS removed")  # what it would have to hold is not known any more
+                for table in ("removed", "gone"):
+                    self._db.execute(
+                        f"DROP TABLE IF EXISTS {table}"
+                    )  # what it would have to hold is not known any more
             elif self.notes_removals():
                 self._sum(_SPEND_REMOVED, spent)
+                self._db.execute("CREATE TABLE IF NOT EXISTS gone (hash BLOB PRIMARY KEY) WITHOUT ROWID")
+                self._db.execute("INSERT OR IGNORE INTO gone VALUES (?)", [row.head])
             for table, key in (("entries", "chain"), ("threads", "chain"), ("chains", "id")):
                 self._db.execute(f"DELETE FROM {table} WHERE {key} = ?", [row.id])  # noqa: S608 - names from the line above
             self._db.execute("COMMIT")
@@ -346,7 +357,11 @@ class SqliteJournal(SqliteFlaws):
         if threads:
             # A name may come twice in a chain, a turn's by hand and a sub-thread's, and behind a snapshot nobody knows of the first.
             self._db.executemany("INSERT OR IGNORE INTO threads VALUES (?, ?)", threads)
-        self._sum(_SPEND, work.spent)
+        if work.back is None:
+            self._sum(_SPEND, work.spent)
+        else:
+            self._sum(_TAKE_BACK, work.spent)
+            self._db.execute("DELETE FROM gone WHERE hash = ?", [work.back])
 
     def _sum(self, statement: str, spent: Ledger) -> None:
         if spent.sums:
@@ -396,3 +411,4 @@ _SPEND: Final = (
     f"{', '.join(f'{name} = {name} + excluded.{name}' for name in SUMS)}, estimated = estimated | excluded.estimated"
 )
 _SPEND_REMOVED: Final = _SPEND.replace("ledger", "removed")
+_TAKE_BACK: Final = _SPEND_REMOVED.replace(" + excluded", " - excluded")

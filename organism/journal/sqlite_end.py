@@ -61,12 +61,14 @@ class End:
 @define
 class Work:
     """What is written in one transaction: chains as they end after it, the columns of their new entries one row after the other, and
-    what they spend. ``stale`` are those whose rows are to be brought up to date, ``opening`` those in which threads were opened.
+    what they spend. ``stale`` are those whose rows are to be brought up to date, ``opening`` those in which threads were opened. ``back``
+    is the last hash of a chain that was removed and comes back: the ledger has what it spent.
     """
 
     ends: dict[str, End] = field(factory=dict[str, End])
     entries: list[Any] = field(factory=list[Any])
     spent: Ledger = field(factory=Ledger)
+    back: bytes | None = None
     stale: list[End] = field(init=False, factory=list[End])
     opening: list[End] = field(init=False, factory=list[End])
 
@@ -112,8 +114,8 @@ def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:
     for column, found, due in (("snapshot", row.snapshot, snapshot), ("open", row.open, int(not standing.over))):
         if found != due:
             raise JournalError(
-                f"thread {told(root)}: was changed: column {column} of its row in the table chains is {found}, and its entries say"
-                " otherwise; 'organism verify' names what it should be, and the way out"
+                f"thread {told(root)}: was changed: column {column} of its row in the table chains is {found}, but its entries say"
+                " otherwise; 'organism verify' says what it should be, and how to repair it"
             )
     return End(
         row.id, row.root, root_mark(root), standing, new=False, open=bool(row.open), noted=row.noted,

@@ -2,7 +2,8 @@
 
 ``chains`` has a row a root thread, ``entries`` all facts in the order in which they were written (so that a batch touches few pages),
 ``threads`` the chain of every thread that is no root, ``ledger`` what was spent, and ``removed`` how much of that by chains that were
-removed: the rest is what the entries come to. Names are UTF-8 bytes, since they may be any text.
+removed: the rest is what the entries come to. ``gone``, which is made with the first removal, has the last hash of each of these: one that
+comes back counts once. Names are UTF-8 bytes, since they may be any text.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> 
         if path.is_dir():
             raise JournalError(f"{path} is a folder; a sqlite journal is a file (jsonl:DIR is a folder)")
         if path.exists() and not path.is_file():
-            raise JournalError(f"{path} is no file")  # a pipe is opened when somebody else opens it, and maybe never
+            raise JournalError(f"{path} is not a file")  # a pipe is opened when somebody else opens it, and maybe never
         if readonly:
             db = _reading(path, patience)
         else:
@@ -134,7 +135,7 @@ def closed_on_failure(db: sqlite3.Connection) -> Generator[None]:
 
 def _reading(path: Path, patience: float) -> sqlite3.Connection:
     if not path.exists():
-        raise JournalError(f"{path} is not there; a run makes it, or say which journal with --journal")
+        raise JournalError(f"{path} does not exist; 'organism run' creates it, or name another journal with --journal")
     name = path.absolute().as_uri()
     db = sqlite3.connect(f"{name}?mode=ro", timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
     try:
@@ -183,9 +184,9 @@ def _check(path: Path, db: sqlite3.Connection) -> None:
     if application == APPLICATION and version in _READ:
         return
     if not (application or version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
-        raise JournalError(f"{path} is empty: the run that makes it a journal has only begun, or was ended there")
+        raise JournalError(f"{path} is empty: the run that creates it has only begun, or was ended at that point")
     if application != APPLICATION:
-        raise JournalError(f"{path} is no journal of an organism; it is a SQLite database of another program")
+        raise JournalError(f"{path} is not a journal of an organism; it is a SQLite database of another program")
     age, way_out = (
         ("a newer", "use that one") if version > SCHEMA else ("an older", "export it there, and import it here")
     )
@@ -206,7 +207,7 @@ def version_of(db: sqlite3.Connection) -> int:
 
 
 _SAID: Final = {
-    "SQLITE_NOTADB": "is no SQLite database",
+    "SQLITE_NOTADB": "is not a SQLite database",
     "SQLITE_CORRUPT": "is damaged: a page of it is not what was written; restore it from a copy",
     "SQLITE_FULL": "cannot be written: there is no space left",
     "SQLITE_BUSY": "is locked by another process that writes it",

@@ -110,10 +110,10 @@ class SqliteFlaws(SqliteReader):
         # In a file of an earlier version it may be said of another chain, or not any more where that was removed.
         for thread in due if version_of(self._db) >= LISTED else ():
             if thread not in have:
-                return f"{self.path}: table threads: {_name(thread)} is missing, and an entry opened it; {WAY_OUT}"
+                return f"{self.path}: table threads: {_name(thread)} is missing, but an entry opened it; {WAY_OUT}"
         for thread in sorted(have - due.keys(), key=repr):
             return (
-                f"{self.path}: table threads: {_name(thread)} is said to be of this chain, and no entry opened it;"
+                f"{self.path}: table threads: {_name(thread)} is listed in this chain, but no entry opened it;"
                 f" {WAY_OUT}"
             )
         return None
@@ -122,7 +122,7 @@ class SqliteFlaws(SqliteReader):
         """What belongs to a chain that is not there."""
         for (chain,) in self._ask("SELECT min(chain) FROM entries WHERE chain NOT IN (SELECT id FROM chains)"):
             if chain is not None:
-                yield f"{self.path}: table chains: row {told(chain)} is missing, and entries of it are there; {WAY_OUT}"
+                yield f"{self.path}: table chains: row {told(chain)} is missing, but it has entries; {WAY_OUT}"
         for thread, chain in self._ask("SELECT * FROM threads WHERE chain NOT IN (SELECT id FROM chains) LIMIT 1"):
             yield f"{self.path}: table threads: {_name(thread)} is said to be of chain {told(chain)}, which is not there; {WAY_OUT}"
 

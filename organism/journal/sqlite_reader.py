@@ -81,7 +81,7 @@ class Entry:
         """Its content as a JSON object. Raises ValueError and RecursionError where it is none: its hash was made to fit."""
         made: Any = json.loads(self.content)
         if not isinstance(made, dict):
-            raise ValueError("it is no object")  # noqa: TRY004 - to its readers it is as damaged as any
+            raise ValueError("it is not an object")  # noqa: TRY004 - to its readers it is as damaged as any
         return cast("dict[str, Any]", made)
 
     def document(self) -> dict[str, Any]:

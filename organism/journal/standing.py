@@ -283,6 +283,3 @@ def _with_those_below(fact: facts.Ended) -> Iterator[str]:
     yield fact.thread
     for below in fact.threads:
         yield from _with_those_below(below)
-
-
-__all__ = ["CONVERSATION", "Key", "Ledger", "Standing", "Sums", "begins_chain", "marks", "opens_nothing", "spending"]

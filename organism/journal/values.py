@@ -91,14 +91,14 @@ def payload_of(value: Any, words: Vocabulary | None) -> Any:
     given = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     names = [name for name in given if name != _XML]
     if len(names) != 1 or not isinstance(given.get(_XML), str) or not isinstance(given[names[0]], dict):
-        raise Misread(f"is no payload, as {{'Name': {{...}}, '{_XML}': '<Name ...'}}: {told(cast('object', value))}")
+        raise Misread(f"is not a payload, as {{'Name': {{...}}, '{_XML}': '<Name ...'}}: {told(cast('object', value))}")
     (name,) = names
     if words is None:
         return PlainPayload(name, given[name], given[_XML])
     try:
         return words.decode_json({name: given[name]})
     except PayloadError as error:
-        said = f"{error}; resume it with the payload classes that it was written with; to read it, none are needed"
+        said = f"{error}; resume it with the payload classes that it was written with (reading needs none)"
         raise Misread(said) from None
 
 
@@ -131,7 +131,7 @@ def closed(value: Any) -> Any:  # noqa: PLR0911 - a case for each type
 def _closed_dict(value: dict[Any, Any]) -> dict[str, Any]:
     wrong = next((key for key in value if not isinstance(key, str)), None)
     if wrong is not None:
-        raise TypeError(f"a dict has the key {told(wrong)}, which is no text")
+        raise TypeError(f"a dict has the key {told(wrong)}, which is not a text")
     made = {key: closed(each) for key, each in value.items()}
     return {f"{MARK}object": made} if any(key.startswith(MARK) for key in made) else made
 

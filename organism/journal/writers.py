@@ -256,7 +256,7 @@ def number_text(value: Any, _: Texts) -> str:
         return _integer(value)
     if isinstance(value, Decimal):
         return f'"{value}"'
-    raise TypeError(f"{told(value)} is no number")
+    raise TypeError(f"{told(value)} is not a number")
 
 
 def payload_text(value: Any, texts: Texts) -> str:

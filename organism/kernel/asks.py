@@ -15,17 +15,19 @@ from organism.kernel.recall import note_clock, remember
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
 from organism.names import ORGANISM
 from organism.record import facts
-from organism.threads.dependence import is_below, unanswered
+from organism.threads.dependence import unanswered
 from organism.threads.lineage import descendants, root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from organism.kernel.book import Book
     from organism.kernel.contention import Contention
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
     from organism.settings import BudgetSettings
-    from organism.threads.frames import Ask, Message, Thread
+    from organism.threads.frames import Ask, Frame, Message, Thread
 
 
 class Asks:
@@ -135,33 +137,42 @@ class Asks:
         dealings = message.dealings
         if dealings is None:
             return
-        for ask in dealings.asks:
-            self._cut(ask)
+        asks = dealings.asks
+        self._cut(asks)
+        for ask in asks:
             ask.answer = Failure("cancelled", "the delivery that asked is over")
             self._state.woken.append(ask)
         dealings.wait_no_more()
 
-    def abandon(self, ask: Ask, at: float) -> None:
-        """An ask is not waited for any more, since it timed out or its asker's task was cancelled: its branch is cancelled."""
-        if ask.done or ask.frame is None:
+    def abandon(self, message: Message, asks: Sequence[Ask], at: float) -> None:
+        """A delivery waits for these asks no more, since they timed out or its task was cancelled: their branches are cancelled."""
+        if all(ask.frame is None for ask in asks):
             return
         self._book.begin(at)
-        self._cut(ask)
-        self._book.write(facts.Abandoned, ask.message.thread, seq=ask.message.seq)
+        self._cut(asks)
+        self._book.write(facts.Abandoned, message.thread, seq=message.seq)
 
-    def _cut(self, ask: Ask) -> None:
-        """Cancels the branch of an ask: what is queued is dropped, what runs is cancelled."""
-        frame = ask.frame
-        if ask.done or frame is None:
-            return
-        threads = list(descendants(ask.message.thread))
-        queued = [
-            message for thread in threads for message in self._state.queued_in(thread) if is_below(message.frame, frame)
-        ]
-        for message in self._state.occupied.values():
-            if is_below(message.frame, frame) and message is not ask.message:
+    def _cut(self, asks: Sequence[Ask]) -> None:
+        """Cancels the branches of asks of one delivery: what is queued is dropped, what runs is cancelled. However many asks there are, what
+        is under way is looked through once.
+        """
+        queued: dict[Frame, list[Message]] = {ask.frame: [] for ask in asks if ask.frame is not None}
+        threads = dict.fromkeys(
+            each for top in dict.fromkeys(frame.thread for frame in queued) for each in descendants(top)
+        )
+        running: list[Message] = []
+        for thread in threads:
+            for message in self._state.queued_in(thread):
+                branch = _branch(message.frame, queued)
+                if branch is not None:
+                    queued[branch].append(message)
+            running += self._state.at_work(thread)
+        for message in running:
+            if _branch(message.frame, queued) is not None:
                 self._ends.cancel_running(message)
-        self._state.cut(ask, queued)
+        for ask in asks:
+            if ask.frame is not None:
+                self._state.cut(ask, queued[ask.frame])
 
 
 def _whose(message: Message) -> Message:
@@ -170,11 +181,27 @@ def _whose(message: Message) -> Message:
     return message if asker is None else asker.message
 
 
+def _branch(frame: Frame | None, branches: Collection[Frame]) -> Frame | None:
+    """The one of these frames that ``frame`` is, or was opened on behalf of."""
+    while frame is not None and frame not in branches:
+        frame = frame.above
+    return frame
+
+
 def occupy(state: State, message: Message) -> None:
     """A delivery waits for something: its mailbox is taken until it is done."""
     place = message.thread, message.mailbox
     if place not in state.occupied:
         state.schedule.occupy(message)
         state.occupied[place] = message
-    if state.inbox.questions:
+    if state.inbox.watched:
         state.inbox.stir(message.thread)
+
+
+def note_at_work(state: State, message: Message) -> None:
+    """A delivery that a replay plays again waits, which the record does not say. No message waits for its mailbox there."""
+    thread = message.thread
+    if thread.busy is None:
+        thread.busy = {}
+    thread.busy.setdefault(message.mailbox, message)
+    state.occupied[thread, message.mailbox] = message

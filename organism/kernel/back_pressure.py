@@ -40,7 +40,7 @@ def too_crowded(state: State, sender: Message, *, more: int) -> Failure | None:
     if more <= 0 or root.undone + more <= limit:
         return None
     text = (
-        f"messages under way in this thread: {root.undone}, and {more} more do not fit: `thread_queue` is {limit}; "
+        f"messages under way in this thread: {root.undone:,}, and {more:,} more do not fit: 'thread_queue' is {limit:,}; "
         "send fewer at once, or raise it"
     )
     return Failure("refused", text)

@@ -78,7 +78,7 @@ class Book:
     def unheard(self, thread: Thread | Conversation) -> None:
         """Ends a change of which no fact is wanted: does what :meth:`write` does beside writing the fact."""
         state, self.half_done = self._state, False
-        if state.inbox.questions and not isinstance(thread, Conversation):
+        if state.inbox.watched and not isinstance(thread, Conversation):
             state.inbox.stir(thread)
         if state.ended:
             over, state.ended = state.ended, []

@@ -123,9 +123,8 @@ class Calls:
         thread, message = call.thread, call.message
         if thread.stopping is not None or thread.ended or (message is not None and message.dropped):
             return BudgetExhaustedError("model_calls", thread.node.scope, 0, 0, 0, 1, hint="the thread has ended")
-        if message is None and thread.closing and thread.exhausted is not None:
-            seconds = int(thread.node.caps.seconds or 0)
-            return BudgetExhaustedError("seconds", thread.exhausted.scope or thread.node.scope, seconds, 0, seconds, 1)
+        if message is None and (late := self.time_is_up(thread)) is not None:
+            return late
         if not call.grace or call.attempt > 1:
             return None
         if message is not None and message.to != thread.handler:
@@ -135,6 +134,15 @@ class Calls:
         else:
             return None
         return self._error(Lack(thread.node, CALLS, 1, for_good=True), hint=hint)
+
+    def time_is_up(self, thread: Thread) -> BudgetExhaustedError | None:
+        """The refusal of every call of a thread without handlers whose seconds have run out, its own or those above it; else ``None``."""
+        why = thread.exhausted
+        if thread.handler or why is None or not thread.closing:
+            return None
+        node = next(each for each in thread.node.path if each.scope == why.scope)
+        seconds = int(node.caps.seconds or 0)
+        return BudgetExhaustedError("seconds", node.scope, seconds, 0, seconds, 1)
 
     def _grant(self, call: CallFor, granted: Granted, path: tuple[Node, ...]) -> Hold:
         state, thread = self._state, call.thread
@@ -317,16 +325,20 @@ class Calls:
     def await_result(self, delivery: Message, thread: Thread, scopes: Iterable[object]) -> None:
         """A delivery waits for a thread's result from now on, perhaps with streams open."""
         dealings = delivery.have_dealings()
-        dealings.awaits = [*(dealings.awaits or ()), thread]
+        if dealings.awaits is None:
+            dealings.awaits = {}
+        dealings.awaits[thread] = dealings.awaits.get(thread, 0) + 1
         self.knots.awaits(delivery, thread, scopes)
         self.knots.contention.review(delivery)
 
     def await_no_more(self, delivery: Message, thread: Thread, scopes: Iterable[object]) -> None:
         """A delivery has the result that it waited for, or has given up."""
         dealings = delivery.have_dealings()
-        left = list(dealings.awaits or ())
-        left.remove(thread)
-        dealings.awaits = left or None
+        awaits = dealings.awaits or {}
+        awaits[thread] -= 1
+        if not awaits[thread]:
+            del awaits[thread]
+        dealings.awaits = awaits or None
         self.knots.awaits_no_more(delivery, thread, scopes)
 
     def completed(self, call: CallFor, text: str, at: float, *, key: str = "", kept: Kept | None = None) -> None:

@@ -112,9 +112,9 @@ def overdrafts(hold: Hold, charge: Charge) -> Sequence[str]:
     if not any(map(gt, charge.amounts, hold.need)):
         return ()
     return [
-        f"{VECTOR[unit]} of the {node.title} are overdrawn: {figure(unit, node.used[unit])} used, "
-        f"limit {figure(unit, node.caps.limit[unit])}; a call to {hold.backend} was charged {figure(unit, spent)} "
-        f"where {figure(unit, held)} were held"
+        f"{VECTOR[unit]} of the {node.title} are overdrawn: {figure(unit, node.used[unit]):,} used, "
+        f"limit {figure(unit, node.caps.limit[unit]):,}; a call to {hold.backend} was charged {figure(unit, spent):,} "
+        f"where {figure(unit, held):,} were held"
         for node in hold.path
         for unit, (held, spent) in enumerate(zip(hold.need, charge.amounts, strict=True))
         if spent > held and node.used[unit] + node.held[unit] > node.caps.limit[unit]

@@ -76,7 +76,7 @@ def _thread(state: State, thread: Thread) -> dict[str, Any]:
         "open": thread.open,
         "subs": sorted(below.subs or ()),
         "shared": sorted(below.shared or ()),
-        "records": [record.thread for record in below.records or ()],
+        "records": list(below.records or ()),
         "replies": list(thread.replies),
         "failures": list(troubles.failures or ()),
         "warnings": [asdict(warned) for warned in troubles.warnings or ()],

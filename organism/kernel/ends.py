@@ -59,7 +59,7 @@ class Ends:
             self._state.drop(message)
         self._book.write(facts.Stopped, thread, failure=failure, dropped=tuple(ref_of(each) for each in queued))
         if not thread.handler:  # opened without a message: there is no delivery whose end would end it
-            if any(hold.thread is thread for hold in self._state.holds.values()):
+            if any(thread.node.held):
                 self.cut.append(thread)
             else:
                 self.close_bare(thread, at)
@@ -68,9 +68,11 @@ class Ends:
         """Part of a change: a thread is stopped with all below it, and what runs there is cancelled. The caller drops what is queued."""
         for each in list(descendants(thread)):
             each.have_ending().stopping = failure
-        for message in tuple(self._state.occupied.values()):
-            if message.thread.stopping is failure:
-                self.cancel_running(message)
+            self._cancel_at_work(each)
+
+    def _cancel_at_work(self, thread: Thread) -> None:
+        for message in self._state.at_work(thread):
+            self.cancel_running(message)
 
     def queued_below(self, thread: Thread) -> list[Message]:
         """What waits in a thread and below it."""
@@ -117,9 +119,8 @@ class Ends:
         asked = () if cancel else self._state.inbox.questions
         queued = [message for each in every for message in self._state.queued_in(each) if message not in asked]
         if cancel:
-            for message in tuple(self._state.occupied.values()):
-                if message.thread in every:
-                    self.cancel_running(message)
+            for each in every:
+                self._cancel_at_work(each)
         for message in queued:
             if message.frame.seq == message.seq:
                 climb(self._state, message.frame, failure)

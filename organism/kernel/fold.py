@@ -31,7 +31,6 @@ from organism.kernel.warnings import enter_warning, note_heard, note_telling, te
 from organism.kernel.windows import path_of
 from organism.names import ACCOUNT, CONVERSATION, told
 from organism.record import facts
-from organism.threads.dependence import is_below
 from organism.threads.lineage import chain_of, descendants, root_of
 from organism.threads.restart import Attempt
 from organism.threads.routing import routes
@@ -106,7 +105,7 @@ class Fold:
         self._after(fact, message)
         for thread in state.ended:
             self.unsaid[thread.id] = thread
-            if any(hold.thread is thread for hold in state.holds.values()):
+            if any(thread.node.held) and any(hold.thread is thread for hold in state.holds.values()):
                 self._parted[thread.id] = thread  # its open calls are still to be settled
         state.ended.clear()
         if state.rings is not None:
@@ -114,6 +113,7 @@ class Fold:
         state.woken.clear()
         state.timed.clear()
         state.inbox.stirred.clear()
+        state.inbox.changed.clear()
 
     def knows(self, root: str) -> bool:
         """Whether facts of this chain have been folded."""
@@ -128,13 +128,13 @@ class Fold:
     def _thread(self, id_: str) -> Thread:
         found = self.state.threads.get(id_) or self._parted.get(id_)
         if found is None:
-            raise SenselessError(f"it speaks of thread {told(id_)}, which is not open")
+            raise SenselessError(f"it refers to thread {told(id_)}, which is not open")
         return found
 
     def _conversation(self, id_: str) -> Conversation:
         found = self.state.conversations.get(id_)
         if found is None:
-            raise SenselessError(f"it speaks of conversation {told(id_)}, which is not open")
+            raise SenselessError(f"it refers to conversation {told(id_)}, which is not open")
         return found
 
     def _before(self, fact: Fact, message: Message | None) -> None:
@@ -234,9 +234,9 @@ class Fold:
 
     def _cancel(self, thread: Thread) -> None:
         """Marks all open messages of a thread that was stopped, or whose time ran out, and of those below it as cancelled."""
-        every = set(descendants(thread))
-        for message in self._index.messages.values():
-            message.dropped = message.dropped or message.thread in every
+        for each in descendants(thread):
+            for message in self.state.queued_in(each):  # a fold knows of none that it is being handled
+                message.dropped = True
 
     def _drop(self, refs: Iterable[Ref]) -> None:
         for ref in refs:
@@ -315,9 +315,7 @@ class Fold:
                 self.state.hand_over(self._index.frames[ref], None if to is None else self._index.frames[to])
             case facts.Cut(ask=ref, dropped=dropped):
                 ask = self._ask(ref)
-                below = [
-                    each for each in self._index.messages.values() if ask.frame and is_below(each.frame, ask.frame)
-                ]
+                below = [] if ask.frame is None else list(self._index.below(ask.frame))
                 self.state.cut(ask, [self._index.messages[each] for each in dropped])
                 for each in below:
                     each.dropped = True  # queued ones are gone, those under way were cancelled

@@ -87,13 +87,16 @@ class Grants:
             outlay = root_of(thread).outlay or Outlay()
             granted = (outlay.granted or {}).get(unit, Decimal(0))
             left = max(Decimal(0), difference(up_to.get(unit, Decimal(0)), granted))
-            yield left, f"{written(left)} more {unit} may be granted to this thread (`grants_up_to`)"
+            yield left, f"{written(left)} more {unit} may be granted to this thread ('grants_up_to')"
         above = self._seconds_above(thread, at) if unit == "seconds" else _free_above(thread.node, VECTOR.index(unit))
         may = (
             _seconds_left(self._state, thread, at) if unit == "seconds" else _may_spend(thread.node, VECTOR.index(unit))
         )
         for scope, free in above:
-            yield difference(free, may), f"the {scope} above bears {written(max(Decimal(0), free))} {unit} in all"
+            yield (
+                difference(free, may),
+                f"the {scope} above has room for {written(max(Decimal(0), free))} {unit} in all",
+            )
 
     def _seconds_above(self, thread: Thread, at: float) -> Iterator[tuple[str, Decimal]]:
         """The seconds that are left above a thread, as (scope, seconds), where they are limited."""
@@ -155,7 +158,7 @@ class Grants:
         """Records what the sender of a message thinks its thread will still use; gives a text where that makes no sense, else ``None``."""
         wrong = unit_problem(said.unit)
         if wrong is None and not 0 <= said.low <= said.high:
-            wrong = f"{said.low} to {said.high} is no forecast: from 0 on, and the low end first"
+            wrong = f"{said.low} to {said.high} is not a forecast: give the low end first, from 0 on"
         if wrong is not None:
             return wrong
         thread = message.thread
@@ -201,16 +204,16 @@ def request_problem(unit: str, amount: Decimal) -> str | None:
     """What is wrong with a request; ``None``: nothing."""
     wrong = unit_problem(unit)
     if wrong is None and not (amount.is_finite() and amount > 0):
-        wrong = f"{excerpt(str(amount), 80)} {unit} is nothing to ask for: an amount is above 0"
+        wrong = f"{excerpt(str(amount), 80)} {unit} cannot be asked for: an amount must be above 0"
     if wrong is None and amount > MOST:
-        wrong = f"{excerpt(str(amount), 80)} {unit} is too much to ask for: an amount is 10^12 at most"
+        wrong = f"{excerpt(str(amount), 80)} {unit} cannot be asked for: an amount must be 10^12 at most"
     return wrong
 
 
 def _nobody_for(message: Message, by: str) -> str | None:
     """Why nobody can decide on this request; ``None``: ``by`` can."""
     if not by:
-        return "nobody grants more here (`grants_by`)"
+        return "nobody grants more here ('grants_by')"
     if by == message.sender:
         return f"'{by}' decides on requests itself, and cannot ask for its own decision"
     if message.dropped or message.thread.is_ending:
@@ -259,7 +262,9 @@ def apply_grant(thread: Thread, unit: str, amount: Decimal, budget: BudgetSettin
 def note_estimate(thread: Thread, estimate: Estimate) -> None:
     """Keeps a forecast until its thread ends."""
     outlay = thread.have_outlay()
-    outlay.estimates = [*(outlay.estimates or ()), estimate]
+    if outlay.estimates is None:
+        outlay.estimates = []
+    outlay.estimates.append(estimate)
 
 
 def _decimal(seconds: float) -> Decimal:

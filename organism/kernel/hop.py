@@ -49,7 +49,7 @@ def hop(
         return False
     if type(to) is Ask or type(to) is Thread:
         return _hand_out(state, book, message, to, out.payload, changes, at, placed)
-    quiet = not (book.listening or message.holds or state.inbox.questions or changes or at >= state.pools.rolls_at)
+    quiet = not (book.listening or message.holds or state.inbox.watched or changes or at >= state.pools.rolls_at)
     if quiet:
         state.now = at
         book.half_done = True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from organism.budget.claims import six
+from organism.kernel.outcome import records_below
 from organism.kernel.prompts import prompts_of, reports_of
 from organism.kernel.recall import Done, Times
 from organism.kernel.steps import ref, ref_of
@@ -99,7 +100,7 @@ def _of_thread(state: State, thread: Thread) -> ThreadImage:
         seq=thread.seq,
         calls=thread.calls,
         node=_of_node(thread.node),
-        records=() if thread.below is None else tuple(thread.below.records or ()),
+        records=records_below(thread),
         replies=tuple(thread.replies),
         failures=tuple(troubles.failures or ()),
         warnings=_copies(troubles.warnings or ()),
@@ -186,7 +187,7 @@ def _of_known(key: str, answer: Any) -> Recalled:
     if isinstance(answer, str):
         return Recalled(key=key, thread=answer)
     if isinstance(answer, Times):
-        return Recalled(key=key, times=answer.read)
+        return Recalled(key=key, times=tuple(answer.read))
     if isinstance(answer, Done):
         return Recalled(key=key, done=answer.amount, text=answer.text)
     if isinstance(answer, CutShort):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.threads.lineage import root_of
+from organism.threads.lineage import descendants, root_of
 
 if TYPE_CHECKING:
     from organism.threads.frames import Message, Thread
@@ -23,48 +23,71 @@ class Inbox:
         self.resting: dict[Thread, float] = {}
         """Threads that stand still, since all of their open work waits for people, and since when: this is no running time of theirs."""
         self.stirred: dict[Thread, None] = {}
-        """Root threads with a question, or that had one until just now, in which something has happened."""
-        self._by_thread: dict[Thread, dict[Message, None]] = {}
-        self._by_root: dict[Thread, int] = {}
+        """Watched root threads, or that were watched until just now, in which something has happened."""
+        self.changed: dict[Message, None] = {}
+        """Questions that were put, whose time has begun, or that are over, since the pump last looked at their timers."""
+        self._by_thread: dict[Thread, dict[int, Message]] = {}
+        """The questions of each thread, by their numbers there."""
+        self.watched: dict[Thread, int] = {}
+        """Root threads that are to be stirred where something happens in them, each with how many reasons there are for that."""
 
     def put(self, message: Message, at: float) -> None:
         """A person is asked."""
         self.questions[message] = at
-        self._by_thread.setdefault(message.thread, {})[message] = None
-        root = root_of(message.thread)
-        self._by_root[root] = self._by_root.get(root, 0) + 1
-        self.stirred[root] = None
+        self.changed[message] = None
+        self._by_thread.setdefault(message.thread, {})[message.seq] = message
+        self.watch(root_of(message.thread))
 
     def drop(self, message: Message) -> bool:
         """A question was answered or dropped. ``False`` for a message that is no waiting question."""
         if self.questions.pop(message, None) is None:
             return False
+        self.changed[message] = None
         beside = self._by_thread[message.thread]
-        del beside[message]
+        del beside[message.seq]
         if not beside:
             del self._by_thread[message.thread]
-        root = root_of(message.thread)
-        self._by_root[root] -= 1
-        if not self._by_root[root]:
-            del self._by_root[root]
-        self.stirred[root] = None
+        self.unwatch(root_of(message.thread))
         return True
+
+    def watch(self, root: Thread) -> None:
+        """There is one more reason to watch a root thread: a question, or that it was paused and something of it still runs."""
+        self.watched[root] = self.watched.get(root, 0) + 1
+        self.stirred[root] = None
+
+    def unwatch(self, root: Thread) -> None:
+        """There is one reason less."""
+        self.watched[root] -= 1
+        if not self.watched[root]:
+            del self.watched[root]
+        self.stirred[root] = None
 
     def of(self, thread: Thread) -> tuple[Message, ...]:
         """The questions of one thread, the oldest first."""
-        return tuple(self._by_thread.get(thread, ()))
+        return tuple(self._by_thread.get(thread, {}).values())
 
-    def asks(self, root: Thread) -> bool:
-        """Whether a question waits in a root thread or below it."""
-        return root in self._by_root
+    def count(self, thread: Thread) -> int:
+        """How many questions one thread has."""
+        return len(self._by_thread.get(thread, ()))
+
+    def question(self, thread: Thread, seq: int) -> Message | None:
+        """The question of this number in a thread; ``None`` where it is none, or none any more."""
+        return self._by_thread.get(thread, {}).get(seq)
 
     def stir(self, thread: Thread) -> None:
         """Something has happened in a thread."""
-        if self._by_root and (root := root_of(thread)) in self._by_root:
+        if self.watched and (root := root_of(thread)) in self.watched:
             self.stirred[root] = None
+
+    def take_up(self, root: Thread) -> None:
+        """A root thread of an earlier process goes on: its questions are new to this one."""
+        for thread in descendants(root):
+            self.changed |= dict.fromkeys(self.of(thread))
+        self.stir(root)
 
     def begin(self, thread: Thread, at: float) -> None:
         """A turn of a conversation begins, which waited for those before it: its questions count as asked now."""
-        for message in self._by_thread.get(thread, ()):
+        for message in self.of(thread):
             self.questions[message] = at
+            self.changed[message] = None
         self.stir(thread)

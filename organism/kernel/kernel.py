@@ -285,7 +285,7 @@ class Kernel:
     def unfit(self, message: Message) -> Failure | None:
         """Why a message that an earlier process accepted cannot be handled: its handler is gone, or takes other payloads now."""
         if message.to not in self.routes:
-            return Failure("routing", f"'{message.to}' is no handler any more")
+            return Failure("routing", f"'{message.to}' is not a handler any more")
         kind: type = message.payload.__class__
         if not message.old or kind in PRIMITIVES or kind in self.routes[message.to].accepts:
             return None

@@ -28,7 +28,7 @@ from organism.budget.waiting import Waiter, lacking, spare
 from organism.kernel.contention import Contention
 from organism.kernel.places import Kept, Queued
 from organism.kernel.streams import held_by
-from organism.threads.dependence import all_below, is_below, needed_by
+from organism.threads.dependence import all_below, is_below, is_waiting, needed_by
 from organism.threads.frames import Ask, Message, Thread, pending
 from organism.threads.lineage import descendants
 
@@ -274,7 +274,7 @@ class Knots:
                     stack += self._in_line_at(each.at)
             if isinstance(owner, Message):
                 for ask in owner.asks:
-                    if not ask.done and ask.frame is not None:
+                    if ask.frame is not None:
                         work = self._has_work(ask.frame.thread, ask.frame)
                         below = frames.get(ask.frame, ())
                         waits.append(_Need(ask, [] if work else list(needed_by(ask.frame, running, below))))
@@ -303,7 +303,7 @@ class Knots:
     def _is_waiting(self, owner: Owner) -> bool:
         if owner in self.waiting:
             return True
-        return isinstance(owner, Message) and bool(owner.asks or owner.awaits)
+        return isinstance(owner, Message) and is_waiting(owner)
 
     def _taken(
         self, waits: Mapping[Owner, list[_Call | _Need]], stuck: Collection[_Call | _Need]

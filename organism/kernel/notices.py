@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -70,8 +71,19 @@ def live(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Warned
         return warned
     used, held, limit, remaining = node.figures(VECTOR.index(warned.unit))
     # How many more calls fit depends on what the last one cost, which is known of the thread whose call it was.
-    left = calls_left(hears) if warned in (hears.warnings or ()) else warned.calls_left
+    left = calls_left(hears) if _raised_in(hears, warned) else warned.calls_left
     return evolve(warned, used=used, held=held, limit=limit, remaining=remaining, calls_left=left)
+
+
+def _raised_in(thread: Thread, warned: Warned) -> bool:
+    """Whether a warning is one of the thread's own, which stand there in the order of their numbers."""
+    raised = thread.warnings or ()
+    place = bisect_left(raised, warned.seq, key=_number)
+    return place < len(raised) and raised[place] == warned
+
+
+def _number(warned: Warned) -> int:
+    return warned.seq
 
 
 def is_current(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> bool:

@@ -59,7 +59,7 @@ def record_of(thread: Thread, now: float) -> Ended:
     seconds = max(0.0, until - thread.opened_at)
     outlay = thread.outlay or Outlay()
     partial = outlay.partial[1] if outlay.partial is not None and not thread.replies else None
-    below: tuple[Ended, ...] = () if thread.below is None else tuple(thread.below.records or ())
+    below = records_below(thread)
     limited = failure if outcome == "exhausted" else None
     usage = usage_with_subs(node, seconds)
     return _new_record(
@@ -87,6 +87,11 @@ def record_of(thread: Thread, now: float) -> Ended:
         scope=None if limited is None else limited.scope,
         account=None if limited is None else limited.account,
     )
+
+
+def records_below(thread: Thread) -> tuple[Ended, ...]:
+    """The final records of the sub-threads of a thread that have ended, in the order in which they did."""
+    return () if thread.below is None else tuple((thread.below.records or {}).values())
 
 
 def final_of(thread: Thread) -> Ended:
@@ -124,10 +129,9 @@ def seal(thread: Thread) -> None:
 def amend(thread: Thread) -> None:
     """Updates the records of an ended thread after a late settlement, in those of the threads above that still live (R18)."""
     while thread.ended and thread.owner is not None:
-        above = thread.owner.thread.have_below()
-        above.records = [
-            _amended(record, thread) if record.thread == thread.id else record for record in above.records or ()
-        ]
+        records = thread.owner.thread.have_below().records or {}
+        if thread.id in records:
+            records[thread.id] = _amended(records[thread.id], thread)
         thread = thread.owner.thread
 
 
@@ -137,7 +141,7 @@ def _amended(record: Ended, thread: Thread) -> Ended:
         record,
         usage=usage_with_subs(node, seconds),
         own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated_own),
-        threads=() if thread.below is None else tuple(thread.below.records or ()),
+        threads=records_below(thread),
     )
 
 

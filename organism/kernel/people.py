@@ -48,9 +48,10 @@ class People:
 
     def question(self, id_: str) -> Message | None:
         """The message of this id, if it waits for a person."""
-        thread = self._state.threads.get(id_.rpartition("/")[0])
-        asked = () if thread is None else self._state.inbox.of(thread)
-        return next((message for message in asked if message.id == id_), None)
+        of, _, number = id_.rpartition("/")
+        thread = self._state.threads.get(of)
+        message = None if thread is None or not number.isdecimal() else self._state.inbox.question(thread, int(number))
+        return message if message is not None and message.id == id_ else None
 
     def answer(self, message: Message, payload: Any, at: float) -> Failure | None:
         """A person answers a waiting question, with a payload of a class that fits it. Gives the failure where the answer could not be carried

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import define, frozen
 
 from organism.kernel.steps import ref_of
 from organism.record import facts
@@ -18,11 +18,11 @@ CLOCK: Final = "clock"
 """The key of all instants that a delivery has read from the clock."""
 
 
-@frozen
+@define
 class Times:
     """The instants that a delivery has read from the clock, in order."""
 
-    read: tuple[float, ...]
+    read: list[float]
 
 
 @frozen
@@ -61,6 +61,9 @@ def note_clock(state: State, message: Message | None) -> None:
 def read_clock(state: State, message: Message, times: tuple[float, ...]) -> None:
     """Keeps instants that a delivery has read from the clock, live and when facts are folded."""
     before: Times | None = (message.known or {}).get(CLOCK)
-    remember(message, CLOCK, Times(times if before is None else (*before.read, *times)))
+    if before is None:
+        remember(message, CLOCK, Times([*times]))
+    else:
+        before.read.extend(times)
     if state.steps is not None:
         state.steps.append(facts.ClockRead(message=ref_of(message), times=times))

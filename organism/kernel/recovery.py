@@ -72,7 +72,7 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
     for hold in holds:
         kernel.calls.settle(hold, abandoned_charge(hold), at)
     for thread in roots:
-        state.inbox.stir(thread)
+        state.inbox.take_up(thread)
         if thread.handler:
             _take_up(kernel, thread, at)
         else:

@@ -131,7 +131,7 @@ def _restore_thread(state: State, owner: Frame | None, image: ThreadImage, conve
 def _restore_rest(thread: Thread, image: ThreadImage) -> None:
     """Restores what only some threads have."""
     if image.records:
-        thread.have_below().records = list(image.records)
+        thread.have_below().records = {each.thread: each for each in image.records}
     pending = {handler: list(warned) for handler, warned in image.pending.items()}
     troubles = Troubles(list(image.failures) or None, list(image.warnings) or None, pending or None)
     outlay = Outlay(image.partial, image.calls_like, dict(image.granted) or None, list(image.estimates) or None)
@@ -221,7 +221,7 @@ def _restore_known(index: Index, image: MessageImage) -> None:
         if each.thread is not None:
             known[each.key] = each.thread
         elif each.times:
-            known[each.key] = Times(each.times)
+            known[each.key] = Times([*each.times])
         elif each.cut is not None:
             known[each.key] = each.cut
         elif each.done is not None:

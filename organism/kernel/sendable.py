@@ -55,10 +55,10 @@ def _wrong(payload: object) -> str | None:
     if isinstance(payload, type):
         return f"{payload.__name__} is a class; send a value of it"
     if kind is CoroutineType:
-        return f"{class_name(payload)} is no payload; write 'await' before what gives it (in a plain 'def', ctx.run(...) around it)"
+        return f"{class_name(payload)} is not a payload; write 'await' before what gives it (in a plain 'def', ctx.run(...) around it)"
     if not is_payload(kind):
         own = kind.__module__ != "builtins"
-        return f"{class_name(payload)} is no payload; {'declare its class' if own else 'send a value of a class that is declared'} with @payload"
+        return f"{class_name(payload)} is not a payload; {'declare its class' if own else 'send a value of a class that is declared'} with @payload"
     return f"only the organism itself sends {kind.__name__}"
 
 

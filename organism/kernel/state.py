@@ -25,7 +25,7 @@ from organism.kernel.sums import Sums
 from organism.names import CONVERSATION, ORGANISM
 from organism.record import facts
 from organism.settings import Policy
-from organism.threads.dependence import leaving, unanswered
+from organism.threads.dependence import at_work, leaving, unanswered
 from organism.threads.frames import Ask, Conversation, Frame, Message, Thread, pending
 from organism.threads.lineage import descendants, root_of
 from organism.threads.outcomes import Failure, Memory
@@ -124,8 +124,13 @@ class State:
 
     def queued_in(self, thread: Thread) -> list[Message]:
         """The messages of one thread that wait for their delivery, for their next attempt or for a person."""
-        later = (message for message in self.retries if message.thread is thread)
+        # What is tried again later keeps its mailbox meanwhile.
+        later = (each for each in (thread.busy or {}).values() if each in self.retries) if self.retries else ()
         return [*pending(thread), *self.schedule.waiting_for_place(thread), *self.inbox.of(thread), *later]
+
+    def at_work(self, thread: Thread) -> list[Message]:
+        """The suspended deliveries of one thread."""
+        return at_work(thread, self.occupied)
 
     def pause(self, root: Thread) -> None:
         """Nothing more of a root thread is delivered, and its running time stands still."""
@@ -180,12 +185,9 @@ class State:
         if self.rings is not None:
             self.rings.end(thread)
         if thread.owner is not None:
-            above = thread.owner.thread.have_below()
-            if above.subs is not None:
-                above.subs.pop(thread.id, None)
             if thread.troubles is not None:
                 pass_up(thread)
-            above.records = [*(above.records or ()), final_of(thread)]
+            thread.owner.thread.have_below().has_ended(thread.id, final_of(thread))
         self.ended.append(thread)
         if thread.conversation is not None:
             end_turn(self, thread, thread.conversation)
@@ -321,7 +323,9 @@ class State:
         """A failure reached the root of a thread, and counts for its outcome. ``at_root``: there is no caller to tell."""
         for each in leaving(thread) if at_root else (thread,):
             troubles = each.have_troubles()
-            troubles.failures = [*(troubles.failures or ()), failure]
+            if troubles.failures is None:
+                troubles.failures = []
+            troubles.failures.append(failure)
         if self.steps is not None:
             self.steps.append(facts.Unhandled(thread=thread.id, failure=failure, at_root=at_root))
 

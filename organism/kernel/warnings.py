@@ -170,7 +170,9 @@ def enter_warning(
     root = root_of(thread)
     root.seq = max(root.seq, warned.seq)
     troubles = thread.have_troubles()
-    troubles.warnings = [*(troubles.warnings or ()), warned]
+    if troubles.warnings is None:
+        troubles.warnings = []
+    troubles.warnings.append(warned)
     if digest is not None and state.rings is not None:
         state.rings.of(root).warn(digest, warned.seq)
     hearers = {} if pending_for is None else {(thread.id, pending_for): thread}
@@ -185,10 +187,11 @@ def enter_warning(
 def tell(state: State, thread: Thread, handler: str, warned: Iterable[Warned]) -> None:
     """Marks warnings as told to a handler of the thread; they do not wait for its next prompt any more."""
     told = list(warned)
+    numbers = {each.seq for each in told}
     for queues in {thread, root_of(thread)}:
         troubles = queues.troubles
         if troubles is not None and troubles.pending is not None:
-            left = [each for each in troubles.pending.get(handler, ()) if each not in told]
+            left = [each for each in troubles.pending.get(handler, ()) if each.seq not in numbers]
             if left:
                 troubles.pending[handler] = left
             else:

@@ -12,7 +12,7 @@ from attrs import evolve
 from organism.errors import InvalidPayloadError
 from organism.models.completion import Call, Completion, new_call
 from organism.models.contract import ToolSpec
-from organism.models.prompt import canonical
+from organism.models.tokens.prompt import canonical
 from organism.names import excerpt, told
 from organism.payloads import decode_fields, describe, is_payload, json_schema, parse_json
 from organism.settings import NOTHING

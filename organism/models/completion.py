@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, cast
 
 from attrs import evolve, frozen
 
 from organism.budget.claims import Crossing
-from organism.models.chat import THINKING
-from organism.models.contract import Message, ToolCall, ToolSpec
+from organism.models.contract import Message, ToolCall, ToolSpec, are_tool_calls
+from organism.models.reasoning import THINKING
 from organism.names import excerpt
 from organism.quick import maker
 from organism.settings import NOTHING
 from organism.usage import Usage
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    V = TypeVar("V", default=Any)
+else:  # type checkers know of a default, which Python does not before 3.13
+    from typing import TypeVar
+
+    V = TypeVar("V")
+
+
+class CallOptions(TypedDict, total=False):
+    """How a model is called: see :meth:`organism.context.interface.Context.complete`."""
+
+    model: str
+    max_output_tokens: int | None
+    min_output_tokens: int | None
+    temperature: float | None
+    seed: int | None
+    wait: bool
+    grace: bool
+    tags: Sequence[str]
+    extra: Mapping[str, Any] | None
 
 
 @frozen(kw_only=True)
@@ -43,7 +66,7 @@ new_call: Final = maker(Call)
 
 
 @frozen(kw_only=True)
-class Completion:
+class Completion(Generic[V]):
     """An answer of a model.
 
     ``value``: the payload, if ``returns=`` asked for one. ``message``: the assistant message to append to a history.
@@ -58,7 +81,7 @@ class Completion:
     backend: str
     usage: Usage
     cost_usd: Decimal
-    value: Any = None
+    value: V = cast("V", None)  # noqa: RUF009 - attrs, not dataclasses
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str = "stop"
     latency: float = 0.0
@@ -84,15 +107,11 @@ def sound(completion: Completion) -> Completion:
 
 def _calls(given: object) -> tuple[ToolCall, ...]:
     calls: tuple[Any, ...] = tuple(cast("Sequence[Any]", given)) if isinstance(given, (list, tuple)) else (given,)
-    if not all(isinstance(call, ToolCall) and _is_text(call.id, call.name, call.arguments) for call in calls):
+    if not are_tool_calls(calls):
         raise TypeError(
             f"tool_calls of a completion are ToolCalls of texts (id, name, arguments as JSON), not {excerpt(repr(calls), 80)}"
         )
     return calls
-
-
-def _is_text(*values: object) -> bool:
-    return all(isinstance(value, str) for value in values)
 
 
 def agreeing(completion: Completion, before: Completion) -> Completion:

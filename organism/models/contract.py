@@ -47,6 +47,14 @@ class ToolCall:
         return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
 
 
+def are_tool_calls(calls: Any) -> bool:
+    """Whether these are tool calls, each of texts: a provider or a hook may have given anything."""
+    return all(
+        isinstance(call, ToolCall) and all(isinstance(getattr(call, part), str) for part in ("id", "name", "arguments"))
+        for call in calls
+    )
+
+
 def _told_to_nobody(_came: str) -> None:
     """Nobody asks what came."""
 

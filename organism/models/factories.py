@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from organism.errors import ConfigurationError
 from organism.models.contract import Backend, BackendFactory
-from organism.models.hiding import secrets_beside
+from organism.models.redaction import secrets_beside
 from organism.models.simulation.options import check_options
 from organism.names import suggestion
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 def _simulated(settings: BackendSettings, _: str | None) -> Backend:
-    from organism.models.simulated import make
+    from organism.models.simulation.backend import make
 
     return make(settings)
 
 
-_SIMULATION: Final = "organism.models.simulated"
+_SIMULATION: Final = "organism.models.simulation.backend"
 _SIMULATED: Final = BackendFactory(make=_simulated, check=lambda settings: check_options(settings.options))
 _MODULES: Final[Mapping[str, str]] = {
-    "openai": "organism.models.openai",
-    "anthropic": "organism.models.anthropic",
-    "recorded": "organism.models.recorded",
+    "openai": "organism.models.openai.backend",
+    "anthropic": "organism.models.anthropic.backend",
+    "recorded": "organism.models.recordings.playback",
 }
 """The ``PROVIDER`` of each is loaded by who names it. SDKs take half a second, and are extras of the same name."""
 _OF_KEYS: Final = frozenset({"model", "base_url", "api_key_env", "api_key_file"})
@@ -101,7 +101,7 @@ def factory_of(settings: BackendSettings) -> BackendFactory:
     if module is None:
         known = ("simulated", *_MODULES)
         near, names = suggestion(settings.provider, known), ", ".join((*known, "package.module:factory"))
-        raise ConfigurationError([f"'{settings.provider}' is no provider{near}; there are: {names}"])
+        raise ConfigurationError([f"'{settings.provider}' is not a provider{near}; there are: {names}"])
     try:
         provider: BackendFactory = import_module(module).PROVIDER
     except ModuleNotFoundError as error:
@@ -165,7 +165,7 @@ def key_of(settings: BackendSettings, factory: BackendFactory, environ: Mapping[
         _may_do_without(settings, factory, source)
         return None
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigurationError([f"what {source} holds is no key: it has characters that no key has"])
+        raise ConfigurationError([f"what {source} holds is not a key: it has blanks, or characters outside ASCII"])
     return key
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
-from organism.models.measured import LARGEST, Measured
+from organism.models.tokens.usage import LARGEST, Measured
 from organism.usage import PICO_PER_USD
 
 if TYPE_CHECKING:

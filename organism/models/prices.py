@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from attrs import evolve, frozen
 
 from organism.models.flat_prices import FlatPrices, listed_prices, own_prices, reasoned_of, split
-from organism.models.measured import Measured
+from organism.models.tokens.usage import Measured
 from organism.settings import NOTHING
 from organism.usage import EXACT, pico
 
@@ -145,28 +145,9 @@ def unpriced(settings: BackendSettings) -> str:
     )
 
 
-@frozen
-class _Free:
-    def input_cost(self, tokens: int) -> int:  # noqa: ARG002 - see Rates
-        return 0
-
-    def output_price(self, input_tokens: int) -> int:  # noqa: ARG002 - see Rates
-        return 0
-
-    def cost(self, used: Measured) -> int:  # noqa: ARG002 - see Rates
-        return 0
-
-
-FREE: Final[Rates] = _Free()
+FREE: Final = FlatPrices(fresh=0, read=0, written=0, answered=0, reasoned=0)
 """What costs nothing, and is known to."""
-
-
-@frozen
-class _Unknown(_Free):
-    pass
-
-
-UNKNOWN: Final[Rates] = _Unknown()
+UNKNOWN: Final = evolve(FREE)
 """Nobody knows what it costs, and no limit asks: it counts as nothing, and whatever is charged by it says so."""
 
 

@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from organism.errors import ConfigurationError
-from organism.models.discreet import Discreet
+from organism.models.background import BackgroundWork
 from organism.models.factories import factory_of, is_made_quickly, is_recorded, key_of
-from organism.models.hiding import Hiding
-from organism.models.lengthy import Lengthy
-from organism.models.recorded import recorded_from
-from organism.models.recording import Recording
+from organism.models.observed import DiscreetBackend
+from organism.models.recordings.playback import recorded_from
+from organism.models.recordings.recorder import Recording
+from organism.models.redaction import Hiding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from organism.journal.secrets import Marked
     from organism.models.contract import Backend
-    from organism.models.recorded import Tape
+    from organism.models.recordings.playback import Tape
     from organism.settings import BackendSettings, Settings
 
 
@@ -46,7 +46,7 @@ class Providers:
         self._environ = environ
         self._marked = marked
         self._tapes: dict[Path, Tape] = {}
-        self._begun: dict[int, Lengthy[Backend]] = {}
+        self._begun: dict[int, BackgroundWork[Backend]] = {}
         """Those that are made in threads, and not yet used."""
         self._recording = None if settings.record is None else Recording(settings.record, clock=clock, marked=marked)
 
@@ -59,7 +59,7 @@ class Providers:
         backend = self._discreet(backend, settings)
         return backend if self._recording is None else self._recording.of(backend, settings)
 
-    def begin(self, settings: BackendSettings) -> Lengthy[Backend] | None:
+    def begin(self, settings: BackendSettings) -> BackgroundWork[Backend] | None:
         """What makes the provider of these settings in a thread, as long as that lasts; then it can be had.
 
         Those that are no work are made where they are used; so are the user's own, which may need to be made on the event loop.
@@ -68,7 +68,7 @@ class Providers:
         if begun is None:
             if is_made_quickly(settings) or settings.recording in self._tapes:
                 return None
-            begun = self._begun[id(settings)] = Lengthy(partial(self._made, settings))
+            begun = self._begun[id(settings)] = BackgroundWork(partial(self._made, settings))
         return None if begun.over else begun
 
     def _made(self, settings: BackendSettings) -> Backend:
@@ -80,7 +80,7 @@ class Providers:
             return backend
         key = key_of(settings, factory_of(settings), self._environ)
         hiding = Hiding(key, settings.options)
-        return Discreet(backend, hiding) if hiding else backend
+        return DiscreetBackend(backend, hiding) if hiding else backend
 
 
 def make_backend(

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from organism.errors import ConfigurationError
+from organism.models.background import BackgroundWork
+from organism.models.context_windows import look_up_all
 from organism.models.factories import check_backend, check_backends, is_checked_quickly
-from organism.models.lengthy import Lengthy
 from organism.models.prices import list_is_loaded
-from organism.models.windows import look_up_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ async def made_ready(models: Mapping[str, ModelSettings], *, environ: Mapping[st
     listed = any(backend.provider != "simulated" or backend.factory is not None for backend in backends)
     known: Mapping[int, Sequence[str]] = {}
     if not (all(map(is_checked_quickly, backends)) and (list_is_loaded() or not listed)):
-        checking = Lengthy(partial(_checked, models, environ, at))
+        checking = BackgroundWork(partial(_checked, models, environ, at))
         await checking.wait()
         known = checking.result()
     if problems := check_backends(models, environ=environ, known=known):

@@ -223,7 +223,7 @@ def _way_out(cls: Any) -> str:
     if not isinstance(cls, type):
         return f"cannot be sent; {_SENDABLE}"
     if hasattr(cls, "__attrs_attrs__") or hasattr(cls, "__dataclass_fields__"):
-        return "is no payload; decorate the class with @payload"
+        return "is not a payload; decorate the class with @payload"
     derived = next(
         (f"use {scalar.__name__}, values are converted" for scalar in _SCALARS if issubclass(cls, scalar)), None
     )

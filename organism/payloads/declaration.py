@@ -50,7 +50,7 @@ def payload(cls: type[T] | None = None, /, *, namespace: str = NAMESPACE) -> typ
     caller = frame.f_back if frame is not None else None
     scope = Scope(caller.f_globals, caller.f_locals) if caller is not None else Scope({}, {})
     if _URI.fullmatch(namespace) is None:
-        raise PayloadTypeError(f"the namespace {namespace!r} is no absolute URI; write for example {NAMESPACE}")
+        raise PayloadTypeError(f"the namespace {namespace!r} is not an absolute URI; write for example {NAMESPACE}")
     if cls is None:
         return lambda later: _declare(later, namespace, scope)
     return _declare(cls, namespace, scope)

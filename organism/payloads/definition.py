@@ -48,7 +48,9 @@ def definition_of(cls: type) -> Definition:
     """The definition of a payload class; raises PayloadTypeError for other classes."""
     definition = definition_if_any(cls)
     if definition is None:
-        raise PayloadTypeError(f"{cls.__module__}.{cls.__qualname__} is no payload; decorate the class with @payload")
+        raise PayloadTypeError(
+            f"{cls.__module__}.{cls.__qualname__} is not a payload; decorate the class with @payload"
+        )
     return definition
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
 MISSING: Final = "is missing"
-UNKNOWN: Final = "is no field"
+UNKNOWN: Final = "is not a field"
 _AT_MOST: Final = 20
 _LONGEST_NAME: Final = 64
 
@@ -47,7 +47,7 @@ def shown(value: object) -> str:
     try:
         return _repr.repr(value)
     except ValueError:  # an int of more digits than Python prints
-        return f"an {type(value).__name__} too long to print"
+        return "(too long to print)"
 
 
 def expected(what: str, value: object) -> str:
@@ -106,7 +106,7 @@ def chosen(name: str, classes: Mapping[str, type], expect: Collection[type] | No
     short = excerpt(name, _LONGEST_NAME)
     if expect is not None:
         raise OtherPayloadError(f"expected {' or '.join(wanted) or 'no payload'}, got {short!r}{_near(name, wanted)}")
-    raise InvalidPayloadError(f"{short!r} is no payload of this organism{_near(name, wanted)}")
+    raise InvalidPayloadError(f"{short!r} is not a payload of this organism{_near(name, wanted)}")
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -65,7 +65,7 @@ def text(value: Any) -> str:
             value.encode()
         except UnicodeEncodeError as error:
             raise Misfit(
-                f"holds a lone surrogate (U+{ord(value[error.start]):04X}) at index {error.start}, which is no character"
+                f"holds a lone surrogate (U+{ord(value[error.start]):04X}) at index {error.start}, which is not a character"
             ) from None
     return cast("str", value)
 
@@ -97,7 +97,7 @@ def _float_of_int(value: int) -> float:
         converted = math.inf
     if converted != value:
         raise Misfit(
-            f"the int {shown(value)} is no float exactly; convert it with float(...), or make the field an int"
+            f"the int {shown(value)} is not exactly a float; convert it with float(...), or make the field an int"
         )
     return converted
 

@@ -39,7 +39,7 @@ def flaw(value: Any) -> str | None:
     except InvalidPayloadError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at
-        return f"{class_name(value)} is no whole value: {class_name(error)}"
+        return f"{class_name(value)} is not a whole value: {class_name(error)}"
     return None
 
 

@@ -32,7 +32,7 @@ _ENCODING: Final = re.compile(rb"<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([^\"'>]*)"
 _HINT: Final = ", use XML_PARSE_HUGE option"
 _SAME_LINE: Final = re.compile(r" line ([0-9]+)(?=(?: and [^ ,]+)?, line \1, column [0-9]+$)")
 """Where an element began, where that is the line at which the text ends with all the same."""
-_BLANKS: Final = frozenset({b" ", b"\t", b"\n", b"\r"})
+_BEFORE_ROOT: Final = re.compile(rb"[ \t\r\n]+|<\?.*?\?>|<!--.*?-->", re.DOTALL)
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -196,21 +196,10 @@ def _refuse_prolog(raw: bytes, *, declared: bool) -> None:
     if encoding and encoding[1].decode().lower() not in _UTF8:
         raise InvalidPayloadError(f"declares the encoding {shown(encoding[1].decode())}; only UTF-8 is read")
     position = 0
-    while True:
-        position = _blanks_end(raw, position)
-        closing = b"?>" if raw.startswith(b"<?", position) else b"-->" if raw.startswith(b"<!--", position) else None
-        end = raw.find(closing, position) if closing else -1
-        if closing is None or end < 0:
-            break
-        position = end + len(closing)
+    while (before := _BEFORE_ROOT.match(raw, position)) is not None:
+        position = before.end()
     if raw.startswith(b"<!DOCTYPE", position):
         raise InvalidPayloadError("has a document type (<!DOCTYPE); leave it out, entities are not read")
-
-
-def _blanks_end(raw: bytes, position: int) -> int:
-    while raw[position : position + 1] in _BLANKS:
-        position += 1
-    return position
 
 
 def plain(root: ET.Element) -> bytes:

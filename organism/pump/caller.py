@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from organism.models.calls import asked_for, value_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from typing import Unpack
 
-    from organism.models.completion import Call, Completion
+    from organism.models.completion import Call, CallOptions, Completion
+    from organism.models.contract import ToolSpec
 
 
 class Expecting(Protocol):
@@ -21,13 +23,37 @@ class Expecting(Protocol):
     returns: type | None
 
 
+P = TypeVar("P")
 S = TypeVar("S", bound=Expecting)
 
 
 class Caller(ABC, Generic[S]):
     """Makes model calls within a budget, as :class:`~organism.context.interface.Context` says; ``S`` is the class of streams. Subclasses say
-    whose budget it is and what is recorded, by :meth:`call_model` and :meth:`_open`.
+    whose budget it is and what is recorded, by :meth:`_call` and :meth:`_open`.
     """
+
+    @overload
+    async def complete(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[type | ToolSpec] = (),
+        returns: None = None,
+        **how: Unpack[CallOptions],
+    ) -> Completion[None]: ...
+    @overload
+    async def complete(
+        self, messages: str | Sequence[Mapping[str, Any]], *, returns: type[P], **how: Unpack[CallOptions]
+    ) -> Completion[P]: ...
+    @overload
+    async def complete(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[type | ToolSpec],
+        returns: type[P],
+        **how: Unpack[CallOptions],
+    ) -> Completion[P | None]: ...
 
     async def complete(
         self,
@@ -38,13 +64,13 @@ class Caller(ABC, Generic[S]):
         min_output_tokens: int | None = None,
         temperature: float | None = None,
         seed: int | None = None,
-        tools: Sequence[Any] = (),
+        tools: Sequence[type | ToolSpec] = (),
         returns: type | None = None,
         wait: bool = True,
         grace: bool = False,
         tags: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
-    ) -> Completion:
+    ) -> Completion[Any]:
         """See :class:`~organism.context.interface.Context`."""
         call = asked_for(
             messages,
@@ -58,7 +84,7 @@ class Caller(ABC, Generic[S]):
             extra=extra,
             tags=tags,
         )
-        return value_of(await self.call_model(call, grace=grace, wait=wait), returns)
+        return value_of(await self._call(call, grace=grace, wait=wait), returns)
 
     def stream(
         self,
@@ -91,7 +117,7 @@ class Caller(ABC, Generic[S]):
         return opened if returns is None else _expecting(opened, returns)
 
     @abstractmethod
-    async def call_model(self, call: Call, *, grace: bool = False, wait: bool = True) -> Completion:
+    async def _call(self, call: Call, *, grace: bool, wait: bool) -> Completion:
         """Makes one call that is ready; :meth:`complete` makes it of its arguments."""
 
     @abstractmethod

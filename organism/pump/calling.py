@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Completion
-    from organism.models.streams import Hearer
+    from organism.models.routing.streams import Hearer
     from organism.pump.delivery import Delivery
     from organism.pump.pump import Pump
     from organism.threads.frames import Message
@@ -81,6 +81,8 @@ class Calling(Caller[ContextStream]):
         else:
             completion = await self._said(call, said, kind)
         return await hooks.after(call, completion, self, skipped=said is not None)
+
+    _call = call_model
 
     async def _asked_or_kept(
         self, call: Call, tells: Sequence[Warned], kind: str, *, grace: bool, wait: bool

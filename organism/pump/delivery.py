@@ -200,7 +200,7 @@ class Delivery:
             self.placed = False
             self._host.kernel.schedule.give_back(self.message)
             inbox = self._host.kernel.state.inbox
-            if inbox.questions:
+            if inbox.watched:
                 inbox.stir(self.message.thread)
             self._host.carry_out()
 

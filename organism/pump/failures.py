@@ -21,7 +21,7 @@ def failure_of(error: BaseException) -> Failure:
     try:
         return _failure_of(error)
     except Exception:  # noqa: BLE001 - it is the handler's, and whatever it says of itself is its own code
-        return Failure("crashed", f"{class_name(error)}, which cannot be told", retry=True)
+        return Failure("crashed", f"{class_name(error)}, which cannot be shown", retry=True)
 
 
 def _failure_of(error: BaseException) -> Failure:  # noqa: PLR0911 - a case for each kind
@@ -53,7 +53,7 @@ def _failure_of(error: BaseException) -> Failure:  # noqa: PLR0911 - a case for 
             return Failure("crashed", _said(error), retry=True)
         case SystemExit() | GeneratorExit():
             said = f"{class_name(error)}: {_said(error)}".removesuffix(": ")
-            return Failure("crashed", f"{said} left the handler, which ends this delivery and no more", retry=True)
+            return Failure("crashed", f"{said} left the handler; only this delivery ends", retry=True)
         case _:
             said = _said(error)
             return Failure("crashed", f"{class_name(error)}: {said}" if said else class_name(error), retry=True)

@@ -12,9 +12,10 @@ from organism.budget.node import Node
 from organism.budget.view import BudgetView, Gauge
 from organism.config import budget as parse_budget
 from organism.config import budget_over
-from organism.errors import ConfigurationError, NotRunningError, OrganismError
+from organism.errors import ConfigurationError, NotRunningError
 from organism.kernel.times import running_time
 from organism.names import told
+from organism.pump.thread_end import ThreadEnd
 from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy
 from organism.threads.frames import Thread
@@ -22,10 +23,9 @@ from organism.threads.outcomes import Failure
 from organism.usage import added, adds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from organism.pump.pump import Pump
-    from organism.pump.runtime import Event as Signal
     from organism.pump.waiting import Waiting
     from organism.record.calls import CallRow
     from organism.record.facts import Ended
@@ -36,67 +36,14 @@ _OF_CONVERSATIONS: Final = tuple(unit for unit in UNITS if unit != "depth")
 """Units of a conversation whose limits can be raised."""
 
 
-class _End:
-    """The end of a thread: its result, once it has ended, or why there will be none. A thread that is paused has a result for now.
-
-    ``event`` makes events of the running loop. They are made for the first who waits: thousands of threads may end unwatched.
-    """
-
-    __slots__ = ("_come", "_event", "_gone_on", "done", "error", "last_words", "paused", "result")
-
-    def __init__(self, event: Callable[[], Signal]) -> None:
-        self._event = event
-        self._come: Signal | None = None
-        self._gone_on: Signal | None = None
-        self.result: ThreadResult | None = None
-        self.error: OrganismError | None = None
-        self.paused = False
-        self.done = False
-        """The thread has ended, or never will."""
-        self.last_words: Callable[[], None] | None = None
-
-    @property
-    def come(self) -> Signal:
-        """Set when there is a result, final or for now, or never will be one."""
-        if self._come is None:
-            self._come = self._event()
-            if self.done:
-                self._come.set()
-        return self._come
-
-    @property
-    def gone_on(self) -> Signal:
-        """Set when a thread with a result for now goes on, or has ended."""
-        if self._gone_on is None:
-            self._gone_on = self._event()
-            if self.done:
-                self._gone_on.set()
-        return self._gone_on
-
-    def resumed(self) -> None:
-        """The thread goes on: its result was not final."""
-        if self.paused:
-            self.paused, self.result, self._come = False, None, None
-            self.gone_on.set()
-            self._gone_on = None
-
-    def over(self) -> None:
-        """The thread has ended, or never will: sets the events that were made."""
-        self.done = True
-        if self._come is not None:
-            self._come.set()
-        if self._gone_on is not None:
-            self._gone_on.set()
-        if self.last_words is not None:
-            self.last_words()
-
-
 class ThreadHandle:
     """A thread: waits for its end, reads its events, pauses, resumes or cancels it, and changes its limits."""
 
     __slots__ = ("__weakref__", "_known_end", "_pump", "_thread", "_waiting")
 
-    def __init__(self, pump: Pump, thread: Thread, end: _End | None = None, waiting: Waiting | None = None) -> None:
+    def __init__(
+        self, pump: Pump, thread: Thread, end: ThreadEnd | None = None, waiting: Waiting | None = None
+    ) -> None:
         self._pump = pump
         self._thread = thread
         self._known_end = end
@@ -107,22 +54,11 @@ class ThreadHandle:
         return f"<ThreadHandle {self.id}{'' if result is None else f', {result.outcome}'}>"
 
     @property
-    def _end(self) -> _End:
+    def _end(self) -> ThreadEnd:
         """Its end, made when it is first asked for."""
         if self._known_end is None:
-            self._known_end = _End(self._pump.event)
+            self._known_end = ThreadEnd(self._pump.event)
         return self._known_end
-
-    @classmethod
-    def of_record(cls, pump: Pump, record: Ended, owner: Frame | None = None) -> ThreadHandle:
-        """For the organism itself: the handle of a thread that has ended, from its final record. ``owner`` is the frame that opened a sub-thread."""
-        node = Node("thread", caps(Limits(), Policy(), keeps_back=False), Policy(), thread=record.thread)
-        kind: Any = record.kind
-        thread = Thread(record.thread, kind, record.handler, node, owner, record.labels, record.at, BudgetSettings())
-        thread.ended_at = record.at
-        handle = cls(pump, thread)
-        handle.end(result_of(record))
-        return handle
 
     @property
     def id(self) -> str:
@@ -137,7 +73,7 @@ class ThreadHandle:
     @property
     def ended(self) -> bool:
         """Whether the thread has ended, and its result is there."""
-        return self._end.result is not None and not self._end.paused
+        return self._end.is_final
 
     def events(self, after: int = 0) -> AsyncIterator[Event]:
         """What happens in the thread and below it, from the event after number ``after`` up to its end, once it is durable:
@@ -163,7 +99,7 @@ class ThreadHandle:
         """
         self._pump.own_loop.check()
         end = self._end
-        if end.result is not None and not end.paused:
+        if end.is_final and end.result is not None:
             await self._pump.heed()
             return end.result
         come = None
@@ -200,18 +136,6 @@ class ThreadHandle:
         while self._end.paused:
             await self._end.gone_on.wait()
 
-    async def written(self) -> None:
-        """Waits until what has happened in it so far is durable. Raises JournalError if it could not be written."""
-        await self._pump.settled(self._thread)
-
-    async def over(self) -> None:
-        """Waits until the thread has ended, or never will."""
-        self._pump.own_loop.check()
-        while not self.ended and self._end.error is None:
-            if self._end.come.is_set() and not self._end.paused:
-                return  # its organism was closed
-            await (self._end.gone_on if self._end.paused else self._end.come).wait()
-
     async def _wait_within(self, waiting: Waiting) -> None:
         calls = self._pump.kernel.calls
         async with waiting:
@@ -244,22 +168,18 @@ class ThreadHandle:
         self._check_whole("resumed")
         if self._thread.paused_at is None:
             return
-        self._end.resumed()
+        self._end.go_on()
         self._pump.pauses.resume(self._thread)
 
     def _check_whole(self, what: str) -> None:
         if self._thread.owner is not None:
             raise NotRunningError(f"thread {self.id} is a sub-thread: only a whole thread is {what}")
 
-    def for_delivery(self, waiting: Waiting) -> ThreadHandle:
-        """For the organism itself: the handle for a handler, whose timeout stops, and whose place is free, while it waits for the result."""
-        return ThreadHandle(self._pump, self._thread, self._end, waiting)
-
     def cancel(self, reason: str = "cancelled") -> None:
         """Cancels the thread and all below it: calls under way are settled, then it ends ``cancelled``."""
         self._pump.own_loop.check()
         self._pump.kernel.ends.stop(self._thread, Failure("cancelled", reason), self._pump.now())
-        self._end.resumed()  # it has its end to come
+        self._end.go_on()  # it has its end to come
         self._pump.carry_out()
 
     def add_budget(self, **units: float | str | Decimal) -> None:
@@ -268,7 +188,7 @@ class ThreadHandle:
         Raises ConfigurationError for an unknown unit or an amount that is not above 0, and NotRunningError if the thread has ended.
         """
         if wrong := [unit for unit in units if unit not in UNITS]:
-            raise ConfigurationError([f"{wrong[0]!r} is no unit that can be raised; there is {', '.join(UNITS)}"])
+            raise ConfigurationError([f"{wrong[0]!r} is not a unit that can be raised; there are: {', '.join(UNITS)}"])
         self._set(raised(self._thread.budget, units))
 
     def set_budget(self, **keys: Any) -> None:
@@ -286,33 +206,28 @@ class ThreadHandle:
             self._pump.deadlines.watch(self._thread)
         self._pump.carry_out()
 
-    def end(self, result: ThreadResult | None) -> None:
-        """For the organism itself: sets the final result; ``None`` if the organism was closed before."""
-        end = self._end
-        end.paused, end.result = False, result
-        end.over()
 
-    def rest(self, record: Ended) -> None:
-        """For the organism itself: sets the result that a paused thread has for now."""
-        if self._end.result is None and self._thread.stopping is None:
-            self._end.paused, self._end.result = (
-                True,
-                evolve(result_of(record), outcome="paused", unit=None, scope=None, account=None),
-            )
-            self._end.come.set()
+def end_of(handle: ThreadHandle) -> ThreadEnd:
+    """The end that a handle waits for: the pump sets it."""
+    return handle._end  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - users have no use for it
 
-    def go_on(self) -> None:
-        """For the organism itself: the result was not final, and the thread continues."""
-        self._end.resumed()
 
-    def fail(self, error: OrganismError) -> None:
-        """For the organism itself: there will be no result, also none for now; whoever waits for one gets ``error``."""
-        self._end.error, self._end.paused, self._end.result = error, False, None
-        self._end.over()
-
-    def when_over(self, last_words: Callable[[], None]) -> None:
-        """For the organism itself: calls ``last_words`` once the thread has ended, or never will."""
-        self._end.last_words = last_words
+def handle_of_record(
+    pump: Pump,
+    record: Ended,
+    *,
+    owner: Frame | None = None,
+    waiting: Waiting | None = None,
+    cls: type[ThreadHandle] = ThreadHandle,
+) -> ThreadHandle:
+    """The handle of a thread that has ended, from its final record. ``owner`` is the frame that opened a sub-thread."""
+    node = Node("thread", caps(Limits(), Policy(), keeps_back=False), Policy(), thread=record.thread)
+    kind: Any = record.kind
+    thread = Thread(record.thread, kind, record.handler, node, owner, record.labels, record.at, BudgetSettings())
+    thread.ended_at = record.at
+    end = ThreadEnd(pump.event)
+    end.finish(result_of(record))
+    return cls(pump, thread, end, waiting)
 
 
 class ConversationHandle:
@@ -348,7 +263,7 @@ class ConversationHandle:
         if wrong := [unit for unit in units if unit not in _OF_CONVERSATIONS]:
             raise ConfigurationError(
                 [
-                    f"{wrong[0]!r} is no unit of a conversation that can be raised; there is {', '.join(_OF_CONVERSATIONS)}"
+                    f"{wrong[0]!r} is not a unit of a conversation that can be raised; there are: {', '.join(_OF_CONVERSATIONS)}"
                 ]
             )
         conversation = self._known()
@@ -368,7 +283,7 @@ class ConversationHandle:
         conversation = self._pump.kernel.state.conversations.get(self.id)
         if conversation is None:
             raise NotRunningError(
-                f"conversation {told(self.id)} was let go while nothing of it ran: find it again with `organism.conversation_of`"
+                f"conversation {told(self.id)} is not in memory any more, since nothing of it runs: get it anew with `organism.conversation_of`"
             )
         return conversation
 
@@ -382,7 +297,9 @@ def raised(budget: BudgetSettings, units: Mapping[str, Any]) -> BudgetSettings:
     """A budget with its limits higher by these amounts; a unit without a limit stays without. Raises ConfigurationError."""
     for unit, amount in units.items():
         if amount is None or not adds(amount):
-            problem = f"add_budget: {unit}: {told(amount, 40)} must be above 0: it comes on top of the limit; set_budget sets one"
+            problem = (
+                f"add_budget: {unit}: {told(amount, 40)} must be above 0: it is added to the limit; set_budget sets one"
+            )
             raise ConfigurationError([problem])
     more, now = parse_budget(units).limits, budget.limits
     higher: dict[str, Any] = {

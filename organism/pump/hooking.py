@@ -201,7 +201,7 @@ class Hooks:
             raise HandlerFailedError("crashed", f"hook {name_of(hook)} at {point}: {_told(error)}") from error
         finally:
             _asking.reset(token)
-        verdict = cast("Verdict", _GO if given is None else given)
+        verdict = _GO if given is None else given
         if not isinstance(verdict, ALLOWED[point]):
             can = ", ".join(each.__name__ for each in ALLOWED[point])
             _log.error("hook %s at %s gave %s: it may give None, %s", name_of(hook), point, _kind(given), can)
@@ -232,14 +232,14 @@ def _fitting(hook: Hook, point: Point, fit: Callable[[Any], Any], value: Any) ->
     try:
         return fit(value)
     except (TypeError, ValueError, PayloadError) as error:
-        text = f"hook {name_of(hook)} at {point} gave what cannot be: {error}"
+        text = f"hook {name_of(hook)} at {point} gave an invalid value: {error}"
         _log.error("%s", text)
         raise HandlerFailedError("crashed", text) from error
 
 
 def _a(kind: type[E], value: Any) -> E:
     if not isinstance(value, kind):
-        raise ValueError(f"it is to be {kind.__name__}, and is {_kind(value)}")  # noqa: TRY004 - said of a verdict
+        raise ValueError(f"it must be {kind.__name__}, not {_kind(value)}")  # noqa: TRY004 - said of a verdict
     return value
 
 
@@ -253,11 +253,9 @@ def _taken(handler: HandlerSettings, payload: Any) -> Any:
 
 def _answer(result: Any) -> str | Completion:
     """What may stand for a model's answer."""
-    if isinstance(result, Completion):
-        return sound(result)
-    if not isinstance(result, str):
-        raise TypeError(f"a model call is skipped with a text or a completion, not with {_kind(result)}")
-    return result
+    if not isinstance(result, (Completion, str)):
+        raise TypeError(f"a model call is replaced by a text or a completion, not by {_kind(result)}")
+    return result if isinstance(result, str) else sound(_a(Completion, result))
 
 
 def _said(call: Call, result: str | Completion) -> Completion:

@@ -18,8 +18,8 @@ from organism.errors import OrganismError
 from organism.kernel.prompts import Name, Prompt, common
 from organism.models.completion import Call, Completion
 from organism.models.contract import ToolCall
-from organism.models.fixed import OTHER, Fixed, fixed, fixed_texts
-from organism.models.hiding import BESIDE
+from organism.models.frozen_json import OTHER, Fixed, fixed, fixed_texts
+from organism.models.redaction import BESIDE
 from organism.payloads import encode_json
 from organism.record.images import Kept
 from organism.settings import NOTHING
@@ -176,7 +176,7 @@ def _object(value: Any) -> dict[Any, Any]:
     whole: Any = value  # what isinstance makes of a container has no types inside
     if isinstance(value, Mapping):
         return dict(whole)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _asks_the_same(call: Call, other: Call) -> bool:

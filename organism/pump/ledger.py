@@ -1,4 +1,4 @@
-"""The budget of one model call: the router's :class:`organism.models.ledger.Ledger`, on the kernel's books."""
+"""The budget of one model call: the router's :class:`organism.models.routing.ledger.Ledger`, on the kernel's books."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from organism.errors import BudgetExhaustedError
 from organism.kernel.calls import CallFor
 from organism.kernel.charges import overdrafts
 from organism.kernel.holds import Hold
-from organism.models.beginnings import digests_of
-from organism.models.ledger import Held
+from organism.models.routing.ledger import Held
+from organism.models.tokens.prefixes import digests_of
 from organism.pump.keys import kept_of
 from organism.pump.thread_budget import is_strict, needs_price, out_of_time, seconds_left
 from organism.quick import maker
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from organism.kernel.places import Places
     from organism.kernel.prompts import Prompt
     from organism.models.completion import Call, Completion
-    from organism.models.prompt import Prompt as Estimated
+    from organism.models.tokens.prompt import Prompt as Estimated
     from organism.pump.pump import Pump
     from organism.record.images import Missed
     from organism.settings import Level
@@ -84,17 +84,17 @@ class CallLedger:
 
     @property
     def strict(self) -> bool:
-        """See :class:`organism.models.ledger.Ledger`."""
+        """See :class:`organism.models.routing.ledger.Ledger`."""
         return is_strict(self._thread.node)
 
     @property
     def needs_price(self) -> bool:
-        """See :class:`organism.models.ledger.Ledger`."""
+        """See :class:`organism.models.routing.ledger.Ledger`."""
         return needs_price(self._thread.node)
 
     @property
     def level(self) -> Level | None:
-        """See :class:`organism.models.ledger.Ledger`."""
+        """See :class:`organism.models.routing.ledger.Ledger`."""
         return level_of(self._thread.node.path)
 
     @property
@@ -103,12 +103,13 @@ class CallLedger:
         return seconds_left(self._pump.kernel, self._pump.deadlines, self._thread, self._pump.now())
 
     def out_of_time(self) -> BudgetExhaustedError:
-        """See :class:`organism.models.ledger.Ledger`."""
-        return out_of_time(self._pump.kernel, self._pump.deadlines, self._thread, self._pump.now())
+        """See :class:`organism.models.routing.ledger.Ledger`."""
+        late = self._pump.kernel.calls.time_is_up(self._thread)
+        return late or out_of_time(self._pump.kernel, self._pump.deadlines, self._thread, self._pump.now())
 
     @contextmanager
     def queued(self, at: Places, refuse: Callable[[], object]) -> Generator[None]:
-        """See :class:`organism.models.ledger.Ledger`."""
+        """See :class:`organism.models.routing.ledger.Ledger`."""
         pump = self._pump
         try:
             with pump.kernel.calls.knots.queued(self._message or self._thread, at, refuse, pump.scopes()):
@@ -119,11 +120,11 @@ class CallLedger:
             raise
 
     def keeping(self, at: Places) -> AbstractContextManager[object]:
-        """See :class:`organism.models.ledger.Ledger`."""
+        """See :class:`organism.models.routing.ledger.Ledger`."""
         return self._pump.kernel.calls.knots.keeping(self._message or self._thread, at, self._pump.scopes())
 
     async def hold(self, claim: Claim, *, alias: str, backend: str, attempt: int, at: tuple[Places, ...]) -> Held:
-        """See :class:`organism.models.ledger.Ledger`."""
+        """See :class:`organism.models.routing.ledger.Ledger`."""
         self._alias = alias
         call = self._latest = self._call(alias, backend, attempt, at)
         verdict = self._pump.kernel.calls.hold(claim, call, self._pump.look(), self._pump.scopes())
@@ -157,7 +158,7 @@ class CallLedger:
         *,
         made: bool = True,
     ) -> tuple[Crossing, ...]:
-        """See :class:`organism.models.ledger.Ledger`."""
+        """See :class:`organism.models.routing.ledger.Ledger`."""
         hold = self._holds.pop(held.id)
         self._attempts += made
         digests: tuple[str, ...] = ()
@@ -195,7 +196,7 @@ class CallLedger:
         elif isinstance(error, Exception):
             self._unanswered("failed", str(error)[:_TEXT])
         else:
-            self._unanswered("cut", "whoever asked waits no more")
+            self._unanswered("cut", "whoever asked no longer waits for an answer")
 
     def _unanswered(self, outcome: str, text: str) -> None:
         if not self._over and self._pump.kernel.book.listening:

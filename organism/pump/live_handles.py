@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from organism.kernel.outcome import final_of, let_go
 from organism.names import printable
-from organism.pump.handles import ThreadHandle
+from organism.pump.handles import ThreadHandle, end_of
 from organism.results import result_of, result_when_read
 from organism.threads.frames import Thread
 
@@ -30,7 +30,7 @@ class LiveHandles(dict[Thread, ThreadHandle]):
         """The thread has ended: whoever waits for it hears so, and the log."""
         handle = self.pop(thread, None)
         if handle is not None:
-            handle.end(
+            end_of(handle).finish(
                 result_of(final_of(thread))
                 if _settles_late(thread) or not let_go(thread)
                 else result_when_read(thread.replies, partial(final_of, thread))
@@ -41,24 +41,24 @@ class LiveHandles(dict[Thread, ThreadHandle]):
         """The thread's end could not be written."""
         handle = self.pop(thread, None)
         if handle is not None:
-            handle.fail(error)
+            end_of(handle).fail(error)
 
     def rest(self, thread: Thread, record: Ended) -> None:
         """Nothing of the thread runs any more, since it is paused or waits for people; this is what it came to so far."""
         handle = self.get(thread)
-        if handle is not None:
-            handle.rest(record)
+        if handle is not None and thread.stopping is None:
+            end_of(handle).rest(record)
 
     def go_on(self, thread: Thread) -> None:
         """The thread that waited for people goes on."""
         handle = self.get(thread)
         if handle is not None:
-            handle.go_on()
+            end_of(handle).go_on()
 
     def close(self) -> None:
         """The pump does not run any more: nothing will come of the threads that are left."""
         for handle in tuple(self.values()):
-            handle.end(None)
+            end_of(handle).finish(None)
         self.clear()
 
 

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.errors import NotRunningError
-from organism.models.fixed import OTHER, Fixed, FixedList, fixed_texts
+from organism.models.frozen_json import OTHER, Fixed, FixedList, fixed_texts
 from organism.names import class_name, told
 from organism.payloads import flaw, is_payload
 from organism.threads.outcomes import Memory
@@ -221,7 +221,7 @@ def _sound(where: str, text: str) -> str:
         except UnicodeEncodeError as error:
             half = f"U+{ord(text[error.start]):04X}"
             raise ValueError(
-                f"{where} holds a lone surrogate ({half}) at index {error.start}, which is no character; write it as "
+                f"{where} holds a lone surrogate ({half}) at index {error.start}, which is not a character; write it as "
                 "text.encode('utf-8', 'backslashreplace').decode()"
             ) from None
     return text

@@ -68,7 +68,7 @@ class Orders:
         pump, kernel, state, ends = self._pump, self._kernel, self._kernel.state, self._kernel.ends
         self._asked_for = (
             state.woken, kernel.calls.knots.waiting, state.inbox.stirred, kernel.calls.answered, ends.cancelled,
-            ends.cut, pump.pauses.winding_down, pump.wakeups.admission.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
+            ends.cut, pump.wakeups.admission.line, kernel.retries.waiting, kernel.retries.escalated, kernel.book.rolled,
         )  # fmt: skip
         self._ready = pump.aside.ready
         self._workers = pump.workers
@@ -94,7 +94,8 @@ class Orders:
             pump.wakeups.wake_askers()
         if kernel.calls.answered:
             pump.wakeups.tell_line()
-        if kernel.state.inbox.stirred:
+        stirred = tuple(kernel.state.inbox.stirred)
+        if stirred:
             pump.people.look()
         if kernel.retries.waiting or kernel.retries.escalated:
             self._look_after_failures()
@@ -102,7 +103,7 @@ class Orders:
             self._cancel_deliveries()
         if kernel.ends.cut:
             self._cut_calls()
-        pump.pauses.look()
+        pump.pauses.look(stirred)
         pump.wakeups.admission.let_in()
 
     def _look_after_failures(self) -> None:

@@ -44,7 +44,7 @@ def _read(answers: Iterable[Any], most: int) -> tuple[Any, ...] | Failure:
     read: list[Any] = []
     for answer in answers:
         if len(read) > most:  # one reply and as many messages are possible
-            text = f"a handler gave more than {most} answers at once, and is read no further: `thread_queue` is {most}; send fewer at once"
+            text = f"a handler gave more than {most:,} answers at once, and is read no further: 'thread_queue' is {most:,}; send fewer at once"
             return Failure("refused", text)
         read.append(answer)
     return tuple(read)

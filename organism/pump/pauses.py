@@ -9,25 +9,27 @@ import anyio
 
 from organism.kernel.outcome import record_of
 from organism.pump.waiting import Waiting
-from organism.threads.frames import Message
-from organism.threads.lineage import root_of
+from organism.threads.dependence import is_waiting
+from organism.threads.lineage import descendants, root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from organism.kernel import Kernel
+    from organism.pump.aside import Aside
     from organism.pump.deadlines import Deadlines
     from organism.pump.delivery import Delivery
     from organism.pump.interfaces import Handles
     from organism.pump.wakeups import Wakeups
     from organism.record.facts import Ended
-    from organism.threads.frames import Thread
+    from organism.threads.frames import Message, Thread
 
 
 class Host(Protocol):
     """What :class:`Pauses`, and :class:`organism.pump.people.People`, need of the pump."""
 
     kernel: Kernel
+    aside: Aside
     deadlines: Deadlines
     handles: Handles
     now: Callable[[], float]
@@ -62,12 +64,14 @@ class Pauses:
         pump = self._pump
         pump.kernel.ends.pause(thread, pump.now())
         pump.deadlines.stand_still(thread)
-        self.winding_down[thread] = None
+        if thread not in self.winding_down:
+            self.winding_down[thread] = None
+            pump.kernel.state.inbox.watch(thread)
         pump.carry_out()
 
     def resume(self, thread: Thread) -> None:
         """Lets a root thread go on."""
-        self.winding_down.pop(thread, None)
+        self._wound_down(thread)
         self._pump.kernel.ends.resume(thread, self._pump.now())
         for message, event in self._held.items():
             if root_of(message.thread) is thread:
@@ -91,15 +95,21 @@ class Pauses:
         event = self._held.get(message)
         return event is not None and not event.is_set()
 
-    def look(self) -> None:
-        """Tells the handles of paused threads that have come to rest."""
-        for thread in tuple(self.winding_down):
+    def look(self, stirred: Iterable[Thread]) -> None:
+        """Tells the handles of paused threads that have come to rest, among those in which something has happened."""
+        for thread in stirred:
+            if thread not in self.winding_down:
+                continue
             if thread.ended:
-                del self.winding_down[thread]
+                self._wound_down(thread)
             elif self._rests(thread):
-                del self.winding_down[thread]
+                self._wound_down(thread)
                 record = record_of(thread, self._pump.now())
                 self._pump.when_durable(thread, partial(self._rested, thread, record))
+
+    def _wound_down(self, thread: Thread) -> None:
+        if self.winding_down.pop(thread, self) is None:
+            self._pump.kernel.state.inbox.unwatch(thread)
 
     def _rested(self, thread: Thread, record: Ended) -> None:
         if thread.paused_at is not None:  # it may have been let go on since
@@ -107,15 +117,15 @@ class Pauses:
 
     def _rests(self, thread: Thread) -> bool:
         """Whether nothing of a paused thread runs: all its deliveries wait for others of it, and no model call is open or in line."""
-        pump = self._pump
-        if any(root_of(hold.thread) is thread for hold in pump.kernel.state.holds.values()):
+        if any(thread.node.held) or thread.node.crowd:
             return False
-        if any(
-            isinstance(each.owner, Message) and root_of(each.owner.thread) is thread for each in pump.wakeups.in_line
-        ):
+        stepped, state = self._pump.aside.stepped, self._pump.kernel.state
+        if stepped is not None and root_of(stepped.message.thread) is thread and not self._waits(stepped.message):
             return False
-        running = [each for each in pump.running.values() if root_of(each.message.thread) is thread]
-        return all(not each.placed and self._waits(each.message) for each in running)
+        return all(self._waits(message) for each in descendants(thread) for message in state.at_work(each))
 
     def _waits(self, message: Message) -> bool:
-        return bool(message.asks or message.awaits or message in self._held)
+        delivery = self._pump.running.get(message)
+        if delivery is None:  # its handler has ended, or was left behind
+            return True
+        return not delivery.placed and (is_waiting(message) or message in self._held)

@@ -13,6 +13,8 @@ import anyio.lowlevel
 from attrs import evolve
 
 from organism.kernel.outcome import record_of
+from organism.threads.dependence import is_waiting
+from organism.threads.lineage import root_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -37,17 +39,17 @@ class People:
         self._idle: dict[Thread, None] = {}
         """Root threads of which some may stand still: looked at again once all tasks that are ready have run."""
         self._due = anyio.Event()
-        self._timers: dict[Thread, dict[Message, Timer]] = {}
-        """The timers of questions with a timeout, by root thread."""
+        self._timers: dict[Message, Timer] = {}
+        """The timers of questions with a timeout."""
 
     def look(self) -> None:
         """Looks at the threads in which something has happened. One that goes on is noted at once; one that seems to stand still is looked at
         again in a moment, since a handler that asks several people does so one after the other.
         """
         inbox = self._pump.kernel.state.inbox
+        self._time_questions()
         stirred = tuple(inbox.stirred)
         for root in stirred:
-            self._watch(root, [] if root.ended or root.waits_turn else self._questions(root))
             if self._weigh_tree(root, may_stand=False):
                 self._idle[root] = None
         for root in stirred:
@@ -80,14 +82,14 @@ class People:
         resting = self._pump.kernel.state.inbox.resting
         rested = root in resting
         still: list[Thread] = []
-        waiting, _ = self._weigh(root, {waiter.owner for waiter in self._pump.wakeups.in_line}, still)
+        self._weigh(root, {waiter.owner for waiter in self._pump.wakeups.in_line}, still)
         if rested and root not in resting:
             self._pump.handles.go_on(root)
         for thread in still if may_stand else ():
             self._pump.kernel.people.stand(thread, self._pump.now())
             self._pump.deadlines.forget(thread)
         if not rested and root in resting:
-            record = evolve(record_of(root, self._pump.now()), error=_waits_for(waiting))
+            record = evolve(record_of(root, self._pump.now()), error=_waits_for(self._questions(root)))
             self._pump.when_durable(root, partial(self._rested, root, record))
         return bool(still)
 
@@ -95,12 +97,12 @@ class People:
         below = [each for sub in (thread.subs or {}).values() for each in self._questions(sub)]
         return [*self._pump.kernel.state.inbox.of(thread), *below]
 
-    def _weigh(self, thread: Thread, in_line: Collection[object], still: list[Thread]) -> tuple[list[Message], bool]:
-        """The questions of a thread and of those below it, and whether anything else goes on there. Threads that stand still and are not noted
-        yet are added to ``still``; those that go on are noted.
+    def _weigh(self, thread: Thread, in_line: Collection[object], still: list[Thread]) -> tuple[int, bool]:
+        """How many questions a thread and those below it have, and whether anything else goes on there. Threads that stand still and are not
+        noted yet are added to ``still``; those that go on are noted.
         """
         pump = self._pump
-        waiting = list(pump.kernel.state.inbox.of(thread))
+        waiting = pump.kernel.state.inbox.count(thread)
         active = self._works(thread, in_line)
         for sub in tuple((thread.subs or {}).values()):
             asked, works = self._weigh(sub, in_line, still)
@@ -123,7 +125,7 @@ class People:
             delivery = None if message is None else self._pump.running.get(message)
             if delivery is None or message is None:
                 return True  # it is about to be delivered, or waits for a place
-            if delivery.placed or not (message.asks or message.awaits) or message in in_line:
+            if delivery.placed or not is_waiting(message) or message in in_line:
                 return True
         return False
 
@@ -133,24 +135,17 @@ class People:
 
     # Questions with a timeout
 
-    def _watch(self, root: Thread, waiting: Collection[Message]) -> None:
-        """Sets the timers of questions with a timeout, and cancels those of questions that are over."""
-        pump = self._pump
-        timers = self._timers.get(root, {})
-        kept: dict[Message, Timer] = {}
-        for message in waiting:
-            patience = pump.kernel.routes[message.to].patience
-            if patience is None:
-                continue
-            known = timers.pop(message, None)
-            due = pump.kernel.state.inbox.questions[message] + patience
-            kept[message] = known or pump.deadlines.timers.add(due, partial(self._over, message))
-        for timer in timers.values():
-            pump.deadlines.timers.cancel(timer)
-        if kept:
-            self._timers[root] = kept
-        else:
-            self._timers.pop(root, None)
+    def _time_questions(self) -> None:
+        """Sets the timers of new questions with a timeout, and cancels those of questions that are over. A turn that has not begun has time."""
+        pump, inbox = self._pump, self._pump.kernel.state.inbox
+        changed, inbox.changed = inbox.changed, {}
+        for message in changed:
+            timer = self._timers.pop(message, None)
+            if timer is not None:
+                pump.deadlines.timers.cancel(timer)
+            asked_at, patience = inbox.questions.get(message), pump.kernel.routes[message.to].patience
+            if asked_at is not None and patience is not None and not root_of(message.thread).waits_turn:
+                self._timers[message] = pump.deadlines.timers.add(asked_at + patience, partial(self._over, message))
 
     def _over(self, message: Message) -> None:
         if message in self._pump.kernel.state.inbox.questions:

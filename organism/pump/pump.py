@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from organism.errors import JournalError
     from organism.kernel import Kernel
-    from organism.models.router import Router
+    from organism.models.routing.router import Router
     from organism.pump.clock import Clock
     from organism.pump.delivery import Delivery
     from organism.pump.hooking import Hooks

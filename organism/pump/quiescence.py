@@ -42,5 +42,5 @@ def _stands_still(pump: Pump, delivery: Delivery) -> bool:
         return False
     message = delivery.message
     answers = sum(ask in pump.wakeups.asking and not ask.done for ask in message.asks)
-    results = sum(not thread.ended for thread in message.awaits or ())
+    results = sum(tasks for thread, tasks in (message.awaits or {}).items() if not thread.ended)
     return 0 < delivery.waits <= answers + results + pump.pauses.holds_up(message)

@@ -34,8 +34,8 @@ SLICE: Final = 0.005
 
 _handlers_log: Final = logging.getLogger("organism.handlers")
 _ANOTHER_WAY: Final = (
-    "handler '%s' in thread %s was run again and went another way: it left unused %d of the answers that it had; "
-    "what it asked instead is paid for anew"
+    "handler '%s' in thread %s was run again and went another way: %d of the answers that it had are not used; "
+    "what it asked instead is paid for again"
 )
 
 
@@ -205,7 +205,7 @@ class Stepper:
         self._at = now = self._now()
         if kernel.book.half_done:
             place = f"while '{message.to}' was handled in thread {message.thread.id}"
-            raise RuntimeError(f"a change was left half-way {place}: a fault of organism itself; it stops here")
+            raise RuntimeError(f"a change was left unfinished {place}: a bug in organism itself; it stops here")
         rerun = message.past is not None and message.past.rerun
         # One that is cancelled has not come to what it would have asked for again.
         if rerun and not message.dropped and (unasked := delivery.context.unasked()):

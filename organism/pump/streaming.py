@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from organism.models.completion import Completion
-    from organism.models.streams import CompletionStream
+    from organism.models.routing.streams import CompletionStream
     from organism.pump.delivery import Delivery
 
 

@@ -32,7 +32,7 @@ class TextDelta:
 def check_callback(callback: object) -> None:
     """Raises TypeError for what cannot be called: otherwise that would only be found, and logged, with each call."""
     if not callable(callback):
-        raise TypeError(f"a callback is a function of what it is told, not {told(callback)}")
+        raise TypeError(f"a callback must be a function with one argument, not {told(callback)}")
 
 
 class TextListeners:
@@ -61,4 +61,4 @@ class TextListeners:
             try:
                 callback(spoken)
             except Exception:  # noqa: BLE001 - whatever it is, it is the listener's; it is logged
-                _log.exception("a listener to what agents write raised; it is called again with the next piece")
+                _log.exception("a callback of `overhear` raised an exception; it is called again with the next piece")

@@ -185,7 +185,9 @@ class Talk(Generic[T]):
         if self._came is None:
             self._threads.given_up()
             where = f"'{self._message.to}' in thread {self._message.thread.id}"
-            _log.warning("%s was given up; its function runs on in its thread, and its answer will be dropped", where)
+            _log.warning(
+                "%s was given up; its function still runs in its thread, and its answer will be dropped", where
+            )
 
     def _take(self, asked: _Asked) -> None:
         if self._left:

@@ -97,6 +97,7 @@ class Wakeups:
         except BaseException:
             if self.in_line.pop(waiter, None) is not None:
                 self._pump.kernel.calls.leave_line(waiter)
+                self._pump.kernel.state.inbox.stir(waiter.note.thread)
                 self._pump.carry_out()
             elif isinstance(box[0], Hold):
                 self.give_up(box[0])

@@ -105,7 +105,7 @@ class Watchdog:
             return
         self._named.add(message)
         who = (
-            "a task that is no delivery of its own"
+            "a task that is not a delivery of its own"
             if message is None
             else f"handler '{message.to}' in thread {message.thread.id}"
         )

@@ -285,7 +285,7 @@ class Workers:
     def _leave(self, delivery: Delivery) -> None:
         message = delivery.message
         _handlers_log.error(
-            "handler '%s' goes on in thread %s %g s after it was cancelled: it is left behind, and nothing that it does counts",
+            "handler '%s' goes on in thread %s %g s after it was cancelled: it is abandoned, and what it still does is ignored",
             message.to, message.thread.id, PATIENCE * max(1, delivery.waited),
         )  # fmt: skip
         delivery.left_behind = True

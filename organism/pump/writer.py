@@ -89,7 +89,7 @@ def _outcome(roots: Collection[str], came: _Written | BaseException) -> _Written
 async def _gone() -> NoReturn:
     """Waits a moment, then raises JournalError, for whoever waits for facts that will not be written any more."""
     await anyio.sleep(_GONE)  # whoever runs in the pump is cancelled meanwhile
-    raise JournalError("the organism was closed before this was written down")
+    raise JournalError("the organism was closed before this was written to the journal")
 
 
 def in_place(work: Callable[[], _Written], done: Callable[[_Written | BaseException], None]) -> None:

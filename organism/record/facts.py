@@ -133,7 +133,7 @@ class Spawned(Fact):
 @quick
 @frozen(kw_only=True)
 class Abandoned(Fact):
-    """An ask timed out, or its asker was cancelled: nobody waits for the reply any more. ``seq`` is that of the question."""
+    """Asks timed out, or whoever asked was cancelled: nobody waits for the replies any more. ``seq`` is that of the message that asked."""
 
     seq: int
 

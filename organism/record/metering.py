@@ -146,7 +146,7 @@ class Meter:
         self._lost += 1
         if self._lost == 1:
             _log.error(
-                "a meter is more than %d events behind: what comes now is lost to it; the journal has it all",
+                "a callback of `meter` is more than %d events behind: it misses those that come now; the journal has all",
                 self._room,
             )
 
@@ -165,13 +165,17 @@ class Meter:
         if self._thread.ident is not None:
             self._thread.join(self._patience)
         if self._thread.is_alive():
-            _log.error("a meter has not heard %d events after %g s; it is left", self._waiting.qsize(), self._patience)
+            _log.error(
+                "a callback of `meter` has not taken %d events within %g s; it is not waited for any longer",
+                self._waiting.qsize(),
+                self._patience,
+            )
         elif self._lost:
-            _log.error("a meter has lost %d events; the journal has them", self._lost)
+            _log.error("a callback of `meter` has missed %d events; the journal has them", self._lost)
 
     def _work(self) -> None:
         while (event := self._waiting.get()) is not None:
             try:
                 self._listener(event)
             except Exception:  # noqa: BLE001 - whatever it is, it is the listener's; it is logged
-                _log.exception("a meter raised; it is called again with the next event")
+                _log.exception("a callback of `meter` raised an exception; it is called again with the next event")

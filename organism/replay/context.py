@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from organism.agent import AgentContext
 from organism.budget.levels import level_of
 from organism.context.delivery import DeliveryContext, payload_of, timed_out
-from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, UnexpectedReplyError
+from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, UnexpectedReplyError, pairs_of
 from organism.kernel.answers import Refusal, check_target, refusal_error
+from organism.kernel.asks import note_at_work
 from organism.kernel.pools import SCOPE
-from organism.models.windows import least_window
+from organism.models.context_windows import least_window
+from organism.models.routing.failover import downgraded
 from organism.names import ORGANISM, excerpt
 from organism.pump import runtime
 from organism.pump.keys import GRACE, completion_of, question
@@ -22,7 +24,7 @@ from organism.replay.player import Asking, Odd
 from organism.replay.verdict import both
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from random import Random
 
     from organism.kernel import Kernel
@@ -137,7 +139,7 @@ class Recorded(DeliveryContext):
         if known is None or (known.hooked and known.asked > self._begun):
             says = f"asks model '{call.model}': {_short(_plain(prompt.messages)[-1:])}"
             if call.model not in self._stage.settings.models:
-                player.unsure = f"it asked model '{call.model}', which is no alias any more"
+                player.unsure = f"it asked model '{call.model}', which is not an alias any more"
             return cast("Completion", await player.ask(Asking("", says, lambda: None, prompt=prompt)))
         self._compare(known, prompt)
         asking = Asking(prompt.key, f"asks model '{call.model}'", lambda: self._answer(known, call))
@@ -179,7 +181,7 @@ class Recorded(DeliveryContext):
 
     # Handlers
 
-    async def ask(self, to: str, payload: Any, *, expect: type[Any] | None = None, timeout: float | None = None) -> Any:
+    async def ask(self, to: str, payload: Any, *, expect: Any = None, timeout: float | None = None) -> Any:
         """What the peer answered then."""
         if self._delivery.over:
             await self._turned_away()
@@ -188,15 +190,16 @@ class Recorded(DeliveryContext):
             asked = await self._player.ask(asked)
         return _heard(asked, to, expect, timeout)
 
-    async def ask_all(self, asks: Sequence[tuple[str, Any]], *, expect: type | None = None) -> list[Any]:
+    async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: Any = None) -> list[Any]:
         """What the peers answered then."""
         if self._delivery.over:
             await self._turned_away()
         # Named in this order, as then: it tells those apart that are equal.
-        asked = [self._asks(to, payload, None) for to, payload in asks]
+        pairs = pairs_of("ask_all", asks)
+        asked = [self._asks(to, payload, None) for to, payload in pairs]
         await self._player.ask_all([each for each in asked if isinstance(each, Asking)])
         answers: list[Any] = []
-        for (to, _), each in zip(asks, asked, strict=True):
+        for (to, _), each in zip(pairs, asked, strict=True):
             try:
                 answers.append(_heard(each.given if isinstance(each, Asking) else each, to, expect, None))
             except (HandlerFailedError, BudgetExhaustedError, UnexpectedReplyError) as error:
@@ -243,7 +246,7 @@ class Recorded(DeliveryContext):
         depth = message.frame.depth + 1
         state = self._stage.kernel.state
         # It runs, which the record says of none: whoever asks itself waits for itself.
-        state.occupied[message.thread, message.mailbox] = message
+        note_at_work(state, message)
         found = check_target(state, message, to, payload, depth=depth, asks=asks)
         if isinstance(found, Refusal) and found.lack is None:
             return refusal_error(found)
@@ -282,7 +285,8 @@ class RecordedAgent(Recorded, AgentContext):
         """What the settings say of it: summaries are asked for in its measure."""
         level = level_of(self._message.thread.node.path)
         at = datetime.fromtimestamp(self._stage.at, UTC)
-        return least_window(self._stage.settings.models, alias, at, level=level)
+        model = downgraded(self._stage.settings.models, alias, lambda: level)
+        return None if model is None else least_window(model, at)
 
     def cut_before(self, key: str) -> CutShort | None:
         """How the history was cut short then."""
@@ -305,7 +309,7 @@ class RecordedAgent(Recorded, AgentContext):
         """It was written down then."""
 
 
-def _heard(answer: Any, to: str, expect: type[Any] | None, timeout: float | None) -> Any:
+def _heard(answer: Any, to: str, expect: Any, timeout: float | None) -> Any:
     """The payload of an answer of the record; ``None``: it was not answered in time. Raises what is none."""
     if isinstance(answer, Exception):
         raise answer

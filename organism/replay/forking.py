@@ -175,7 +175,6 @@ def _names(copied: Sequence[Fact], root: str, new: str) -> dict[str, str]:
             opened += [each.thread for each in fact.image.threads] + [each.thread for each in fact.image.holds]
         for id_ in opened:
             names[id_] = new + id_[len(root) :] if id_.startswith(root) else f"{new}.{id_}"
-    names[root] = new
     return names
 
 

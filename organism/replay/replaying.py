@@ -11,7 +11,6 @@ from organism.agent import ready
 from organism.journal.codec import decode_entry
 from organism.journal.prompts import requests
 from organism.names import ORGANISM
-from organism.record import facts
 from organism.replay.player import Odd
 from organism.replay.script import parts_of
 from organism.replay.stage import Stage
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from organism.payloads import Vocabulary
-    from organism.record.facts import Fact
     from organism.replay.player import Player
     from organism.replay.script import Part, Which
     from organism.settings import Settings
@@ -53,9 +51,7 @@ def replay(
     # A person answered then, and is not asked again.
     runs = {name for name, each in handlers.items() if each.human is None}
     ran = {ref for ref, part in parts.items() if part.ran and part.handler in runs}
-    gone = [
-        part for part in parts.values() if part.ran and part.handler not in {*handlers, ORGANISM} and _was(part, record)
-    ]
+    gone = [part for part in parts.values() if part.ran and part.handler not in {*handlers, ORGANISM}]
 
     def play(only: Collection[Which], *, early: bool) -> Stage:
         virtual = settings.runtime == "trio"
@@ -76,12 +72,6 @@ def replay(
     again = play(set(first.odd), early=False) if first.odd else first
     odd = {ref: each for ref, each in first.odd.items() if ref in again.odd}
     return _result(parts, first.played, odd, gone)
-
-
-def _was(part: Part, record: Sequence[Fact]) -> bool:
-    """Whether there was such a handler: else its message could not be handled then, as it cannot be now."""
-    end = None if part.end is None else record[part.end]
-    return not (isinstance(end, facts.Failed) and end.failure.code == "routing")
 
 
 def _result(

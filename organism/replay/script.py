@@ -9,11 +9,13 @@ from attrs import define, field
 from organism.journal.prompts import Prompt
 from organism.record import facts
 from organism.record.images import CutShort, Kept, Ref
+from organism.threads.restart import turned_away
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from organism.record.facts import Fact, Step
+    from organism.threads.outcomes import Failure
 
 END: Final = "end"
 """Stands for the end of a delivery among the keys of its questions."""
@@ -62,6 +64,8 @@ class Part:
     """What it asked before a crash, and not after it."""
     end: int | None = None
     dropped: bool = False
+    turned_away: bool = False
+    """It failed without being delivered, as far as its failure says; one that asked something was."""
     before: Part | None = None
     """The delivery that its mailbox handled before it."""
 
@@ -78,7 +82,7 @@ class Part:
     @property
     def ran(self) -> bool:
         """Whether the record shows that its handler was called."""
-        return bool(self.questions) or bool(self.marks and not self.dropped)
+        return bool(self.questions) or bool(self.marks and not self.dropped and not self.turned_away)
 
 
 def parts_of(record: Sequence[Fact], prompts: Mapping[int, Prompt]) -> dict[Which, Part]:
@@ -105,11 +109,13 @@ class _Reading:
         for step in fact.steps:
             self._step(place, step)
         match fact:
-            case facts.Answered(seq=seq, handler=handler) | facts.Failed(seq=seq, handler=handler):
+            case facts.Answered(seq=seq, handler=handler):
                 self._end(place, self._part(fact, seq), handler)
-            case facts.Retried(seq=seq, handler=handler, again_at=due):
+            case facts.Failed(seq=seq, handler=handler, failure=failure):
+                self._end(place, self._part(fact, seq), handler, failure)
+            case facts.Retried(seq=seq, handler=handler, failure=failure, again_at=due):
                 part = self._part(fact, seq)
-                self._end(place, part, handler)
+                self._end(place, part, handler, failure)
                 following = Part(part.ref, attempt=part.attempt + 1, handler=handler, posted=place, due=due)
                 self._last[part.ref] = self.parts[following.which] = following
             case facts.Dropped(seq=seq):
@@ -174,6 +180,7 @@ class _Reading:
             part.marks.append((place, key))
         return found
 
-    def _end(self, place: int, part: Part, handler: str) -> None:
+    def _end(self, place: int, part: Part, handler: str, failure: Failure | None = None) -> None:
         part.end, part.handler = place, handler
+        part.turned_away = failure is not None and turned_away(handler, failure)
         part.marks.append((place, END))

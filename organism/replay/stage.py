@@ -15,13 +15,14 @@ from organism.budget.caps import figure
 from organism.budget.claims import VECTOR
 from organism.errors import BudgetExhaustedError
 from organism.kernel import Kernel
+from organism.kernel.asks import note_at_work
 from organism.kernel.fold import Fold
 from organism.kernel.pools import SCOPE as ACCOUNT_SCOPE
 from organism.kernel.windows import roll_hint
 from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.delivery import TOO_LONG
-from organism.pump.handles import ThreadHandle
+from organism.pump.handles import ThreadHandle, end_of, handle_of_record
 from organism.pump.hooking import Hooks
 from organism.pump.own_loop import OwnLoop
 from organism.pump.text_listeners import TextListeners
@@ -134,7 +135,7 @@ class Stage:
         if found is None:
             world: Any = self
             live = self.kernel.state.threads.get(id_)
-            made = Handle.of_record(world, self._ends[id_]) if live is None else Handle(world, live)
+            made = handle_of_record(world, self._ends[id_], cls=Handle) if live is None else Handle(world, live)
             found = self._handles[id_] = made
         return found
 
@@ -238,7 +239,7 @@ class Stage:
         if isinstance(fact, facts.Ended):
             self._ends[fact.thread] = fact
             if fact.thread in self._handles:
-                self._handles[fact.thread].end(result_of(fact))
+                end_of(self._handles[fact.thread]).finish(result_of(fact))
         if self.place in self._restarts or (isinstance(fact, facts.Resumed) and fact.crashed):
             await self._restart()
         for player in list(self._running.values()):
@@ -246,7 +247,7 @@ class Stage:
                 player.stop()
             elif player.message.asks:
                 # Who waits for whom is asked where a question closes a circle.
-                self.kernel.state.occupied[player.message.thread, player.message.mailbox] = player.message
+                note_at_work(self.kernel.state, player.message)
         if self._early:
             self._start_ready()
             handed = [player for player in self._running.values() if player.hand()]
@@ -326,11 +327,6 @@ async def _happened(ctx: Any, reason: str) -> bool:
 
 class Handle(ThreadHandle):
     """The handle of a spawned thread. What is done to it was done then."""
-
-    def for_delivery(self, waiting: Any) -> ThreadHandle:
-        """The same: nothing here minds how long it is waited for."""
-        del waiting
-        return self
 
     def cancel(self, reason: str = "cancelled") -> None:
         """It was cancelled then, as the record tells."""

@@ -1,6 +1,6 @@
 """Chat completions, the way a server has them: bodies into requests, answers and streams into documents.
 
-Pure. ``models.chat`` has the same protocol from the caller's side.
+Pure. ``models.openai`` has the same protocol from the caller's side.
 """
 
 from __future__ import annotations

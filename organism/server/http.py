@@ -136,7 +136,7 @@ class _Connection:
         try:
             asked = await self._asked()
         except h11.RemoteProtocolError as error:
-            said = f'{{"error": {{"message": "this is no HTTP request", "type": "http", "code": {error.error_status_hint}}}}}'
+            said = f'{{"error": {{"message": "this is not an HTTP request", "type": "http", "code": {error.error_status_hint}}}}}'
             await self._whole(
                 Answer(status=error.error_status_hint, body=said.encode(), headers={"connection": "close"})
             )

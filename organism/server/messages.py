@@ -1,6 +1,6 @@
 """Messages, the way a server has them: bodies into requests, answers and streams into documents and events.
 
-Pure. ``models.messages`` and ``models.blocks`` have the same protocol from the caller's side.
+Pure. ``models.anthropic`` has the same protocol from the caller's side.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from organism.models.anthropic.request import EFFORTS
 from organism.models.contract import Request, ToolSpec
-from organism.models.messages import EFFORTS
 from organism.models.simulation.options import KNOWN
 from organism.models.simulation.tokens import PER_MESSAGE, compact, count_tokens, tool_tokens
 from organism.server.chat import fragments

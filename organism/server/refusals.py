@@ -45,9 +45,9 @@ def document_of(body: bytes) -> Mapping[str, Any]:
     try:
         read: object = json.loads(body)
     except (ValueError, RecursionError):
-        raise Refusal(400, "the body of the request is no JSON", code="invalid_json") from None
+        raise Refusal(400, "the body of the request is not JSON", code="invalid_json") from None
     if not isinstance(read, dict):
-        raise Refusal(400, "the body of the request is no JSON object", code="invalid_json")
+        raise Refusal(400, "the body of the request is not a JSON object", code="invalid_json")
     return cast("Mapping[str, Any]", read)
 
 

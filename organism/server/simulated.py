@@ -14,7 +14,7 @@ import anyio
 from attrs import define, field, frozen
 
 from organism.models.contract import BackendError, Request
-from organism.models.simulated import SimulatedModel
+from organism.models.simulation.backend import SimulatedModel
 from organism.models.simulation.options import Options
 from organism.server import chat, messages
 from organism.server.http import Answer, Streamed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from organism.models.contract import Response
-    from organism.models.simulated import SimulatedStream
+    from organism.models.simulation.backend import SimulatedStream
     from organism.server.http import Asked
 
 CHAT: Final = "/v1/chat/completions"

@@ -11,7 +11,7 @@ from organism.threads.frames import pending
 from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from organism.threads.frames import Ask, Frame, Message, Thread
 
@@ -33,6 +33,14 @@ def is_awaited(message: Message) -> bool:
             return True
         frame = frame.above
     return False
+
+
+def at_work(thread: Thread, running: Mapping[tuple[Thread, str], Message]) -> list[Message]:
+    """The deliveries of one thread among those ``running``, which are by thread and mailbox. A frame's branch lies in its thread and below
+    that: whoever looks for one need not look through all that runs.
+    """
+    found = (running.get((thread, mailbox)) for mailbox in thread.busy or ())
+    return [message for message in found if message is not None]
 
 
 def would_wait_for_ever(
@@ -59,11 +67,12 @@ def would_wait_for_ever(
             continue
         seen.add(id(message))
         for ask in message.asks:
-            if ask.done or ask.frame is None:
+            if ask.frame is None:
                 continue
             if is_below(sender.frame, ask.frame):
                 return True
-            below = [message for message in running.values() if is_below(message.frame, ask.frame)]
+            inside = descendants(ask.frame.thread)
+            below = [each for part in inside for each in at_work(part, running) if is_below(each.frame, ask.frame)]
             stack += needed_by(ask.frame, running, below)
     return False
 
@@ -115,9 +124,15 @@ def leaving(thread: Thread) -> Iterator[Thread]:
         yield thread
 
 
+def is_waiting(delivery: Message) -> bool:
+    """Whether a delivery waits for answers or results of others, however many."""
+    dealings = delivery.dealings
+    return dealings is not None and (dealings.ask is not None or bool(dealings.more) or bool(dealings.awaits))
+
+
 def waits_for(delivery: Message, other: Message) -> bool:
     """Whether one delivery waits for the branch that another belongs to."""
-    asked = (ask.frame for ask in delivery.asks if not ask.done and ask.frame is not None)
+    asked = (ask.frame for ask in delivery.asks if ask.frame is not None)
     return any(is_below(other.frame, frame) for frame in asked)
 
 

@@ -35,8 +35,8 @@ class Dealings:
     """What it waits for: usually one ask at a time."""
     more: dict[Ask, None] | None = None
     """Further asks that it waits for, in order."""
-    awaits: list[Thread] | None = None
-    """The threads that it spawned and whose results it waits for."""
+    awaits: dict[Thread, int] | None = None
+    """The threads that it spawned and whose results it waits for, and in how many tasks each."""
     warned: DeliveryWarnings | None = None
     """The warnings that it was or is to be told."""
     known: dict[str, Any] | None = None
@@ -178,7 +178,7 @@ class Message:
         return () if self.dealings is None else self.dealings.asks
 
     @property
-    def awaits(self) -> Sequence[Thread] | None:
+    def awaits(self) -> Mapping[Thread, int] | None:
         """As :class:`Dealings` has them."""
         return None if self.dealings is None else self.dealings.awaits
 
@@ -280,12 +280,19 @@ class Conversation:
 @define(weakref_slot=False)
 class Below:
     """What a thread has below it: live sub-threads by id (``subs``), those of them that calls share, by handler (``shared``), and the final
-    records of those that ended.
+    records of those that ended, by id.
     """
 
     subs: dict[str, Thread] | None = None
     shared: dict[str, Thread] | None = None
-    records: list[Any] | None = None
+    records: dict[str, Any] | None = None
+
+    def has_ended(self, id_: str, record: Any) -> None:
+        """A sub-thread has ended, with this final record."""
+        if self.subs is not None:
+            self.subs.pop(id_, None)
+        self.records = self.records or {}
+        self.records[id_] = record
 
 
 @final

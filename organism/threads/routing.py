@@ -182,10 +182,10 @@ def check_address(routes: Mapping[str, Route], sender: Route | None, to: object,
     hidden = sender is None and (to == ORGANISM or is_tool(to))
     target = None if hidden else routes.get(to)
     if sender is not None and to not in sender.peers and to != ORGANISM:
-        return Misdirected("routing", f"'{to}' is no peer of '{sender.name}'{suggestion(to, sender.peers)}")
+        return Misdirected("routing", f"'{to}' is not a peer of '{sender.name}'{suggestion(to, sender.peers)}")
     if target is None:
         known = {each for each in routes if each != ORGANISM and not is_tool(each)} if sender is None else sender.peers
-        return Misdirected("routing", f"'{to}' is no handler{suggestion(to, known)}")
+        return Misdirected("routing", f"'{to}' is not a handler{suggestion(to, known)}")
     kind = cast("type[object]", type(payload))
     if kind not in target.accepts:
         wanted = ", ".join(sorted(each.__name__ for each in target.accepts))

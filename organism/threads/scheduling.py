@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 from organism.threads.dependence import is_awaited
@@ -90,7 +90,12 @@ class Schedule:
         self._ready: deque[Thread | _Below] = deque()
         self._below: dict[Thread, _Below] = {}
         """The ready sub-threads, by root."""
-        self._returning: deque[tuple[Message, Callable[[], None]]] = deque()
+        self._returning: dict[str, OrderedDict[Message, tuple[int, Callable[[], None]]]] = {}
+        """The deliveries that return from a wait: a line for each handler with a ``concurrency``, and one (empty name) for all others. Each with
+        its number in the order of all of them, and what is called once it has a place.
+        """
+        self._returned = 0
+        """The number of the last one that stood in such a line."""
         self.queued = 0
         """How many messages wait to be taken."""
         self.running = 0
@@ -329,7 +334,9 @@ class Schedule:
             return True
         if self._replace(message):
             return True
-        self._returning.append((message, returned))
+        self._returned += 1
+        line = self._returning.setdefault(self._line_of(message), OrderedDict())
+        line[message] = self._returned, returned
         return False
 
     def force_back(self, message: Message) -> None:
@@ -341,7 +348,13 @@ class Schedule:
 
     def forget(self, message: Message) -> None:
         """Takes a delivery out of the line of those that return from a wait."""
-        self._returning = deque(each for each in self._returning if each[0] is not message)
+        name = self._line_of(message)
+        line = self._returning.get(name)
+        if line is not None and line.pop(message, None) is not None and not line:
+            del self._returning[name]
+
+    def _line_of(self, message: Message) -> str:
+        return message.to if message.to in self._slots else ""
 
     def _replace(self, message: Message) -> bool:
         slot = self._slots.get(message.to)
@@ -352,11 +365,20 @@ class Schedule:
 
     def _let_return(self) -> None:
         """Gives a place to the delivery that has waited longest of those that can use it; the others keep their order."""
-        for number, (message, returned) in enumerate(self._returning):
-            if self._replace(message):
-                del self._returning[number]
-                returned()
-                return
+        if self.running >= self._places:
+            return
+        longest: tuple[int, Message, Callable[[], None]] | None = None
+        for name, line in self._returning.items():
+            slot = self._slots.get(name)
+            if slot is None or slot.taken < slot.limit:
+                message, (number, returned) = next(iter(line.items()))
+                if longest is None or number < longest[0]:
+                    longest = number, message, returned
+        if longest is not None:
+            _, message, returned = longest
+            self.forget(message)
+            self.force_back(message)
+            returned()
 
     def drop(self, message: Message) -> None:
         """Takes a queued message out of its thread, its mailbox or the line for a place."""
@@ -383,10 +405,9 @@ class Schedule:
             message.holds = MAILBOX
             self._pass_mailbox(message)
             return
-        for holder in (message.thread.busy or {}).values():
-            if holder.behind is not None and message in holder.behind:
-                holder.behind.remove(message)
-                return
+        holder = (message.thread.busy or {}).get(message.mailbox)
+        if holder is not None and holder.behind is not None and message in holder.behind:
+            holder.behind.remove(message)
 
     def waiting_for_place(self, thread: Thread) -> list[Message]:
         """The messages of a thread that were taken from its queue and wait for a place of their handler."""

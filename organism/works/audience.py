@@ -44,7 +44,7 @@ class Audience:
         """What hooks have said are secrets."""
         self.text_listeners = TextListeners()
         """Those who hear what agents write while they write it: no facts, and written down nowhere."""
-        self._subscribers: list[tuple[str | None, Callable[[Fact], None]]] = []
+        self._subscribers: list[tuple[str | None, Callable[[Fact], object]]] = []
         """Those who hear of facts as they come, each with the chain whose facts these are; ``None``: all."""
         self._untold: deque[tuple[str, Fact]] = deque()
         """What subscribers are yet to be told; the first is being told."""
@@ -57,7 +57,7 @@ class Audience:
         others = self._history is not None or self._session_log is not None or bool(self._subscribers)
         return self.record if others else None if self.writer is None else self.writer.record
 
-    def subscribe(self, callback: Callable[[Fact], None], *, of: str | None = None) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[Fact], object], *, of: str | None = None) -> Callable[[], None]:
         """Adds a subscriber, to all facts or to those ``of`` one chain; returns a function that takes it out again."""
         check_callback(callback)
         subscriber = (of, callback)
@@ -138,17 +138,17 @@ class Audience:
             finally:
                 self._untold.popleft()
 
-    def _call(self, callback: Callable[[Fact], None], fact: Fact) -> None:
+    def _call(self, callback: Callable[[Fact], object], fact: Fact) -> None:
         began = self._clock()
         try:
             callback(fact)
         except Exception:  # noqa: BLE001 - whatever it is, it is the subscriber's; it is logged
-            _log.exception("a subscriber raised; it is called again with the next fact")
+            _log.exception("a callback of `subscribe` raised an exception; it is called again with the next fact")
         took = self._clock() - began
         if took > SLOW and id(callback) not in self._slow:
             self._slow.add(id(callback))
             _log.warning(
-                "a subscriber took %.1f s, and everything else waited: read `organism.events()` in a task of your own, or use "
+                "a callback of `subscribe` took %.1f s, and everything else waited: read `organism.events()` in a task of your own, or use "
                 "`organism.meter()`, which has a thread of its own",
                 took,
             )

@@ -69,7 +69,7 @@ class BursarContext(DeliveryContext):
         """What the one who decides says; a text where that is no."""
         # Run again, it may have asked already: for that there need not be another message.
         if not self._unasked and check_messages([Payer(self._message.thread.node.path)]) is not None:
-            return "no message is left with which to ask who decides"  # asking all the same would end the thread
+            return "no message is left to ask the handler that decides"  # asking all the same would end the thread
         try:
             decision = await self.ask(room.by, asked, expect=BudgetDecision)
         except (HandlerFailedError, BudgetExhaustedError, UnexpectedReplyError) as error:
@@ -84,7 +84,7 @@ def _without(error: HandlerFailedError | BudgetExhaustedError | UnexpectedReplyE
     if isinstance(error, HandlerFailedError) and error.code == "refused":
         return error.text
     if isinstance(error, HandlerFailedError) and error.code == "cycle":
-        return "who decides waits for this very request"
+        return "whoever decides waits for this very request"
     return f"there is no decision: {error}"
 
 

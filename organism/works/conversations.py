@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism.agent import recap
-from organism.errors import RoutingError, check_text
+from organism.errors import RoutingError
 from organism.kernel.answers import Payer, check_messages
 from organism.kernel.conversations import SCOPE, Beginning
 from organism.names import CONVERSATION, successor_of
@@ -47,7 +47,6 @@ class Conversations:
 
         ``accounts`` are those that it begins under, or is under; raises RoutingError where it is under others.
         """
-        check_text("conversation", id_)
         async with self._looking:
             known, there = await self._last_of(id_)
         self._forget_idle(known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from organism.errors import ConfigurationError, RoutingError
+from organism.errors import BudgetExhaustedError, ConfigurationError, RoutingError
 from organism.kernel.conversations import Beginning
 from organism.names import CONVERSATION, excerpt
 from organism.payloads.primitives import ORGANISM_ONLY
@@ -107,8 +107,11 @@ async def retry_written_down(durable: Durable, id_: str) -> str:
 
     try:
         await durable.note(chain, change)
-    except RoutingError as error:
-        raise ConfigurationError([f"dead letter {letter.id} cannot be sent again: {error}"]) from error
+    except (BudgetExhaustedError, RoutingError) as error:
+        way_out = ""
+        if isinstance(error, BudgetExhaustedError) and letter.conversation is not None:
+            way_out = f"; 'organism add-budget {letter.conversation} {error.unit}=N' gives it more"
+        raise ConfigurationError([f"dead letter {letter.id} cannot be sent again: {error}{way_out}"]) from error
     return said_of(letter.id, letter.retry, f"; {GO_ON}")
 
 
@@ -120,7 +123,7 @@ def said_of(id_: str, thread: str, more: str = "") -> str:
 def _named(id_: str, letters: Iterable[DeadMessage]) -> DeadMessage:
     found = next((each for each in letters if each.id == id_), None)
     if found is None:
-        raise RoutingError(f"there is no dead letter '{excerpt(id_, 80)}'; 'organism dead' lists those there are")
+        raise RoutingError(f"there is no dead letter '{excerpt(id_, 80)}'; 'organism dead' lists all")
     sent: object = found.payload
     if type(sent) in ORGANISM_ONLY:
         raise RoutingError(f"dead letter {found.id} is a {type(sent).__name__}: only the organism itself sends one")

@@ -78,7 +78,7 @@ class Durable:
         self._marked = marked
         place = place_of(settings.journal, folder=settings.folder)
         if place is None:
-            raise JournalError(f"{settings.journal} does not outlive its process")
+            raise JournalError(f"{settings.journal} does not last beyond its process")
         self.settings = settings
         self._kernel = kernel
         self._now = now
@@ -95,8 +95,6 @@ class Durable:
         """Records of some of them that were read already."""
         self._taking = anyio.Lock()
         """Held by whoever reads what was left of a chain and goes on from there: while it reads, another one may come for the same."""
-        self._since = 0.0
-        """When the process that left them was last known to live."""
 
     async def open(self, *, failed: Callable[[str, JournalError], None], moved: Callable[[], None]) -> Writer:
         """Takes the journal and begins with what was spent before. ``failed`` and ``moved`` are as for the Writer.
@@ -108,7 +106,6 @@ class Durable:
             await self._offload(lambda: opened.append(self._opened()))
             ((journal, spendings, unfinished, under_way),) = opened
             self._left = {each.root: each for each in unfinished}
-            self._since = max((each.last for each in unfinished), default=self._now())
             recovery.begin(self._kernel, spendings, self._now())
             for chain, holds in under_way.items():
                 self._kernel.state.pools.expect(chain, holds)
@@ -213,12 +210,12 @@ class Durable:
             raise JournalError(
                 f"a thread runs that has the id {told(double)} as well; resume this one once that has ended"
             )
+        # It stood still since its last entry: others may have been worked on for longer, by a process that left this one alone.
         last = max((fact.at for fact in record), default=0.0)
-        # What this process could not write stood still since its last entry.
-        since = self._since if self._left.pop(chain, None) else last
+        self._left.pop(chain, None)
         self._catch_up(last)
         writer.thaw(chain)
-        threads = recovery.recover(self._kernel, chain, record, now := self._now(), since=min(since, now))
+        threads = recovery.recover(self._kernel, chain, record, now := self._now(), since=min(last, now))
         for report in recovery.reports(self._kernel, chain):
             self._recall(report)
         return threads
@@ -245,23 +242,28 @@ class Durable:
     async def note(self, chain: str, change: Callable[[Kernel, float], None]) -> None:
         """Writes a change down behind a chain that an earlier process left, without taking it up: whoever does finds it made.
 
-        ``change`` gets a kernel that holds that chain alone, and the instant at which that process was last known to live: what
+        ``change`` gets a kernel that holds that chain alone, and the instant of its last entry, or now where there is none: what
         has passed since is nobody's running time. Raises what it raises, and JournalError.
         """
         async with self._taking:
             if self._lives(chain):
-                raise JournalError(f"{told(chain)} was taken up just now, and nothing was changed; say it once more")
+                raise JournalError(f"{told(chain)} was taken up just now, and nothing was changed; try again")
             await self._note(chain, change)
 
     async def _note(self, chain: str, change: Callable[[Kernel, float], None]) -> None:
         journal, writer = self._owned
         await writer.flush()
         record = await self._offload(lambda: tuple(journal.recall(chain)))
+        if writer.is_frozen(chain):
+            left = await self._offload(lambda: [each for each in journal.chains(open=True) if each.root == chain])
+            self._left.update((each.root, each) for each in left)
+            writer.thaw(chain)
         kernel, _ = self._apart(record)
         kernel.book.listen(writer.record)
-        kernel.state.come_to(self._since)
+        at = max((fact.at for fact in record), default=self._now())
+        kernel.state.come_to(at)
         before = kernel.state.pools.sums()
-        change(kernel, self._since)
+        change(kernel, at)
         pools = self._kernel.state.pools
         pools.add(kernel.state.pools, before)
         pools.expect(chain, kernel.state.holds.values())
@@ -389,6 +391,10 @@ class Durable:
     def unfinished(self) -> tuple[str, ...]:
         """The chains that are :meth:`left`."""
         return tuple(self._left) + tuple(each for each in self._owned[1].frozen if self.left(each))
+
+    async def settled(self, chain: str) -> None:
+        """Waits until all that was recorded so far is durable. Raises JournalError where that of this chain could not be written."""
+        await self._owned[1].settled(chain)
 
     async def flush(self) -> None:
         """Writes what is recorded and not written yet."""

@@ -107,6 +107,17 @@ class Histories:
 
         Raises NotRunningError where nothing is kept of it.
         """
+        every = call_rows(await self._facts(thread))
+        return tuple(row for row in every if _is_of(row.thread, thread))
+
+    async def history(self, thread: str) -> tuple[Event, ...]:
+        """The facts of a thread and of those below it, as :meth:`calls` has its calls."""
+        return tuple(
+            Event(seq=seq, fact=fact) for seq, fact in await self._facts(thread) if _is_of(fact.thread, thread)
+        )
+
+    async def _facts(self, thread: str) -> Sequence[tuple[int, Fact]]:
+        """All that is kept of the chain that a thread is in. Raises NotRunningError where nothing is."""
         check_text("thread", thread)
         found: Sequence[tuple[int, Fact]] = ()
         if self._durable is not None:
@@ -117,11 +128,7 @@ class Histories:
             found = () if chain is None else tuple(enumerate(self.audience.history.read(chain), 1))
         if not found:
             raise NotRunningError(_not_kept(thread) if self._durable is None else _not_there(thread))
-        below = f"{thread}."
-        every = call_rows(found)
-        if thread.startswith(CONVERSATION):
-            return every
-        return tuple(row for row in every if row.thread == thread or row.thread.startswith(below))
+        return found
 
 
 class _Read(ABC, Generic[T]):
@@ -243,7 +250,7 @@ class _Queue(Generic[T]):
         """The next fact; waits for it. ``None``: there will be none."""
         while not self._facts:
             if self._lost:
-                raise QueueFullError(f"its reader is more than {_MOST} facts behind: read on with events(after=...)")
+                raise QueueFullError(f"its reader is more than {_MOST:,} facts behind: continue with events(after=...)")
             if self._closed:
                 return None
             self._come = anyio.Event()
@@ -266,7 +273,9 @@ def _not_there(thread: str) -> str:
 
 def _events(found: Iterable[tuple[int, Fact]], root: Thread) -> tuple[Event, ...]:
     """Those facts of a chain that are of this root thread, or of what is below it: a chain may have other turns."""
-    below = f"{root.id}."
-    return tuple(
-        Event(seq=seq, fact=fact) for seq, fact in found if fact.thread == root.id or fact.thread.startswith(below)
-    )
+    return tuple(Event(seq=seq, fact=fact) for seq, fact in found if _is_of(fact.thread, root.id))
+
+
+def _is_of(thread: str, name: str) -> bool:
+    """Whether a thread is the one of this name or below it, or in the conversation whose chain has this name."""
+    return thread == name or thread.startswith(f"{name}.") or name.startswith(CONVERSATION)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message, Thread
     from organism.threads.outcomes import Failure
 
-GONE = "it was answered already, or is not waited for any more"
-NEVER = "there is no such question in the threads that live here"
+GONE = "it was answered already, or nobody waits for it any more"
+NEVER = "no thread that runs here has asked it"
 
 
 def questions(kernel: Kernel) -> tuple[Question, ...]:
@@ -55,6 +55,7 @@ def _question(kernel: Kernel, message: Message, asked_at: float) -> Question:
         sender=message.sender,
         asked_at=asked_at,
         labels=message.thread.labels,
+        accounts=message.thread.accounts,
         answers=answer_names(message.payload, kernel.routes[message.to].answers),
         requester=_requester(kernel, message),
     )
@@ -114,7 +115,7 @@ def carried_out(kernel: Kernel, message: Message, payload: Any, refuse: str | No
     if type(payload) not in answers:
         raise UnexpectedReplyError(payload, f"{_any(answers)} of '{message.to}'")
     if wrong := flaw(payload):
-        raise UnexpectedReplyError(payload, f"{_any(answers)} of '{message.to}' that is whole ({wrong})")
+        raise UnexpectedReplyError(payload, f"{_any(answers)} of '{message.to}' that is complete ({wrong})")
     failure: Failure | None = kernel.people.answer(message, payload, at)
     if failure is not None:
         raise failed_by(failure)
@@ -159,8 +160,9 @@ def typed(
 
 def unrest(kernel: Kernel, root: Thread, at: float) -> None:
     """A thread on which nobody works stands still no more once its people have answered everything."""
-    if not kernel.state.inbox.asks(root):
-        for thread in list(descendants(root)):
+    threads = list(descendants(root))
+    if not any(map(kernel.state.inbox.of, threads)):
+        for thread in threads:
             kernel.people.go_on(thread, at)
 
 

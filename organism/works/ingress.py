@@ -22,7 +22,7 @@ from organism.errors import (
 from organism.names import CONVERSATION, told
 from organism.payloads.frozendict import FrozenDict
 from organism.pump.bare import bare
-from organism.pump.handles import ConversationHandle, ThreadHandle
+from organism.pump.handles import ConversationHandle, ThreadHandle, end_of, handle_of_record
 from organism.works.conversations import Conversations
 from organism.works.naming import Naming
 from organism.works.pruning import pruned
@@ -88,7 +88,8 @@ class Ingress:
     async def send(self, to: str, payload: Any, **how: Unpack[Sending]) -> ThreadHandle:
         """See :meth:`organism.organism.Organism.send`."""
         handle = await self._take_in(to, payload, **how)
-        await handle.written()
+        live = self._pump.kernel.state.threads.get(handle.id)
+        await self._pump.settled(*(() if live is None else (live,)))
         return handle
 
     async def ask(self, to: str, payload: Any, **how: Unpack[Sending]) -> ThreadResult:
@@ -103,7 +104,7 @@ class Ingress:
                 result = await handle.result()
         except BaseException:
             if not handle.ended and not self._pump.stopped:
-                handle.cancel("whoever asked waits no more")
+                handle.cancel("whoever asked no longer waits for an answer")
             raise
         return result
 
@@ -121,6 +122,8 @@ class Ingress:
         """Accepts a message; what that changes may not be durable yet."""
         settings, given, id_ = self.budget(budget), checked_labels(labels), id
         under = config.account_names(accounts, self._settings)
+        if conversation is not None:
+            check_text("conversation", conversation)
         name = await self._named(id_)
         try:
             known = None if id_ is None else await self._known(name)
@@ -201,7 +204,9 @@ class Ingress:
                 await admission.enter()
                 self._taking_in()  # while it waited, the organism may have been closed
             elif admission.is_full:
-                raise QueueFullError(f"{self._settings.queue} messages wait already (`queue`), and `on_full` is refuse")
+                raise QueueFullError(
+                    f"{self._settings.queue:,} messages wait already ('queue'), and 'on_full' is 'refuse'"
+                )
             if conversation is None:
                 return None
             turn_of = await self._next_turn(conversation, accounts)
@@ -214,7 +219,7 @@ class Ingress:
         *,
         labels: Mapping[str, str],
         accounts: Mapping[str, str] | None,
-        refused: Callable[[int, OrganismError], None] | None,
+        refused: Callable[[int, OrganismError], object] | None,
     ) -> list[ThreadHandle]:
         """Takes several messages in at once, each in a thread of its own: all of them, before any is delivered (R23)."""
         under = config.account_names(accounts, self._settings)
@@ -267,7 +272,7 @@ class Ingress:
             last = self._conversations.to_end_first(turn_of)
             if last is None:
                 return turn_of
-            await self.handle(last).over()
+            await end_of(self.handle(last)).over()
 
     async def bare(
         self, *, budget: Mapping[str, Any] | None, labels: Mapping[str, str], accounts: Mapping[str, str] | None
@@ -320,8 +325,8 @@ class Ingress:
                     return live
             record = await self._durable.end_of(id_)
         if record is not None and record.kind != "root":
-            raise RoutingError(f"thread id {told(id_)} is that of a sub-thread that has run: choose another one")
-        return None if record is None else ThreadHandle.of_record(self._pump, record)
+            raise RoutingError(f"thread id {told(id_)} was used by a sub-thread: choose another one")
+        return None if record is None else handle_of_record(self._pump, record)
 
     async def name(self) -> str:
         """A name for a thread, that none has or had: two threads under one would be read as one. Raises once nothing is taken in."""
@@ -342,7 +347,7 @@ class Ingress:
         if found is None:
             return None
         if found.owner is not None:
-            raise RoutingError(f"thread id {id_!r} is that of a sub-thread that runs: choose another one")
+            raise RoutingError(f"thread id {id_!r} is used by a sub-thread: choose another one")
         return self.handles.get(found)
 
     async def resume(self, *, paused: bool) -> list[ThreadHandle]:

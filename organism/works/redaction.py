@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from organism.journal.secrets import Marked
-    from organism.models.hiding import Hiding
+    from organism.models.redaction import Hiding
 
 _OURS: Final = (
     "organism", "organism.agent", "organism.budget", "organism.clock", "organism.handlers", "organism.hooks", "organism.journal", "organism.models",

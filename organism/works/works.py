@@ -12,11 +12,11 @@ import anyio
 from organism.agent import AgentContext
 from organism.context.delivery import DeliveryContext
 from organism.errors import NotRunningError, check_seconds
-from organism.models.checked import provider_closing
 from organism.models.factories import known_secrets
-from organism.models.hiding import Hiding
 from organism.models.providers import Providers
-from organism.models.router import Router
+from organism.models.redaction import Hiding
+from organism.models.routing.router import Router
+from organism.models.validation import provider_closing
 from organism.names import ORGANISM
 from organism.payloads import Vocabulary
 from organism.pump import runtime
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from organism.errors import JournalError
     from organism.kernel import Kernel
-    from organism.models.estimates import Learned
-    from organism.models.router import Dice
+    from organism.models.routing.router import Dice
+    from organism.models.tokens.estimates import Learned
     from organism.pump.clock import Clock
     from organism.pump.live_handles import LiveHandles
     from organism.pump.writer import Writer
@@ -124,7 +124,7 @@ class Works:
         if not self._background.running:
             raise NotRunningError(f"organism '{self._settings.name}' does not run; use it inside `async with`")
         if self._closing or self.pump.escalation.why:
-            raise NotRunningError(f"organism '{self._settings.name}' is being closed; it takes nothing more in")
+            raise NotRunningError(f"organism '{self._settings.name}' is being closed; it accepts no more messages")
         self.pump.own_loop.check()
         return self.pump
 

@@ -154,7 +154,7 @@ async def test_calls_of_one_turn_run_at_once() -> None:
     [
         ("librarain", {"query": "x"}, "did you mean 'librarian'?"),
         ("BudgetGranted", {"unit": "tokens", "amount": "5"}, "there is no tool 'BudgetGranted'"),
-        ("librarian", "{broken", "no JSON"),
+        ("librarian", "{broken", "not JSON"),
         ("librarian", {"query": 5}, "query"),
         ("librarian", {"query": "x", "more": 1}, "more"),
         ("librarian", "[]", "Search"),

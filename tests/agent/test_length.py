@@ -123,6 +123,18 @@ async def test_xml_that_stays_cut_is_never_closed_for_the_model() -> None:
     assert "it was cut before </text>: write less" in invalid.error
 
 
+async def test_prose_that_stays_cut_where_xml_is_asked_for_is_to_be_written_again() -> None:
+    def script(request: Request) -> Says:
+        told = "InvalidPayload" in str(request.messages[-1]["content"])
+        return Says(text="<Long><text>a</text><more>b</more></Long>") if told else cut("I think ")
+
+    model = ScriptedModel(script)
+    assert await asked(model, replies=Long, peers_as="xml") == Long("a", "b")
+    document = model.requests[-1].messages[-1]["content"].partition(":\n")[2]
+    invalid = Vocabulary().decode_xml(document, (InvalidPayload,))
+    assert invalid.error == "your answer was cut for length: write it again, shorter, and hand it in as <Long>"
+
+
 @pytest.mark.parametrize("arguments", ['{"text": "a long sto', "", '{"text": "a"'])
 async def test_a_call_that_is_cut_is_told_so_and_written_again(arguments: str) -> None:
     model = ScriptedModel([cut("", ("reply", arguments)), Says(calls=(("reply", {"text": "short"}),))])

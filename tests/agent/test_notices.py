@@ -170,6 +170,10 @@ async def test_a_placebo_stands_for_every_unit(budget: Any) -> None:
     told = [text for request in model.requests for text in notices(request)]
     assert told
     assert all(" are used; " in text or "used, limit" in text for text in told)
+    warnings = [text for text in told if " are used; " in text]
+    assert all(
+        ("enough for about" in text) == (unit not in {"seconds", "messages"}) for text in warnings
+    )  # as true ones say
 
 
 async def test_a_loop_is_told_without_its_count() -> None:
@@ -353,11 +357,11 @@ A_FIGURE = "is a figure, and 'notices.figures' is none: leave it out"
 
 
 @pytest.mark.parametrize(("section", "mistake"), [
-    ({"warning": "a\n{{ usde }}"}, f"warning: line 2: nothing is called 'usde' here; did you mean 'used'?; there is {FIELDS}"),
-    ({"exhausted": "{{ held }}"}, f"exhausted: line 1: nothing is called 'held' here; there is {FEWER}"),
-    ({"grace": "{{ calls_left }}"}, f"grace: line 1: nothing is called 'calls_left' here; there is {FEWER}"),
+    ({"warning": "a\n{{ usde }}"}, f"warning: line 2: nothing is called 'usde' here; did you mean 'used'?; use {FIELDS}"),
+    ({"exhausted": "{{ held }}"}, f"exhausted: line 1: nothing is called 'held' here; use {FEWER}"),
+    ({"grace": "{{ calls_left }}"}, f"grace: line 1: nothing is called 'calls_left' here; use {FEWER}"),
     ({"warning": "{{ used"}, "warning: line 1: unexpected end of template, expected 'end of print statement'"),
-    ({"warning": "no.md"}, "warning: 'no.md' is no file that is there; a line that ends in '.md', '.txt' or '.j2' is a path"),
+    ({"warning": "no.md"}, "warning: 'no.md' is not a file that is there; a line that ends in '.md', '.txt' or '.j2' is a path"),
     ({"figures": "none", "warning": "{{ level }}\n\n{{ used }}"}, f"warning: line 3: 'used' {A_FIGURE}"),
     ({"figures": "none", "grace": "{{ limit }}"}, f"grace: line 1: 'limit' {A_FIGURE}"),
     ({"figures": "some"}, "figures: 'some' is not 'true', 'none' or 'placebo'"),

@@ -73,8 +73,8 @@ async def test_a_prompt_may_name_all_of_it() -> None:
 
 WRONG = [
     ("Hello.\n{{ nmae }}", "line 2: nothing is called 'nmae' here; did you mean 'name'?"),
-    ("\n\n{% for p in peers %}{{ p.nmae }}{% endfor %}", "line 3: 'p' has no 'nmae'; did you mean 'name'?; there is"),
-    ("{% if false %}{{ budget.tokns }}{% endif %}", "line 1: 'budget' has no 'tokns'; did you mean 'tokens'?; there is"),
+    ("\n\n{% for p in peers %}{{ p.nmae }}{% endfor %}", "line 3: 'p' has no 'nmae'; did you mean 'name'?; use"),
+    ("{% if false %}{{ budget.tokns }}{% endif %}", "line 1: 'budget' has no 'tokns'; did you mean 'tokens'?; use"),
     ("{{ budget['tokns'] }}", "line 1: 'budget' has no 'tokns'"),
     ("x\n{{ replies[0].nmae }}", "line 2: 'dict object' has no attribute 'nmae'"),
     ("x\n{{ name.first }}", "line 2: 'str object' has no attribute 'first'"),

@@ -204,7 +204,7 @@ async def test_a_result_without_a_form_in_json_is_a_failure_that_says_so() -> No
     (result,) = await told(("breaks", {"how": "x"}), tools=(breaks,))
     failed = json.loads(result)["HandlerFailed"]
     assert (failed["code"], failed["retry"]) == ("validation", False)
-    assert failed["text"].startswith("'breaks' returned a dict that is no text, no payload and no JSON value: object ")
+    assert failed["text"].startswith("'breaks' returned a dict that is not a text, a payload or a JSON value: object ")
 
 
 async def test_wrong_arguments_are_told_to_the_model_and_the_function_is_not_called() -> None:
@@ -268,7 +268,7 @@ async def test_a_call_that_the_budget_of_messages_cannot_bear_is_refused() -> No
 async def test_only_its_agent_reaches_a_tool() -> None:
     async def sneak(question: Question, ctx: Context) -> Reply[Answer]:
         """Tries."""
-        with pytest.raises(HandlerFailedError, match=r"'desk.says' is no peer of 'sneak'$"):
+        with pytest.raises(HandlerFailedError, match=r"'desk.says' is not a peer of 'sneak'$"):
             await ctx.ask("desk.says", question)
         return Reply(Answer("refused"))
 
@@ -278,7 +278,7 @@ async def test_only_its_agent_reaches_a_tool() -> None:
         assert await organism.ask("sneak", Question("?")) == Answer("refused")
         for wrong in ("desk.says", "desk.say"):
             with pytest.raises(
-                RoutingError, match=rf"^'{wrong}' is no handler; did you mean 'desk'\?$|^'{wrong}' is no handler$"
+                RoutingError, match=rf"^'{wrong}' is not a handler; did you mean 'desk'\?$|^'{wrong}' is not a handler$"
             ):
                 await organism.send(wrong, Question("?"))
 

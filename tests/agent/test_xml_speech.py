@@ -275,6 +275,18 @@ async def test_what_makes_no_sense_is_told_and_may_be_corrected(wrong: str, erro
     assert error in await told(wrong)
 
 
+@pytest.mark.by_turns
+@pytest.mark.parametrize(
+    ("replies", "wrong", "error"),
+    [
+        (Answer, '<Note to="reply"><text>x</text></Note>', '<Note> is not your reply: say whom it is for, as to="liar"'),
+        ([Answer, Note], '<Note to="boss"><text>x</text></Note>', "'boss' is nobody whom you can address; your reply has no 'to'"),
+    ],
+)  # fmt: skip
+async def test_what_a_peer_takes_is_no_reply_and_a_reply_goes_to_no_peer(replies: Any, wrong: str, error: str) -> None:
+    assert error in await told(wrong, handlers=desk(replies))
+
+
 async def test_a_model_is_shown_what_it_wrote_cut_and_escaped() -> None:
     long = "x" * 5000
     model = ScriptedModel([Says(text=f"<Answer><text>{long}</text><lost>&</lost></Answer>"), DONE])
@@ -455,8 +467,8 @@ async def test_functions_are_tools_beside_the_elements() -> None:
 @pytest.mark.parametrize(
     ("called", "tools", "error"),
     [
-        ("librarian", [], "'librarian' is no tool: write <Search to=\"librarian\"> as XML"),
-        ("reply", [], "'reply' is no tool: write <Answer> as XML"),
+        ("librarian", [], "'librarian' is not a tool: write <Search to=\"librarian\"> as XML"),
+        ("reply", [], "'reply' is not a tool: write <Answer> as XML"),
         ("lookup", [], "there is no tool 'lookup' now; as XML you may write <Search to=\"librarian\">, <Answer>"),
         (
             "ad",

@@ -150,7 +150,7 @@ async def test_the_drawing_says_who_works_on_what(terminal: Terminal) -> None:
             display.draw()
         await thread.result()
     text = terminal.text
-    assert "threads: 1 running, 1 model call out\n" in text
+    assert "threads: 1 running, 1 model call under way\n" in text
     row = r"^lead +lead > \S+/scripted +7 s +tokens ▒▒▒▒░░░░░░░░ 0/200 +messages ░{12} 1/60 *$"
     assert re.search(row, text, re.MULTILINE), text
 

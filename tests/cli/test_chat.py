@@ -89,7 +89,7 @@ def test_each_line_is_a_turn_and_only_replies_are_on_standard_output(talk: Desk)
     assert (ran.code, ran.out.splitlines()) == (0, ["1 a", "2 b", "3 c", "4 d", "5 e"])
     head, *rest = ran.err.splitlines()
     assert re.fullmatch(
-        r"conversation ([0-9a-f]{16}); to come back to it: organism chat --to counter --conversation \1", rest[0]
+        r"conversation ([0-9a-f]{16}); to continue it later: organism chat --to counter --conversation \1", rest[0]
     )
     assert head.startswith("note: ")
     assert rest[1:] == ["printed by a handler"] * 5
@@ -111,7 +111,7 @@ def test_the_way_back_names_all_that_was_typed(talk: Desk) -> None:
         "chat", "other.yaml", "--to", "counter", "--conversation", "my talk", "--journal", "sqlite:o.db", stdin=""
     )
     command = "organism chat other.yaml --to counter --conversation 'my talk' --journal sqlite:o.db"
-    assert ran.err.splitlines()[-1] == f"conversation my talk; to come back to it: {command}"
+    assert ran.err.splitlines()[-1] == f"conversation my talk; to continue it later: {command}"
 
 
 def test_a_turn_that_fails_is_said_and_the_chat_goes_on(talk: Desk) -> None:
@@ -164,7 +164,7 @@ def test_at_its_cap_the_conversation_ends_and_says_so(talk: Desk) -> None:
     ran = talk.organism("chat", "--to", "counter", "--set", "conversation.messages=2", stdin="a\nb\nc\nd\n")
     assert (ran.code, ran.out) == (3, "1 a\n2 b\n")
     *_, last, unsent = ran.err.splitlines()
-    assert unsent == "not sent: line 3, 'c', and what stands behind it"
+    assert unsent == "not sent: line 3, 'c', and the lines after it"
     assert re.match(r"exhausted: conversation \w+ takes no further turn: messages of the conversation: 2 used", last)
     assert "budget warning: counter: messages warning, critical and final, 2 of 2 used" in ran.err
 
@@ -173,7 +173,7 @@ def test_at_its_cap_it_says_that_it_goes_on(talk: Desk) -> None:
     options = ("--set", "conversation.messages=2", "--set", "conversation.on_cap=rotate", "--conversation", "c")
     ran = talk.organism("chat", "--to", "counter", *options, stdin="a\nb\nc\nd\n")
     assert (ran.code, ran.out) == (0, "1 a\n2 b\n3 c\n4 d\n")
-    assert ran.err.count("conversation c has come to its end; it goes on in c~2") == 1
+    assert ran.err.count("conversation c has ended and continues in c~2") == 1
 
 
 def test_a_turn_that_is_exhausted_counts_in_the_exit_code(talk: Desk) -> None:
@@ -185,14 +185,14 @@ def test_a_turn_that_is_exhausted_counts_in_the_exit_code(talk: Desk) -> None:
 def test_what_the_command_line_says_is_checked(talk: Desk) -> None:
     ran = talk.organism("chat", stdin="a\n")
     assert (ran.code, ran.err) == (
-        2, "--to is missing: say which handler is meant; there are: counter, adder, spender\n",
+        2, "--to is missing: name a handler; there are: counter, adder, spender\n",
     )  # fmt: skip
     ran = talk.organism("chat", "--to", "countr", stdin="a\n")
-    assert (ran.code, ran.err) == (2, "--to countr: is no handler; did you mean 'counter'?\n")
+    assert (ran.code, ran.err) == (2, "--to countr: is not a handler; did you mean 'counter'?\n")
     # A variable that nothing was set to: all who forget one would talk in the same conversation.
     ran = talk.organism("chat", "--to", "counter", "--conversation", "", stdin="a\n")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.endswith("--conversation: names none; give it an id, or leave it out for a new one\n")
+    assert ran.err.endswith("--conversation: is empty; give it an id, or leave it out for a new one\n")
 
 
 @pytest.mark.parametrize("url", ["sqlite:organism.db", "jsonl:journal"])
@@ -201,7 +201,7 @@ def test_a_conversation_goes_on_with_whom_it_was_begun_with(talk: Desk, url: str
     ran = talk.organism("chat", *on, stdin="a\n")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "conversation my talk has not begun yet: --to is missing: say which handler is meant; there are: counter, adder, spender\n"
+        "conversation my talk has not begun yet: --to is missing: name a handler; there are: counter, adder, spender\n"
     )
     assert talk.organism("chat", "--to", "counter", *on, stdin="a\n").out == "1 a\n"
     assert talk.organism("chat", *on, stdin="b\n").out == "2 b\n"
@@ -209,7 +209,7 @@ def test_a_conversation_goes_on_with_whom_it_was_begun_with(talk: Desk, url: str
     assert "Sum" in talk.organism("chat", "--to", "adder", *on, stdin="c\n").out
     ran = talk.organism("chat", *on[:-1], stdin="d\n")
     assert ran.out == "3 d\n"
-    assert "to come back to it: organism chat --to counter " in ran.err
+    assert "to continue it later: organism chat --to counter " in ran.err
     ran = talk.organism("chat", "--conversation", "my", *on[2:], stdin="e\n")
     assert (ran.code, ran.out) == (2, "")
 
@@ -233,7 +233,7 @@ def test_a_conversation_of_which_only_a_successor_is_left_goes_on_with_whom_that
     journal.close()
     ran = talk.organism("chat", *on, stdin="d\n")
     assert (ran.code, ran.out) == (0, "4 d\n"), ran.err
-    assert ran.err.endswith("conversation c has come to its end; it goes on in c~2\n")
+    assert ran.err.endswith("conversation c has ended and continues in c~2\n")
 
 
 def test_a_conversation_that_was_begun_with_a_handler_that_is_no_more_wants_another(talk: Desk) -> None:
@@ -243,7 +243,7 @@ def test_a_conversation_that_was_begun_with_a_handler_that_is_no_more_wants_anot
     ran = talk.organism("chat", *on, stdin="b\n")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "conversation c was begun with 'counter', which is no handler any more: say with --to who goes on with it; "
+        "conversation c was begun with 'counter', which is not a handler any more: name one with --to; "
         "there are: clerk, adder, spender\n"
     )
     assert talk.organism("chat", "--to", "clerk", *on, stdin="b\n").out == "1 b\n"

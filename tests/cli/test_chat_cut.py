@@ -39,7 +39,7 @@ def test_what_ends_the_process_cancels_a_turn_that_nothing_keeps(talk: Desk) -> 
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (128 + signal.SIGTERM, "")
-    assert "interrupted: cancelling what runs; once more ends it at once\n" in err
+    assert "interrupted: cancelling running work; interrupt again to end at once\n" in err
     assert "cancelled: counter: interrupted [thread " in err
 
 
@@ -50,7 +50,7 @@ def test_a_turn_that_is_paused_from_elsewhere_is_waited_for(walking: Walking) ->
         thread = walking.thread
         assert walking.desk.organism("pause", thread).code == 0
         walking.go()
-        said = f"paused: 'organism resume' lets it go on, Ctrl-C cancels it [thread {thread}]\n"
+        said = f"paused: 'organism resume' continues it, Ctrl-C cancels it [thread {thread}]\n"
         assert until(process, "paused: ") == said
         assert walking.desk.organism("resume").code == 0
         out, err = process.communicate(timeout=60)
@@ -60,7 +60,7 @@ def test_a_turn_that_is_paused_from_elsewhere_is_waited_for(walking: Walking) ->
 def test_a_question_that_no_journal_keeps_is_said_to_be_lost(office: Desk) -> None:  # noqa: F811 - the fixture
     ran = office.organism("chat", "--to", "clerk", "--journal", "memory:", stdin="Oslo\n")
     assert (ran.code, ran.out) == (4, "")
-    assert ran.err.endswith("nobody can answer any more: 'journal: memory:' keeps nothing\n")
+    assert ran.err.endswith("nobody can answer it any more: the journal is 'memory:', which ends with this process\n")
 
 
 def test_a_second_ctrl_c_leaves_the_terminal_in_order(talk: Desk) -> None:  # noqa: F811 - the fixture
@@ -81,7 +81,7 @@ def test_a_line_that_is_no_text_is_no_answer_and_may_be_typed_again(office: Desk
     on = Terminal(office, "run", "--quiet")
     on.until(lambda shown: shown.endswith("boss> "))
     on.type(b"caf\xe9\n")
-    on.until(lambda shown: "not taken: the line is no UTF-8: " in shown and shown.endswith("boss> "))
+    on.until(lambda shown: "not taken: the line is not UTF-8: " in shown and shown.endswith("boss> "))
     on.type(b"caf\xc3\xa9\n")
     assert on.finish() == 0
     assert "Rome: Granted(why='caf\u00e9')" in on.shown

@@ -32,7 +32,7 @@ def test_seven_mistakes_are_seven_placed_lines(desk: Desk) -> None:
     assert len(lines) == 7
     for line, number in zip(lines, (1, 2, 3, 5, 6, 7, 9), strict=True):
         assert re.match(rf"organism\.yaml:{number}:\d+ [a-z]", line), line
-    assert lines[4].endswith("handlers.joiner.peers[0]: 'shoter' is no handler; did you mean 'shouter'?")
+    assert lines[4].endswith("handlers.joiner.peers[0]: 'shoter' is not a handler; did you mean 'shouter'?")
 
 
 def test_a_sound_file_is_told_in_short(desk: Desk) -> None:
@@ -68,7 +68,7 @@ def test_all_limits_are_told_and_who_may_raise_them(desk: Desk) -> None:
     assert ran.code == 0, ran.out
     assert ran.out.splitlines()[2:8] == [
         "budget of a thread: tokens 9,000, messages 300, depth 50",
-        "more of it: 'boss' decides, up to tokens 2,000, cost_usd 0.5",
+        "more budget: 'boss' decides, up to tokens 2,000, cost_usd 0.5",
         "budget of a conversation: tokens 60,000",
         "budget of account tenant, in a month: cost_usd 2.50",
         "budget of account tenant:acme, in a run: no limits",
@@ -95,7 +95,7 @@ def test_agents_models_and_budgets_are_told(desk: Desk) -> None:
     assert lines[3:] == [
         "handler writer   agent, takes Job, replies Done, model default; own budget: tokens 12,000, cost_usd 0.5, seconds 300",
         "model   default  simulated/a, else simulated/b at http://here/v1",
-        "start: nothing; organism run needs --send",
+        "start: nothing; 'organism run' needs --send",
     ]
 
 

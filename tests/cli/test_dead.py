@@ -114,7 +114,7 @@ def test_where_nothing_failed_it_says_so(shop: Shop) -> None:
     shop.opens()
     assert shop.desk.organism("run", "--to", "book", "--send", "lamp").code == 0
     ran = shop.desk.organism("dead")
-    assert (ran.code, ran.out, ran.err) == (0, "", "no message failed for good\n")
+    assert (ran.code, ran.out, ran.err) == (0, "", "no message has failed for good\n")
 
 
 def test_without_a_process_it_is_written_down_for_the_next_one(shop: Shop) -> None:
@@ -127,12 +127,27 @@ def test_without_a_process_it_is_written_down_for_the_next_one(shop: Shop) -> No
         f"dead letter {id_} is sent again, in thread {again}; 'organism resume' lets it go on\n",
     )
     ran = shop.desk.organism("dead")
-    assert (ran.out, ran.err) == ("", "every dead letter was sent again; --all lists them\n")
+    assert (ran.out, ran.err) == ("", "every message that failed was sent again; --all lists them\n")
     assert shop.desk.organism("dead", "--all", "--json").object["retried"] == again
     ran = shop.desk.organism("dead", "--retry", id_)
     assert (ran.code, ran.err) == (2, f"dead letter {id_} was sent again before, in thread {again}\n")
     ran = shop.desk.organism("resume", "--quiet")
     assert (ran.code, ran.out) == (0, "book: Booked\n  text: lamp for a\n"), ran.err
+
+
+def test_where_its_conversation_has_used_its_messages_up_it_says_how_to_give_it_more(shop: Shop) -> None:
+    shop.desk.write("organism.yaml", f"{FILE}conversation: {{messages: 1}}\n")
+    shop.desk.organism("chat", "--to", "book", "--conversation", "c", "--quiet", stdin="lamp\n")
+    (letter,) = shop.letters
+    shop.opens()
+    ran = shop.desk.organism("dead", "--retry", letter["id"])
+    why = "messages of the conversation: 1 used, 0 held, limit 1, needed 1"
+    way_out = "'organism add-budget c messages=N' gives it more"
+    assert (ran.code, ran.err) == (2, f"dead letter {letter['id']} cannot be sent again: {why}; {way_out}\n")
+    assert shop.desk.organism("add-budget", "c", "messages=1").code == 0
+    assert shop.desk.organism("dead", "--retry", letter["id"]).code == 0
+    ran = shop.desk.organism("resume", "--quiet")
+    assert (ran.code, ran.out) == (0, "book: Booked\n  text: lamp for None\n"), ran.err
 
 
 def test_a_process_that_works_on_the_journal_delivers_it_at_once(shop: Shop) -> None:
@@ -159,13 +174,13 @@ def test_a_process_that_works_on_the_journal_delivers_it_at_once(shop: Shop) -> 
 def test_what_is_no_dead_letter_or_more_than_one_is_refused(shop: Shop) -> None:
     first = shop.fails()
     ran = shop.desk.organism("dead", "--retry", "zzz")
-    assert (ran.code, ran.err) == (2, "there is no dead letter 'zzz'; 'organism dead' lists those there are\n")
+    assert (ran.code, ran.err) == (2, "there is no dead letter 'zzz'; 'organism dead' lists all\n")
     shop.opens()
     shop.desk.write("organism.yaml", FILE.replace("  book:", "  books:"))
     ran = shop.desk.organism("dead", "--retry", first)
     assert (ran.code, ran.err) == (
         2,
-        f"dead letter {first} cannot be sent again: 'book' is no handler; did you mean 'books'?\n",
+        f"dead letter {first} cannot be sent again: 'book' is not a handler; did you mean 'books'?\n",
     )
 
 
@@ -207,12 +222,12 @@ def test_an_organism_that_escalates_says_so_in_a_line_and_exits_with_1(shop: Sho
 
 def test_check_says_what_comes_of_failures(shop: Shop) -> None:
     lines = shop.desk.organism("check").out.splitlines()
-    said = {line.split("; when it fails ")[0].split()[1]: line.partition("; when it fails ")[2] for line in lines if line.startswith("handler")}  # fmt: skip
+    said = {line.split("; on failure ")[0].split()[1]: line.partition("; on failure ")[2] for line in lines if line.startswith("handler")}  # fmt: skip
     assert said == {
         "book": "(crashed, timeout): 2 attempts within 60 s, then its caller hears it",
         "wait": "",
     }
-    told = "unless a handler says otherwise, its caller hears it at once; 'organism dead' lists what failed"
+    told = "the caller hears of one at once, unless a handler says otherwise; 'organism dead' lists what failed"
     assert f"failures: {told}" in lines
 
 

@@ -214,4 +214,4 @@ def test_mistakes_are_said_with_their_place(desk: Desk) -> None:
     desk.write("organism.yaml", "organism: demo\nhandlers:\n  boss: {code: work:boss, peers: [shoter]}\n")
     ran = desk.organism("graph")
     assert (ran.code, ran.out) == (2, "")
-    assert "organism.yaml:3:35 handlers.boss.peers[0]: 'shoter' is no handler" in ran.err
+    assert "organism.yaml:3:35 handlers.boss.peers[0]: 'shoter' is not a handler" in ran.err

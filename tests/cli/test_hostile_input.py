@@ -36,7 +36,7 @@ SENT: Final = [
     ("<Job><text>x</text>", "is not well-formed XML: Premature end of data in tag Job"),
     ("<Job><text>x</text></Job><Job><text>y</text></Job>", "is not well-formed XML: Extra content at the end of the document"),
     ('{"Job": {"text": "x", "text": "y"}}', "is not JSON: an object has the name 'text' twice"),
-    ('{"Job": {"text": "x", "times": NaN}}', "is not JSON: NaN is no number of JSON"),
+    ('{"Job": {"text": "x", "times": NaN}}', "is not JSON: NaN is not a JSON number"),
     ('{"Job": {"text": "x", "times": 1e999999999}}', "Job.times: expected int, got Decimal Decimal('1E+999999999')"),
     ('{"Job": {"text": "x", "times": 1e99999999999999999999}}', "is not JSON: '1e99999999999999999999' has an exponent that is too large"),
     ('{"Job": {"text": "x", "times": ' + "9" * 5_000 + "}}", "is not JSON: Exceeds the limit (4300 digits)"),

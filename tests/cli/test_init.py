@@ -141,11 +141,11 @@ def test_a_folder_below_a_file_cannot_be_made(desk: Desk) -> None:
     [
         (
             ("My_Desk",),
-            "My_Desk: 'My_Desk' is no name of an organism: small letters, digits and '-', a letter first; name it with --name\n",
+            "My_Desk: 'My_Desk' is not a valid organism name: small letters, digits and '-', a letter first; name it with --name\n",
         ),
         (
             ("desk", "--name", "9x\x1b"),
-            "--name 9x\\x1b: is no name of an organism: small letters, digits and '-', a letter first\n",
+            "--name 9x\\x1b: is not a valid organism name: small letters, digits and '-', a letter first\n",
         ),
         (
             ("desk", "--template", "teem"),

@@ -26,13 +26,16 @@ READING = (
 @pytest.mark.parametrize("command", READING, ids=lambda command: command[0])
 def test_what_cannot_be_read_is_said_in_a_line(desk: Desk, command: tuple[str, ...]) -> None:
     for journal, said in (
-        ("memory:", "--journal: journal 'memory:' ends with the process that keeps it, so there is nothing to read"),
+        ("memory:", "--journal: journal 'memory:' ends with its process, so there is nothing to read"),
         (
             "sqlite:none.db",
-            "--journal: journal 'sqlite:none.db' is not there yet: none.db is missing; 'organism run' makes it\n",
+            "--journal: journal 'sqlite:none.db' does not exist yet: none.db is missing; 'organism run' creates it\n",
         ),
-        ("postgres:x\x1b", "--journal: journal 'postgres:x\\x1b' is no journal; there are sqlite:PATH and jsonl:DIR"),
-        ("sqlite:", "--journal: journal 'sqlite:' is no journal; there are sqlite:PATH and jsonl:DIR"),
+        (
+            "postgres:x\x1b",
+            "--journal: journal 'postgres:x\\x1b' is not a journal; there are sqlite:PATH and jsonl:DIR",
+        ),
+        ("sqlite:", "--journal: journal 'sqlite:' is not a journal; there are sqlite:PATH and jsonl:DIR"),
     ):
         ran = desk.organism(*command, "--journal", journal)
         assert (ran.code, ran.out) == (2, "")
@@ -42,12 +45,12 @@ def test_what_cannot_be_read_is_said_in_a_line(desk: Desk, command: tuple[str, .
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: command[0])
 def test_what_is_no_journal_of_ours_is_damage(desk: Desk, command: tuple[str, ...]) -> None:
-    desk.write("other.db", "this is no database" * 300)
+    desk.write("other.db", "this is not a database" * 300)
     ran = desk.organism(*command, "--journal", "sqlite:other.db")
     assert (ran.code, ran.out) == (5, "")
     assert ran.err.startswith("error: other.db")
     assert ran.err.count("\n") == 1
-    desk.write("other/notes.txt", "this is no thread")
+    desk.write("other/notes.txt", "this is not a thread")
     ran = desk.organism(*command, "--journal", "jsonl:other")
     assert (ran.code, ran.out) == (5, "")
     assert ran.err.startswith("error: other holds no journal: neither _index.jsonl nor a file of a thread")
@@ -58,11 +61,11 @@ def test_what_is_no_journal_of_ours_is_damage(desk: Desk, command: tuple[str, ..
 def test_what_cannot_be_owned_stays_alone(desk: Desk, command: tuple[str, ...]) -> None:
     written(desk.folder, "jsonl:journal")
     desk.write("kept.jsonl", desk.organism("export", "--journal", "jsonl:journal").out)
-    desk.write("other.db", "this is no database" * 300)
+    desk.write("other.db", "this is not a database" * 300)
     before = sorted(desk.folder.glob("*.*"))
     ran = desk.organism(*command, "--journal", "sqlite:other.db")
     assert ran.code == 5
-    assert ran.err.endswith("error: other.db is no SQLite database\n")
+    assert ran.err.endswith("error: other.db is not a SQLite database\n")
     assert sorted(desk.folder.glob("*.*")) == before
 
 
@@ -79,10 +82,10 @@ def test_a_folder_that_was_owned_and_not_written_to_is_a_journal(desk: Desk) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("organism: demo\n", "organism.yaml: journal 'memory:' ends with the process"),
+        ("organism: demo\n", "organism.yaml: journal 'memory:' ends with its process"),
         (
             "organism: demo\njournal: 'sqlite:none.db'\n",
-            "organism.yaml: journal 'sqlite:none.db' is not there yet",
+            "organism.yaml: journal 'sqlite:none.db' does not exist yet",
         ),
         ("a: [\n", "organism.yaml:2:1: "),
         ("a: \x00\n", "organism.yaml"),

@@ -181,4 +181,4 @@ def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, bac
     with Interrupts(lambda: None) as interrupts:
         assert anyio.run(main, backend=backend) == 130
     assert out.getvalue() == "ends: Said\n  text: after all\n"
-    assert err.getvalue() == "interrupted: leaving what runs; once more ends it at once\n"
+    assert err.getvalue() == "interrupted: leaving running work; interrupt again to end at once\n"

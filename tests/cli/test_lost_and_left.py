@@ -213,4 +213,4 @@ def test_a_question_that_nobody_waits_for_any_more_is_asked_no_more(office: Desk
     (left,) = listed(office)
     assert left["payload"] == {"Trip": {"to": "Elsewhere"}}
     ran = office.organism("answer", "apple/2", "--send", "sun")
-    assert (ran.code, ran.err) == (2, "question 'apple/2' was answered already, or is not waited for any more\n")
+    assert (ran.code, ran.err) == (2, "question 'apple/2' was answered already, or nobody waits for it any more\n")

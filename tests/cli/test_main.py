@@ -52,7 +52,7 @@ def test_help_keeps_within_its_width_and_stands_in_columns(
         assert bool(takes) == ("\nArguments:\n" in shown), name
         assert max(len(line.rstrip()) for line in shown.splitlines()) <= columns
         # What goes on below a name stands in the column of what is said of it, and is as full as the width allows.
-        _, _, options = shown.partition("\nParameters:\n")
+        _, _, options = shown.partition("\nOptions:\n")
         behind = min(26, columns - 24)
         for above, below in itertools.pairwise(options.splitlines()):
             if below.startswith(" " * behind):
@@ -95,10 +95,10 @@ def test_the_version(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("runn",), "organism: 'runn' is no command; did you mean 'run' or 'prune'?; see 'organism --help'\n"),
-        (("help",), "organism: 'help' is no command; see 'organism --help'\n"),
-        (("chatt", "--to", "x"), "organism: 'chatt' is no command; did you mean 'chat'?; see 'organism --help'\n"),
-        (("pare",), "organism: 'pare' is no command; did you mean 'prune' or 'pause'?; see 'organism --help'\n"),
+        (("runn",), "organism: 'runn' is not a command; did you mean 'run' or 'prune'?; see 'organism --help'\n"),
+        (("help",), "organism: 'help' is not a command; see 'organism --help'\n"),
+        (("chatt", "--to", "x"), "organism: 'chatt' is not a command; did you mean 'chat'?; see 'organism --help'\n"),
+        (("pare",), "organism: 'pare' is not a command; did you mean 'prune' or 'pause'?; see 'organism --help'\n"),
         (
             ("--versoin",),
             "organism --versoin: there is no such option; did you mean '--version'?; see 'organism --help'\n",
@@ -111,7 +111,7 @@ def test_the_version(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
             ("threads", "--version"),
             "organism threads --version: there is no such option; see 'organism threads --help'\n",
         ),
-        (("zzz\x1b",), "organism: 'zzz\\x1b' is no command; see 'organism --help'\n"),
+        (("zzz\x1b",), "organism: 'zzz\\x1b' is not a command; see 'organism --help'\n"),
         (
             ("run", "--jsn"),
             "organism run --jsn: there is no such option; did you mean '--json'?; see 'organism run --help'\n",
@@ -119,11 +119,11 @@ def test_the_version(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         (("run", "--bogus"), "organism run --bogus: there is no such option; see 'organism run --help'\n"),
         (("run", "a", "b\x1b", "c"), "organism run b\\x1b c: is more than it takes; see 'organism run --help'\n"),
         (("run", "--no-json"), "organism run --no-json: there is no such option"),
-        (("run", "--timeout", "soon"), "organism run --timeout soon: is no number; see 'organism run --help'\n"),
-        (("run", "--seed=x"), "organism run --seed x: is no whole number; see 'organism run --help'\n"),
-        (("run", "--seed=1.5"), "organism run --seed 1.5: is no whole number; see"),
-        (("simulate", "--port", "1.0e400"), "organism simulate --port 1.0e400: is no whole number; see"),
-        (("run", "--json=maybe"), "organism run --json maybe: is no value of it: it takes none; see"),
+        (("run", "--timeout", "soon"), "organism run --timeout soon: is not a number; see 'organism run --help'\n"),
+        (("run", "--seed=x"), "organism run --seed x: is not a whole number; see 'organism run --help'\n"),
+        (("run", "--seed=1.5"), "organism run --seed 1.5: is not a whole number; see"),
+        (("simulate", "--port", "1.0e400"), "organism simulate --port 1.0e400: is not a whole number; see"),
+        (("run", "--json=maybe"), "organism run --json maybe: is too much: it takes no value; see"),
         (("run", "--to"), "organism run --to: needs a value behind it; see 'organism run --help'\n"),
         (("show",), "organism show THREAD: is missing; see 'organism show --help'\n"),
         (("run", "--to", "a", "--to", "b"), "organism run --to: is there more than once; see"),
@@ -170,9 +170,11 @@ def test_what_nobody_expected_is_one_line(desk: Desk) -> None:
     assert "Traceback" not in err.getvalue()
 
 
-def test_and_its_traceback_where_it_is_asked_for(desk: Desk) -> None:
+@pytest.mark.parametrize("command", [("run",), ("verify", "--journal", "sqlite:kept.db")])
+def test_and_its_traceback_where_it_is_asked_for(desk: Desk, command: tuple[str, ...]) -> None:
+    desk.organism("run", "--journal", "sqlite:kept.db")
     err = io.StringIO()
-    code = main.execute(["run", "--debug"], Streams(out=_Odd(), err=err, input=io.StringIO()))
+    code = main.execute([*command, "--debug"], Streams(out=_Odd(), err=err, input=io.StringIO()))
     assert code == 1
     assert "Traceback (most recent call last)" in err.getvalue()
     assert "nobody expected that" in err.getvalue()

@@ -44,35 +44,35 @@ def test_an_alias_is_told_with_its_backends_in_order(keyed: Desk) -> None:
     ran = keyed.organism("models")
     assert (ran.code, ran.err) == (0, "imported\n")
     assert ran.out == (
-        "default: round-robin, in turns among those of the same priority\n"
-        "  tries    1 more of a call that failed, after 0.5 to 30 s\n"
-        "  answers  up to 4,096 tokens, where nothing else is said\n"
-        "  budget   from the level critical on: small\n"
+        "default: round-robin, in turns, among those with the same priority\n"
+        "  retries  1 after a failed attempt, waiting 0.5 s to 30 s\n"
+        "  answers  up to 4,096 tokens by default\n"
+        "  budget   from level 'critical' on, model 'small'\n"
         "  agents   writer\n"
         "  1. openai/own at http://localhost:11434/v1, priority 1\n"
-        "     price   not known\n"
-        "     window  not known\n"
-        "     limits  9,000 tokens a minute, 20 calls at once, 120 s an attempt\n"
+        "     price   unknown\n"
+        "     window  unknown\n"
+        "     limits  9,000 tokens per minute, 20 calls at once, 120 s per attempt\n"
         "     key     none\n"
         "  2. anthropic/claude-sonnet-4-5, priority 1\n"
         "     price   3 input, 15 output, 0.3 input from a cache; USD per million tokens, looked up\n"
         "     window  200,000 tokens\n"
-        "     limits  3 calls at once, 120 s an attempt\n"
+        "     limits  3 calls at once, 120 s per attempt\n"
         "     key     file key.txt, there\n"
         "  3. openai/gpt-4.1-mini, priority 2\n"
         "     price   0.4 input, 1.6 output, 0.1 input from a cache; USD per million tokens, looked up\n"
         "     window  1,000,000 tokens\n"
-        "     limits  60 requests a minute, 20 calls at once, 7.5 s an attempt\n"
+        "     limits  60 requests per minute, 20 calls at once, 7.5 s per attempt\n"
         "     key     OPENAI_API_KEY, set\n"
         "\n"
         "small: one backend\n"
-        "  tries    3 more of a call that failed, after 0.5 to 30 s\n"
-        "  answers  up to 4,096 tokens, where nothing else is said\n"
+        "  retries  3 after a failed attempt, waiting 0.5 s to 30 s\n"
+        "  answers  up to 4,096 tokens by default\n"
         "  agents   none\n"
         "  1. simulated/sim-1, priority 1\n"
         "     price   3 input, 15 output, 3 input from a cache; USD per million tokens, from the file\n"
         "     window  4,000 tokens\n"
-        "     limits  20 calls at once, 120 s an attempt\n"
+        "     limits  20 calls at once, 120 s per attempt\n"
         "     key     none\n"
     )
 
@@ -115,7 +115,7 @@ def test_what_keeps_a_backend_from_being_made_stands_below_it(keyed: Desk, monke
     monkeypatch.delenv("OPENAI_API_KEY")
     ran = keyed.organism("models", "--set", "budget.cost_usd=1")
     assert ran.code == 2
-    wrong = [line.removeprefix("     wrong   ") for line in ran.out.splitlines() if line.startswith("     wrong")]
+    wrong = [line.removeprefix("     problem ") for line in ran.out.splitlines() if line.startswith("     problem")]
     unpriced, keyless = wrong
     assert unpriced.startswith("organism.yaml:9:9 models.default.backends[1]: no price is known for 'own'")
     assert keyless.startswith(
@@ -139,7 +139,7 @@ def test_what_is_wrong_with_the_model_that_no_file_names_is_said_of_it_alone(
 def test_without_models_the_simulated_one_is_said(desk: Desk) -> None:
     ran = desk.organism("models")
     assert ran.code == 0
-    assert "  1. simulated/sim-1, priority 1\n     price   nothing\n     window  128,000 tokens\n" in ran.out
+    assert "  1. simulated/sim-1, priority 1\n     price   free\n     window  128,000 tokens\n" in ran.out
     assert ran.err == "imported\n" + NOTE
 
 
@@ -151,11 +151,11 @@ def test_a_provider_of_the_users_own_is_not_started(desk: Desk) -> None:
     )
     ran = desk.organism("models")
     assert ran.code == 0, ran.err
-    assert "  1. own:make/m\\u202e1, priority 1\n     price   not known\n     window  not known\n" in ran.out
+    assert "  1. own:make/m\\u202e1, priority 1\n     price   unknown\n     window  unknown\n" in ran.out
 
 
 def test_a_wrong_file_is_said_with_its_places(desk: Desk) -> None:
     desk.write("organism.yaml", "organism: demo\nmodels: {default: {backends: [{provider: opnai, model: x}]}}\n")
     ran = desk.organism("models")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("organism.yaml:2:") and "'opnai' is no provider; did you mean 'openai'?" in ran.err
+    assert ran.err.startswith("organism.yaml:2:") and "'opnai' is not a provider; did you mean 'openai'?" in ran.err

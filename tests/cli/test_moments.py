@@ -51,6 +51,6 @@ def test_a_date_is_one_of_utc_wherever_the_machine_is() -> None:
 @pytest.mark.parametrize("text", ["soon", "", "30", "-1d", "1.5d", "3m", "999999d", "9999999d", "2026-13-01", "٣d"])
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(
-        ConfigurationError, match="is no date; write it as in 2026-11-01 or 2026-11-01T12:00, or an age"
+        ConfigurationError, match="is not a date; write it as in 2026-11-01 or 2026-11-01T12:00, or an age"
     ):
         moment("--since", text, now=NOW)

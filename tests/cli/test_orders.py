@@ -163,7 +163,7 @@ def test_with_nothing_left_resume_says_so(walking: Walking) -> None:
     assert walking.desk.organism("run", "--quiet").code == 0
     ran = walking.desk.organism("resume", "--quiet")
     assert (ran.code, ran.out) == (0, "")
-    assert ran.err == "there is nothing to go on with: every thread in the journal has ended\n"
+    assert ran.err == "nothing to resume: every thread in the journal has ended\n"
 
 
 def test_a_run_says_what_is_unfinished_and_leaves_it(walking: Walking) -> None:
@@ -235,7 +235,7 @@ def test_what_was_left_is_cancelled(walking: Walking) -> None:
     more = walking.desk.organism("add-budget", thread, "messages=5")
     assert (more.code, more.out) == (2, "")
     assert more.err == (
-        f"thread {thread} has ended (cancelled); a copy of it may go on with a higher limit: "
+        f"thread {thread} has ended (cancelled); to continue a copy with a higher limit: "
         f"organism fork {thread} --set budget.messages=LIMIT\n"
     )
 
@@ -243,39 +243,39 @@ def test_what_was_left_is_cancelled(walking: Walking) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("pause", "zzz"), "there is no thread 'zzz'; 'organism threads' lists those there are\n"),
-        (("add-budget", "THREAD"), "add-budget: say how much of what, as in tokens=1000\n"),
-        (("add-budget", "THREAD", "tokens"), "add-budget tokens: is no UNIT=AMOUNT\n"),
+        (("pause", "zzz"), "there is no thread 'zzz'; 'organism threads' lists all\n"),
+        (("add-budget", "THREAD"), "add-budget: name a unit and an amount, as in tokens=1000\n"),
+        (("add-budget", "THREAD", "tokens"), "add-budget tokens: is not UNIT=AMOUNT\n"),
         (
             ("add-budget", "THREAD", "tokens=many", "cost_usd=nan", "seconds=1e400"),
             (
-                "add-budget tokens=many: is no amount; write a number, as in tokens=1000\n"
-                "add-budget cost_usd=nan: is no amount; write a number, as in cost_usd=1000\n"
-                "add-budget seconds=1e400: is no amount; write a number, as in seconds=1000\n"
+                "add-budget tokens=many: is not an amount; write a number, as in tokens=1000\n"
+                "add-budget cost_usd=nan: is not an amount; write a number, as in cost_usd=1000\n"
+                "add-budget seconds=1e400: is not an amount; write a number, as in seconds=1000\n"
             ),
         ),
         (
             ("add-budget", "THREAD", "cost_usd=0,50", "seconds=1,5"),
             (
-                "add-budget cost_usd=0,50: is no amount; write a number, as in cost_usd=1000\n"
-                "add-budget seconds=1,5: is no amount; write a number, as in seconds=1000\n"
+                "add-budget cost_usd=0,50: is not an amount; write a number, as in cost_usd=1000\n"
+                "add-budget seconds=1,5: is not an amount; write a number, as in seconds=1000\n"
             ),
         ),
-        (("add-budget", "THREAD", "tokns=1"), "add-budget: 'tokns' is no unit; did you mean 'tokens'?\n"),
+        (("add-budget", "THREAD", "tokns=1"), "add-budget: 'tokns' is not a unit; did you mean 'tokens'?\n"),
         (
             ("add-budget", "THREAD", "tokens=-1"),
-            "add-budget: tokens: -1 must be above 0: it comes on top of the limit\n",
+            "add-budget: tokens: -1 must be above 0: it is added to the limit\n",
         ),
         (
             ("add-budget", "THREAD", "cost_usd=0"),
-            "add-budget: cost_usd: '0' must be above 0: it comes on top of the limit\n",
+            "add-budget: cost_usd: '0' must be above 0: it is added to the limit\n",
         ),
         (
             ("add-budget", "THREAD", "depth=1.5", "tokns=1", "messages=0"),
             (
-                "add-budget: depth: 1.5 is no whole number\n"
-                "add-budget: 'tokns' is no unit; did you mean 'tokens'?\n"
-                "add-budget: messages: 0 must be above 0: it comes on top of the limit\n"
+                "add-budget: depth: 1.5 is not a whole number\n"
+                "add-budget: 'tokns' is not a unit; did you mean 'tokens'?\n"
+                "add-budget: messages: 0 must be above 0: it is added to the limit\n"
             ),
         ),
     ],
@@ -290,7 +290,7 @@ def test_what_cannot_be_done_is_said(walking: Walking, arguments: tuple[str, ...
 def test_without_a_journal_that_lasts_there_is_nothing_to_go_on_with(desk: Desk) -> None:
     ran = desk.organism("resume")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("organism.yaml: journal 'memory:' ends with the process that keeps it")
+    assert ran.err.startswith("organism.yaml: journal 'memory:' ends with its process")
 
 
 # Where a process works on it
@@ -347,7 +347,7 @@ def test_what_has_ended_is_removed_by_the_process_that_works_on_the_journal(walk
         assert pruned.out == dry.out.replace("would remove", "removed")
         assert pruned.out.splitlines()[2].startswith(done)
         assert re.fullmatch(r"removed 1 thread of .*; 1 thread of .* stays", pruned.out.splitlines()[-1])
-        assert pruned.err == "note: what stays is more than 0 B; threads that have not ended: 1\n"
+        assert pruned.err == "note: what stays takes more than 0 B; it holds threads that have not ended: 1\n"
         assert walking.thread != done
         walking.go()
         out, _ = process.communicate(timeout=60)
@@ -409,7 +409,7 @@ def test_ctrl_c_leaves_the_threads_and_says_how_to_go_on(walking: Walking, numbe
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, "")
     assert err == (
-        "interrupted: leaving what runs; once more ends it at once\n"
+        "interrupted: leaving running work; interrupt again to end at once\n"
         "1 thread is left in the journal; go on with it: organism resume\n"
     )
     assert walking.outcome == "unfinished"
@@ -438,7 +438,7 @@ def test_a_journal_that_is_damaged_is_named_with_the_place(walking: Walking) -> 
     for command in (("resume",), ("pause", file.stem), ("cancel", file.stem)):
         ran = walking.desk.organism(*command, *url)
         assert (ran.code, ran.out) == (5, "")
-        assert f"{file.name}:1: was changed: its hash is not that of its content\n" in ran.err
+        assert f"{file.name}:1: was changed: its hash does not match its content\n" in ran.err
     walking.go()
     ran = walking.desk.organism("run", "--quiet", *url)
     assert (ran.code, ran.out) == (0, DONE), "other threads are in nobody's way"

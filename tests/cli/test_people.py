@@ -97,7 +97,7 @@ def test_a_run_without_a_terminal_leaves_the_question_and_says_how_to_answer(off
         in lines
     )
     assert f"boss is asked by clerk [question {question['id']}]" in lines
-    assert "'organism inbox' shows what is asked, 'organism answer ID --send X' answers it" in lines
+    assert "'organism inbox' shows the questions, 'organism answer ID --send X' answers one" in lines
     assert "1 thread is paused; once that is answered, go on with it: organism resume" in lines
     assert question["payload"] == {"Trip": {"to": "Rome"}}
     assert question["xml"] == '<Trip xmlns="urn:organism:payloads"><to>Rome</to></Trip>'
@@ -114,7 +114,7 @@ def test_the_inbox_is_a_table_for_people(office: Desk) -> None:
     (thread,) = office.organism("threads", "--json").objects
     assert thread["outcome"] == "paused"
     office.organism("cancel", thread["thread"])
-    assert office.organism("inbox") == type(ran)(0, "", "nobody is asked anything\n")
+    assert office.organism("inbox") == type(ran)(0, "", "no question waits for an answer\n")
 
 
 def test_a_question_can_be_read_whole(office: Desk) -> None:
@@ -129,7 +129,7 @@ def test_a_question_can_be_read_whole(office: Desk) -> None:
     assert [each["payload"] for each in ran.objects] == [{"Trip": {"to": where}}]
     ran = office.organism("inbox", "no-such-question")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == "there is no question 'no-such-question'; 'organism inbox' lists those that wait\n"
+    assert ran.err == "there is no question 'no-such-question'; 'organism inbox' lists all\n"
 
 
 def test_json_ends_with_the_thread_paused(office: Desk) -> None:
@@ -166,10 +166,10 @@ def test_what_was_sent_to_a_person_ends_with_the_answer(office: Desk, arguments:
     thread, _, _ = id_.partition("/")
     ran = office.organism("answer", id_, *arguments)
     what = "refused" if outcome == "failed" else "answered"
-    told = f"question {id_} is {what}; thread {thread} has ended ({outcome}); 'organism show {thread}' tells how\n"
+    told = f"question {id_} is {what}; thread {thread} has ended ({outcome}); 'organism show {thread}' shows how\n"
     assert (ran.code, ran.out) == (0, told)
     assert f"ended {outcome}" in office.organism("show", thread).out
-    assert "nothing to go on with" in office.organism("resume").err
+    assert "nothing to resume" in office.organism("resume").err
 
 
 def test_a_run_that_goes_on_with_what_was_left_needs_nothing_to_send(office: Desk) -> None:
@@ -180,7 +180,7 @@ def test_a_run_that_goes_on_with_what_was_left_needs_nothing_to_send(office: Des
     assert (ran.code, ran.object["outcome"]) == (0, "completed")
     ran = office.organism("run", "--resume", "--json")
     assert (ran.code, ran.out) == (0, "")
-    assert "there is nothing to go on with" in ran.err
+    assert "nothing to resume" in ran.err
 
 
 def test_an_answer_comes_from_a_file_or_standard_input(office: Desk) -> None:
@@ -202,10 +202,10 @@ def test_a_second_answer_is_none(office: Desk) -> None:
     id_ = left(office)
     assert office.organism("answer", id_, "--send", '{"Granted": {"why": "1"}}').code == 0
     ran = office.organism("answer", id_, "--send", '{"Granted": {"why": "2"}}')
-    assert (ran.code, ran.err) == (2, f"question '{id_}' was answered already, or is not waited for any more\n")
+    assert (ran.code, ran.err) == (2, f"question '{id_}' was answered already, or nobody waits for it any more\n")
     assert "Granted(why='1')" in office.organism("resume").out
     ran = office.organism("answer", id_, "--send", '{"Granted": {"why": "3"}}')
-    assert (ran.code, ran.err) == (2, f"there is no question '{id_}'; 'organism inbox' lists those that wait\n")
+    assert (ran.code, ran.err) == (2, f"there is no question '{id_}'; 'organism inbox' lists all\n")
 
 
 def test_what_is_no_answer_says_what_is_and_changes_nothing(office: Desk) -> None:
@@ -232,19 +232,19 @@ def test_what_is_no_answer_says_what_is_and_changes_nothing(office: Desk) -> Non
 def test_without_a_journal_nobody_can_answer_later(office: Desk) -> None:
     ran = office.organism("run", "--journal", "memory:")
     assert ran.code == 4
-    assert "nobody can answer any more: 'journal: memory:' keeps nothing\n" in ran.err
+    assert "nobody can answer it any more: the journal is 'memory:', which ends with this process\n" in ran.err
 
 
 def test_how_to_answer_is_said_for_the_file_and_the_journal_that_were_named(office: Desk) -> None:
     office.write("other.yaml", FILE)
     elsewhere = "--file other.yaml --journal sqlite:o.db"
     ran = office.organism("run", "other.yaml", "--journal", "sqlite:o.db")
-    how = f"'organism inbox {elsewhere}' shows what is asked, 'organism answer ID --send X {elsewhere}' answers it"
+    how = f"'organism inbox {elsewhere}' shows the questions, 'organism answer ID --send X {elsewhere}' answers one"
     assert how in ran.err.splitlines()
     talk = ("other.yaml", "--to", "clerk", "--conversation", "c", "--journal", "sqlite:o.db")
     ran = office.organism("chat", *talk, stdin="Oslo\n")
     back = f"organism chat {' '.join(talk)}"
-    assert f"answer with 'organism answer ID --send X {elsewhere}', then come back: {back}" in ran.err.splitlines()
+    assert f"answer with 'organism answer ID --send X {elsewhere}', then continue: {back}" in ran.err.splitlines()
 
 
 def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
@@ -252,7 +252,7 @@ def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
         out, err = chat.communicate("Oslo\nRiga\n", timeout=60)
     assert (chat.returncode, out) == (4, "")
     assert "boss is asked by clerk [question " in err
-    assert "then come back: organism chat --to clerk --conversation c\n" in err
+    assert "then continue: organism chat --to clerk --conversation c\n" in err
     assert err.endswith("not sent: line 2, 'Riga'\n")
     (question,) = waiting(office)
     assert question["payload"] == {"Trip": {"to": "Oslo"}}
@@ -274,7 +274,7 @@ def test_a_question_of_a_turn_in_line_is_not_asked_yet(office: Desk) -> None:
         ("Oslo\n\n \n", None),
         ("Oslo", None),
         ("\nOslo\n\n\x1b[1m" + 99 * "x", "line 4, '\\x1b[1m" + 53 * "x" + "…'"),
-        ("Oslo\nRiga\n\nBern\n", "line 2, 'Riga', and what stands behind it"),
+        ("Oslo\nRiga\n\nBern\n", "line 2, 'Riga', and the lines after it"),
     ],
 )
 def test_a_chat_that_ends_says_what_it_has_not_sent(office: Desk, lines: str, said: str | None) -> None:
@@ -288,7 +288,7 @@ def test_a_chat_that_is_fed_by_a_pipe_says_the_same(office: Desk) -> None:
     with office.start(*arguments, stdin=-1) as chat:
         out, err = chat.communicate(lines, timeout=60)
     assert (chat.returncode, out) == (4, "")
-    assert unsent(err) == ["line 2, 'Riga', and what stands behind it"]
+    assert unsent(err) == ["line 2, 'Riga', and the lines after it"]
     ran = office.organism(*arguments, stdin=lines)
     assert ran.err.splitlines()[2:] == err.splitlines()[2:]
 
@@ -407,7 +407,7 @@ def test_a_fork_asks_again_what_was_not_answered_where_it_begins(office: Desk) -
 def test_what_went_on_is_told(office: Desk) -> None:
     id_ = left(office)
     thread = id_.partition("/")[0]
-    assert "waits for people alone: its time stands still" in office.organism("show", thread).out
+    assert "waits only for people: its clock stands still" in office.organism("show", thread).out
     office.organism("answer", id_, "--send", '{"Granted": {"why": "sun"}}')
     office.organism("resume")
     told = office.organism("show", thread).out
@@ -459,7 +459,7 @@ def test_a_question_that_was_answered_elsewhere_is_asked_no_more(office: Desk) -
     (question,) = waiting(office)
     assert office.organism("answer", question["id"], "--send", '{"Granted": {"why": "sun"}}').code == 0
     assert on.finish() == 0
-    assert f"question {question['id']} waits no more" in on.shown
+    assert f"question {question['id']} no longer waits for an answer" in on.shown
     assert "Rome: Granted(why='sun')" in on.shown
 
 
@@ -477,7 +477,7 @@ def test_what_is_said_of_an_interrupt_stands_below_the_prompt(office: Desk) -> N
     on.until(lambda shown: shown.endswith("boss> "))
     on.process.send_signal(signal.SIGTERM)
     assert on.finish() == 143
-    assert "boss> \r\ninterrupted: leaving what runs" in on.shown
+    assert "boss> \r\ninterrupted: leaving running work" in on.shown
 
 
 def test_a_chat_at_a_terminal_asks_in_between(office: Desk) -> None:

@@ -70,7 +70,9 @@ def test_ctrl_c_cancels_in_order(desk: Desk) -> None:
     assert process.returncode == 130
     assert '"outcome": "cancelled"' in out
     first, second = err.splitlines()
-    assert first == "interrupted: what runs has 0.3 s to end, and is then cancelled; once more ends it at once"
+    assert (
+        first == "interrupted: running work has 0.3 s to finish, and is then cancelled; interrupt again to end at once"
+    )
     assert second.startswith("cancelled: sleeper: interrupted [thread ")
 
 
@@ -134,6 +136,6 @@ def test_a_standard_output_that_is_full_is_said_and_loses_no_answer(
     assert desk.organism("run").code == 0
     with Path("/dev/full").open("w") as full:
         ran = desk.process(*arguments, stdout=full)
-    said = "what was to be printed is in the journal: 'organism threads' lists it, and 'organism show' tells it\n"
+    said = "the results are in the journal: 'organism threads' lists all, and 'organism show' shows one\n"
     assert (ran.code, ran.err.removeprefix("imported\n")) == (1, LOST + (said if arguments[0] == "run" else ""))
     assert len(desk.organism("threads", "--json").objects) == (2 if arguments[0] == "run" else 1)

@@ -73,7 +73,7 @@ def test_threads_can_be_asked_for_by_label_and_outcome(desk: Desk, words: tuple[
     assert [each["thread"] for each in rows] == found
     ran = desk.organism("threads", *words)
     assert [line.split()[0] for line in ran.out.splitlines()[2:]] == found
-    assert (ran.code, ran.err) == (0, "" if found else "of 3 threads none is like that\n")
+    assert (ran.code, ran.err) == (0, "" if found else "no thread matches; the journal holds 3 threads\n")
 
 
 def test_a_label_without_a_name_and_an_unknown_outcome_are_mistakes(desk: Desk) -> None:
@@ -82,7 +82,7 @@ def test_a_label_without_a_name_and_an_unknown_outcome_are_mistakes(desk: Desk) 
     assert ran.err.splitlines() == [
         "--label =a: names no label: write KEY or KEY=VALUE",
         (
-            "--outcome canceled: is no outcome; did you mean 'cancelled'?; there are: "
+            "--outcome canceled: is not an outcome; did you mean 'cancelled'?; there are: "
             "completed, exhausted, failed, stopped, cancelled, paused, running, unfinished"
         ),
     ]
@@ -118,7 +118,7 @@ def test_threads_as_comma_separated_values_have_a_row_each(desk: Desk) -> None:
     )  # fmt: skip
     assert (json.loads(apple["warnings"]), json.loads(apple["labels"]), berry["ended_at"]) == ([], {"arm": "a"}, "")
     both = desk.organism("threads", "--csv", "--json")
-    assert (both.code, both.err) == (2, "organism threads: one of --json and --csv\n")
+    assert (both.code, both.err) == (2, "organism threads: --json and --csv cannot go together\n")
 
 
 def test_threads_say_where_a_fork_comes_from_and_which_limits_it_has_since(desk: Desk) -> None:
@@ -168,9 +168,9 @@ def test_a_journal_without_threads_is_said(desk: Desk) -> None:
         (desk.folder / "empty").mkdir(exist_ok=True)
         (desk.folder / "empty.lock").touch()
     ran = desk.organism("threads", "--journal", f"{kind}:empty")
-    assert (ran.code, ran.out, ran.err) == (0, "", "the journal holds no threads yet\n")
+    assert (ran.code, ran.out, ran.err) == (0, "", "the journal holds no threads\n")
     ran = desk.organism("show", "x", "--journal", f"{kind}:empty")
-    assert (ran.code, ran.err) == (2, "there is no thread 'x': the journal holds none yet\n")
+    assert (ran.code, ran.err) == (2, "there is no thread 'x': the journal holds none\n")
 
 
 # show
@@ -258,9 +258,9 @@ def test_show_tells_payloads_whole_where_that_is_asked(desk: Desk) -> None:
     ("text", "said"),
     [
         ("ap", "'ap' is the beginning of 2 threads: apple, apricot; write more of it"),
-        ("aple", "there is no thread 'aple'; did you mean 'apple'?; 'organism threads' lists those there are"),
-        ("zz\x1b", "there is no thread 'zz\\x1b'; 'organism threads' lists those there are"),
-        ("", "there is no thread ''; 'organism threads' lists those there are"),
+        ("aple", "there is no thread 'aple'; did you mean 'apple'?; 'organism threads' lists all"),
+        ("zz\x1b", "there is no thread 'zz\\x1b'; 'organism threads' lists all"),
+        ("", "there is no thread ''; 'organism threads' lists all"),
     ],
 )
 def test_which_thread_is_meant_must_be_clear(desk: Desk, text: str, said: str) -> None:
@@ -382,7 +382,7 @@ def test_usage_by_account_says_what_is_left_of_its_limits(desk: Desk) -> None:
         ["tenant:idle", "messages", "0", "7", "7", "day"],
         ["all", "model_calls", "1", "9", "8", "total"],
     ]
-    assert note == "? is counted by the process that runs alone: a window of `run` begins with it"
+    assert note == "? is not in the journal: a limit whose window is 'run' is counted by the process that runs"
     rows = {each["account"]: each for each in desk.organism("usage", "--by", "account", "--json", *journal).objects}
     assert set(rows) == {None, "group:g", "team:x", "tenant:a", "tenant:idle"}
     assert rows["tenant:a"]["limits"] == {
@@ -424,7 +424,7 @@ def test_usage_by_account_does_without_a_file_and_says_where_it_cannot_be_read(d
     ran = desk.organism(*those)
     assert (ran.code, ran.out) == (0, plain.out)
     assert re.fullmatch(
-        r"note: no limits are told, for they cannot be read: organism.yaml:\d+:\d+ accounts.tenant.tokens: 'many' is no whole number.*\n",
+        r"note: limits are not shown, since they cannot be read: organism.yaml:\d+:\d+ accounts.tenant.tokens: 'many' is not a whole number.*\n",
         ran.err,
     )
 
@@ -433,7 +433,7 @@ def test_usage_by_what_is_not_known_is_refused(desk: Desk) -> None:
     ran = desk.organism("usage", "--by", "modle")
     assert ran.code == 2
     assert ran.err == (
-        "--by modle: is not known; did you mean 'model'?; there are thread, handler, model, backend, account, tag, day, label:KEY\n"
+        "--by modle: is not known; did you mean 'model'?; there are: thread, handler, model, backend, account, tag, day, label:KEY\n"
     )
     ran = desk.organism("usage", "--by", "label:")
     assert (ran.code, ran.err.partition(";")[2].partition(";")[0]) == (2, " name its key")
@@ -452,8 +452,8 @@ def test_usage_counts_what_has_several_tags_under_each_and_says_so(desk: Desk) -
         ["all", "1", "100", "50", "0.0002?", "5"],
     ]  # fmt: skip
     assert ran.out.splitlines()[6:] == [
-        "what has several tags counts under each of them: the rows come to more than all",
-        "? lacks what nobody knew the price of: give the backend a `price`",
+        "what has several tags counts under each of them, so the rows add up to more than 'all'",
+        "? leaves out calls whose price is unknown: give the backend a 'price'",
     ]
     first, second, _ = desk.organism("usage", "--by", "tag", "--json", "--journal", "sqlite:tagged.db").objects
     assert ("unpriced" in first["usage"], second["tag"], second["usage"]["unpriced"]) == (False, "a", True)
@@ -502,30 +502,30 @@ def test_usage_has_a_row_a_call(desk: Desk) -> None:
 
 def test_usage_has_the_calls_of_one_thread(desk: Desk) -> None:
     assert [each["thread"] for each in desk.organism("usage", "appl", "--calls", "--json").objects] == ["apple"]
-    assert desk.organism("usage", "--calls", "berry").out == "no calls of models\n"
+    assert desk.organism("usage", "--calls", "berry").out == "no model calls\n"
     assert desk.organism("usage", "--calls", "--json", "berry").out == ""
     nobody = desk.organism("usage", "--calls", "nobody")
-    assert (nobody.code, nobody.err) == (2, "there is no thread 'nobody'; 'organism threads' lists those there are\n")
+    assert (nobody.code, nobody.err) == (2, "there is no thread 'nobody'; 'organism threads' lists all\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("apple",), "organism usage apple: a thread is named with --calls; or use --by thread\n"),
-        (("--csv",), "organism usage --csv: goes with --calls; sums are printed as a table, or with --json\n"),
-        (("--calls", "--csv", "--json"), "organism usage: one of --json and --csv\n"),
-        (("--calls", "--by", "day"), "organism usage --by day: is for sums, and --calls has none\n"),
+        (("apple",), "organism usage apple: THREAD needs --calls; for a sum of each thread use --by thread\n"),
+        (("--csv",), "organism usage --csv: needs --calls; sums are printed as a table, or with --json\n"),
+        (("--calls", "--csv", "--json"), "organism usage: --json and --csv cannot go together\n"),
+        (("--calls", "--by", "day"), "organism usage --by day: cannot go with --calls, which lists single calls\n"),
         (
             ("--calls", "--since", "1h"),
-            "organism usage --since 1h: is for sums by the hour, which --calls has none of\n",
+            "organism usage --since 1h: cannot go with --calls\n",
         ),
         (
             ("--by", "thread", "--since", "1h"),
-            "organism usage --since 1h: is for sums by the hour, which --by thread has none of\n",
+            "organism usage --since 1h: cannot go with --by thread\n",
         ),
         (
             ("--since", "-1d"),
-            "--since -1d: is no date; write it as in 2026-11-01 or 2026-11-01T12:00, or an age as in 30d or 12h\n",
+            "--since -1d: is not a date; write it as in 2026-11-01 or 2026-11-01T12:00, or an age as in 30d or 12h\n",
         ),
     ],
 )
@@ -572,7 +572,7 @@ def test_verify_names_the_first_bad_entry_of_each_damaged_chain(desk: Desk) -> N
 
 def test_verify_names_what_is_kept_of_all_threads_and_is_not_what_their_entries_say(desk: Desk) -> None:
     if url_of(desk).startswith("jsonl"):
-        said = "journal/_index.jsonl:1: was changed: its sum is not that of its content"
+        said = "journal/_index.jsonl:1: was changed: its checksum does not match its content"
         path = desk.folder / "journal" / "_index.jsonl"
         path.write_bytes(path.read_bytes().replace(b'"desk"', b'"disk"', 1))
     else:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from organism import Usage, payload
-from organism.cli.amounts import money
-from organism.cli.crossings import warning_lines
+from organism.cli.budget_warnings import warning_lines
 from organism.cli.report import SHOWN_THREADS, partial_text, problem_line, reply_text, usage_table
+from organism.cli.tables import money
 from organism.record.facts import WarningRaised
 from organism.results import ThreadResult
 
@@ -157,7 +157,7 @@ def test_estimates_are_marked() -> None:
     table = usage_table([result(usage=usage(10, estimated=True))])
     assert "~10" in table
     assert table.endswith(
-        "~ holds an estimate: a provider did not say what it charged, or the process ended before it did"
+        "~ is partly an estimate: a provider did not report its usage, or the process ended before it did"
     )
     assert "~" not in usage_table([result(usage=usage(10))])
 

@@ -205,8 +205,8 @@ def test_a_timeout_cancels_what_runs_and_says_what_there_is(desk: Desk, runtime:
                         "--set", "start.1={to: sleeper, payload: {Job: {text: x}}}")  # fmt: skip
     assert ran.code == 1
     assert sorted(one["outcome"] for one in ran.objects) == ["cancelled", "completed"]
-    assert "timeout: cancelling what runs after 0.5 s\n" in ran.err
-    assert "cancelled: sleeper: the run's timeout of 0.5 s is over [thread " in ran.err
+    assert "timeout after 0.5 s: cancelling what still runs\n" in ran.err
+    assert "cancelled: sleeper: the run's timeout of 0.5 s was reached [thread " in ran.err
 
 
 def test_a_timeout_that_is_not_reached_changes_nothing(desk: Desk) -> None:
@@ -244,17 +244,17 @@ def test_what_is_set_goes_over_the_file_the_last_one_wins(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--set", "budget.tokens"), "--set budget.tokens: is no KEY=VALUE\n"),
-        (("--label", "=x"), "--label =x: is no KEY=VALUE\n"),
-        (("--account", "tenant:a"), "imported\n--account tenant:a: is no KIND=NAME, as in tenant=acme\n"),
-        (("--label", "a", "--label", "b"), "--label a: is no KEY=VALUE\n--label b: is no KEY=VALUE\n"),
+        (("--set", "budget.tokens"), "--set budget.tokens: is not KEY=VALUE\n"),
+        (("--label", "=x"), "--label =x: is not KEY=VALUE\n"),
+        (("--account", "tenant:a"), "imported\n--account tenant:a: is not KIND=NAME, as in tenant=acme\n"),
+        (("--label", "a", "--label", "b"), "--label a: is not KEY=VALUE\n--label b: is not KEY=VALUE\n"),
         (
             ("--journal", "sqlite:"),
             "imported\n--journal: 'sqlite:' names no path: write it as in 'sqlite:organism.db'\n",
         ),
         (
             ("--set", "journal=nowhere"),
-            "imported\n--set journal: 'nowhere' is no journal; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'\n",
+            "imported\n--set journal: 'nowhere' is not a journal; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'\n",
         ),
         (("gone.yaml",), "gone.yaml: there is no such file; 'organism init DIR' makes a project\n"),
     ],
@@ -299,5 +299,5 @@ def test_a_signal_cancels_in_order(desk: Desk, runtime: str, number: signal.Sign
     ran = desk.organism("run", "--json", "--grace", "0", *sent)
     assert ran.code == code
     assert (ran.object["outcome"], ran.object["error"]) == ("cancelled", "interrupted")
-    assert "interrupted: cancelling what runs; once more ends it at once\n" in ran.err
+    assert "interrupted: cancelling running work; interrupt again to end at once\n" in ran.err
     assert signal.getsignal(number) is before

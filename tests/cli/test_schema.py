@@ -93,9 +93,9 @@ def test_the_organisms_own_payloads_have_schemas_too(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), "say of what: --xsd, --json or --events"),
+        ((), "name one: --xsd, --json or --events"),
         (("--events", "--primitives"), "organism schema: --primitives goes with --xsd or --json"),
-        (("--xsd", "--events"), "--xsd and --events are several schemas: name one"),
+        (("--xsd", "--events"), "--xsd and --events cannot go together: name one"),
         (("none.yaml", "--xsd"), "none.yaml"),
     ],
 )

@@ -76,7 +76,7 @@ def test_a_line_of_a_chat_that_is_no_text_is_not_sent_and_the_next_one_is(desk: 
     with (desk.folder / "lines").open("rb") as lines:
         ran = desk.process("chat", "--to", "shouter", "--quiet", stdin=lines)
     assert (ran.code, "ADA" in ran.out) == (1, True)
-    assert "not sent: the line is no UTF-8: " in ran.err
+    assert "not sent: the line is not UTF-8: " in ran.err
 
 
 def test_standard_input_that_is_no_text_is_not_sent(desk: Desk) -> None:
@@ -86,7 +86,7 @@ def test_standard_input_that_is_no_text_is_not_sent(desk: Desk) -> None:
             "run", "--to", "shouter", "--send", "-", stdin=given, environ={"PYTHONIOENCODING": "utf-8:strict"}
         )
     assert (ran.code, ran.out) == (2, "")
-    assert "--send -: standard input is no UTF-8: " in ran.err
+    assert "--send -: standard input is not UTF-8: " in ran.err
 
 
 # Handlers and payloads
@@ -95,7 +95,7 @@ def test_standard_input_that_is_no_text_is_not_sent(desk: Desk) -> None:
 def test_a_handler_that_hears_the_organism_alone_takes_nothing_from_outside(more: Desk) -> None:
     handlers(more, "heeder: {code: 'work:heed'}", "finder: {code: 'work:find'}")
     ran = more.organism("run", "--to", "heeder", "--send", "x")
-    said = "'heeder' takes nothing from outside, only what the organism says"
+    said = "'heeder' takes only messages from the organism itself, and none from outside"
     assert (ran.code, said in ran.err) == (2, True)
     # Of the others it is found who takes what is sent.
     ran = more.organism("run", "--send", '{"Job": {"text": "x"}}')
@@ -138,8 +138,8 @@ def test_check_tells_what_comes_of_a_failure_that_is_not_tried_again(desk: Desk)
         "one: {code: 'work:shout', on_failure: {do: stop}}",
         "two: {code: 'work:shout', on_failure: {do: escalate, attempts: 2, retry_on: []}}",
     )
-    lines = [line for line in desk.organism("check").out.splitlines() if "when it fails" in line]
-    assert [line.partition("when it fails ")[2] for line in lines] == ["its thread stops", "the organism stops"]
+    lines = [line for line in desk.organism("check").out.splitlines() if "on failure" in line]
+    assert [line.partition("on failure ")[2] for line in lines] == ["its thread stops", "the organism stops"]
 
 
 def test_a_loop_is_told_when_it_is_seen(more: Desk) -> None:
@@ -221,7 +221,7 @@ def test_an_estimate_is_marked_and_said_what_it_is(kept: Desk) -> None:
     ran = kept.organism("usage")
     assert "~100" in ran.out
     assert ran.out.endswith(
-        "~ holds an estimate: a provider did not say what it charged, or the process ended before it did\n"
+        "~ is partly an estimate: a provider did not report its usage, or the process ended before it did\n"
     )
 
 

@@ -58,11 +58,11 @@ def test_else_the_choices_are_named(desk: Desk) -> None:
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
         "imported\n--send: 'shouter', 'boss', 'crasher', 'refuser', 'sleeper', 'spender', 'hearer' and 'talker' could take it; "
-        "say which with --to\n"
+        "name one with --to\n"
     )
     nobody = desk.organism("run", "--send", '{"Nothing": {}}')
     assert nobody.code == 2
-    assert "no handler takes this; say with --to which is meant. There are:" in nobody.err
+    assert "no handler takes this; name one with --to. There are:" in nobody.err
     assert "\n  joiner takes Pair\n" in nobody.err
     assert "\n  hearer takes Job\n" in nobody.err
 
@@ -88,9 +88,9 @@ def test_what_is_wrong_with_a_document_is_said_where_nobody_is_named(desk: Desk,
 @pytest.mark.parametrize(
     ("arguments", "lines"),
     [
-        (("--to", "shouter"), ["--to shouter: nothing is sent to it; add --send, and give it as XML"]),
-        (("--to", "shoter", "--send", "x"), ["--to shoter: is no handler; did you mean 'shouter'?"]),
-        (("--to", "zzz\x1b", "--send", "x"), ["--to zzz\\x1b: is no handler; there are: shouter, joiner, boss"]),
+        (("--to", "shouter"), ["--to shouter: there is no message to send; add --send, and give it as XML"]),
+        (("--to", "shoter", "--send", "x"), ["--to shoter: is not a handler; did you mean 'shouter'?"]),
+        (("--to", "zzz\x1b", "--send", "x"), ["--to zzz\\x1b: is not a handler; there are: shouter, joiner, boss"]),
         (("--to", "joiner", "--send", "x"), ["--send: plain text cannot become Pair", "'joiner' takes:", "  Pair"]),
         (
             ("--to", "shouter", "--send", '{"Job": {"text": 7}}'),
@@ -107,7 +107,7 @@ def test_what_is_wrong_with_a_document_is_said_where_nobody_is_named(desk: Desk,
             ["--send @gone.xml: there is no such file; a text that begins with '@' can be written as JSON"],
         ),
         (("--send", "@."), ["--send @.: cannot be read: "]),
-        (("--send", "@latin.txt"), ["--send @latin.txt: the file is no UTF-8 (at byte 3)"]),
+        (("--send", "@latin.txt"), ["--send @latin.txt: the file is not UTF-8 (at byte 3)"]),
         (("--send", "@"), ["--send @: names no file; write it as in @question.xml"]),
     ],
 )
@@ -129,7 +129,7 @@ def test_nothing_but_blanks_is_not_sent(desk: Desk, send: str, said: str) -> Non
     desk.write("empty.txt", "\n")
     ran = desk.organism("run", "--to", "shouter", "--send", send)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.splitlines()[-1] == f"{said}: is empty; a text that is meant to be can be written as JSON"
+    assert ran.err.splitlines()[-1] == f"{said}: is empty; to send an empty text on purpose, write it as JSON"
     ran = desk.organism("run", "--to", "shouter", "--send", '{"Job": {"text": ""}}')
     assert ran.code == 0, ran.err
 

@@ -150,7 +150,7 @@ def test_a_grace_time_longer_than_any_clock_counts_is_none_to_stumble_over(steps
 def test_what_runs_ends_in_the_grace_time_and_resume_goes_on_behind_it(steps: Desk) -> None:
     with begun(steps, "walker", "--grace", "60") as process:
         assert interrupted(process, signal.SIGTERM) == (
-            "interrupted: what runs has 60 s to end, and is then left in the journal; once more ends it at once\n"
+            "interrupted: running work has 60 s to finish, and is then left in the journal; interrupt again to end at once\n"
         )
         go(steps)
         ran = ended(process)
@@ -186,7 +186,9 @@ def test_what_outlasts_the_grace_time_is_run_again(steps: Desk) -> None:
 
 def test_a_second_signal_ends_the_grace_time(steps: Desk) -> None:
     with begun(steps, "step") as process:
-        assert interrupted(process, signal.SIGINT).startswith("interrupted: what runs has 5 s to end, and is then left")
+        assert interrupted(process, signal.SIGINT).startswith(
+            "interrupted: running work has 5 s to finish, and is then left"
+        )
         assert ended(process, signal.SIGINT).code == 130
 
 
@@ -197,7 +199,7 @@ def test_a_handler_that_swallows_everything_cannot_hold_the_end_up(steps: Desk, 
         ran = ended(process, signal.SIGTERM)
     assert ran.code == 143
     assert f"handler '{name}' goes on in thread " in ran.err
-    assert "it is left behind, and nothing that it does counts" in ran.err
+    assert "it is abandoned, and what it still does is ignored" in ran.err
     assert ran.err.endswith(LEFT)
     assert "Traceback" not in ran.err
 
@@ -207,7 +209,7 @@ def test_neither_can_a_thread(steps: Desk, runtime: str) -> None:
     with begun(steps, "hang", "--grace", "0.1", "--set", f"runtime={runtime}") as process:
         ran = ended(process, signal.SIGTERM)
     assert ran.code == 143
-    assert "was given up; its function runs on in its thread" in ran.err
+    assert "was given up; its function still runs in its thread" in ran.err
     assert ran.err.endswith(LEFT)
     assert "left behind" not in ran.err  # its delivery ended at once
 
@@ -259,11 +261,11 @@ def test_sigterm_leaves_the_turn_of_a_chat_in_the_journal(steps: Desk) -> None:
         ran = ended(process, signal.SIGTERM)
     assert (ran.code, ran.out) == (143, "")
     assert (
-        "interrupted: what runs has 0.1 s to end, and is then left in the journal; once more ends it at once\n"
+        "interrupted: running work has 0.1 s to finish, and is then left in the journal; interrupt again to end at once\n"
         in ran.err
     )
     assert ran.err.endswith(
-        "the turn is left in the journal, and goes on when you come back: organism chat --to step --conversation c\n"
+        "the turn is left in the journal; to continue it: organism chat --to step --conversation c\n"
     )
     go(steps)
     ran = steps.organism("resume", "--quiet")

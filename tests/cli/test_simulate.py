@@ -76,7 +76,7 @@ def test_what_it_prints_can_be_pasted(desk: Desk) -> None:
         assert {backend["context_window"] for backend in backends(said).values()} == {128_000}
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "answered 2; 0 were not waited for\n")
+    assert (process.returncode, out, err) == (130, "", "requests answered: 2; 0 given up by clients\n")
 
 
 def test_a_port_that_is_taken_is_one_line(desk: Desk) -> None:

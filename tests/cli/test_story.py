@@ -158,7 +158,7 @@ def test_a_call_that_was_out_when_its_process_ended_is_told_as_such() -> None:
     assert lines == [
         "  desk calls default (b/m), call 1",
         "goes on after 1.00 s that do not count: its process had ended; what was under way is run again",
-        "  call 1 was out when its process ended [~9 in, ~5 out, 0.00 USD, 2.50 s]",
+        "  call 1 was under way when its process ended [~9 in, ~5 out, 0.00 USD, 2.50 s]",
         "  desk calls default (b/m), call 2",
         "  call 2 gets no answer [~9 in, ~5 out, 0.00 USD, 2.50 s]",
     ]
@@ -167,9 +167,9 @@ def test_a_call_that_was_out_when_its_process_ended_is_told_as_such() -> None:
 @pytest.mark.parametrize(
     ("scope", "account", "said"),
     [
-        ("account", "team:b", "tokens of the account team:b would"),
-        ("account", None, "tokens of the account (tenant:a, team:b) would"),  # as journals of before have it
-        ("thread", None, "tokens of the thread would"),
+        ("account", "team:b", "tokens of the account team:b cannot"),
+        ("account", None, "tokens of the account (tenant:a, team:b) cannot"),  # as journals of before have it
+        ("thread", None, "tokens of the thread cannot"),
     ],
 )
 def test_a_refusal_names_the_account_that_it_is_of_or_those_that_it_may_be_of(
@@ -179,7 +179,7 @@ def test_a_refusal_names_the_account_that_it_is_of_or_those_that_it_may_be_of(
         at=1.0, thread="t", seq=1, handler="desk", unit="tokens", scope=scope, need=447, account=account,
         accounts=("tenant:a", "team:b"),
     )  # fmt: skip
-    assert told([opened(), fact]) == [f"  desk is refused: {said} not bear 447 more"]
+    assert told([opened(), fact]) == [f"  desk is refused: {said} cover 447 more"]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,10 @@ def test_a_call_that_is_out_is_waited_for() -> None:
     story = Story("t", {}, How())
     for fact in (opened(), held(1), settled(1, Charge()), held(2)):
         story.tell(fact)
-    assert list(story.waiting()) == ["desk has #1: Note: text=hi, tags=[]", "call 2 to b/m is out: 90 tokens held"]
+    assert list(story.waiting()) == [
+        "desk has #1: Note: text=hi, tags=[]",
+        "call 2 to b/m is under way: 90 tokens held",
+    ]
 
 
 LATE = Failure("crashed", "it\x1b did")
@@ -224,7 +227,7 @@ ENDED: dict[str, Any] = {
         ),
         (
             facts.Diverged(at=9.0, thread="t", seq=1, handler="desk", keys=("a", "b")),
-            ["  desk did not ask again for 2 things that it had asked for before"],
+            ["  desk went another way than before the restart: 2 earlier requests not made again"],
         ),
         (
             facts.Forked(at=9.0, thread="t", origin="other", entries=7),
@@ -240,7 +243,7 @@ ENDED: dict[str, Any] = {
         ),
         (
             facts.CallRefused(at=9.0, thread="t", seq=1, handler="desk", unit="cost_usd", scope="organism", need=Decimal("0.5")),
-            ["  desk is refused: cost_usd of the organism would not bear 0.5 USD more"],
+            ["  desk is refused: cost_usd of the organism cannot cover 0.5 USD more"],
         ),
         (
             facts.Failed(
@@ -260,13 +263,13 @@ ENDED: dict[str, Any] = {
             facts.Answered(
                 at=9.0, thread="t", seq=1, handler="desk", steps=(facts.CameLate(frame=("t", 1), payload=Note("late")),)
             ),
-            ["  desk replies too late, and is not heard: Note: text=late, tags=[]"],
+            ["  desk replies too late, and the reply is dropped: Note: text=late, tags=[]"],
         ),
         (
             facts.Noticed(
                 at=9.0, thread="t", seq=1, handler="desk", steps=(facts.WarningTold(thread="t", seq=3, to="desk"),)
             ),
-            ["  desk reads in its prompt of 1 warning"],
+            ["  desk gets 1 warning in its prompt"],
         ),
         (facts.Answered(at=9.0, thread="t", seq=1, handler="desk"), ["  desk is done"]),
         (

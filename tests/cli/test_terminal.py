@@ -154,7 +154,7 @@ def test_ctrl_c_leaves_the_terminal_in_order(slow: Desk) -> None:
     assert terminal.finish() == 130
     assert terminal.shown.rfind(SHOW) > terminal.shown.rfind(HIDE)
     left = screen(terminal.shown)
-    assert "interrupted: cancelling what runs; once more ends it at once\n" in left
+    assert "interrupted: cancelling running work; interrupt again to end at once\n" in left
     assert "threads: " not in left
 
 

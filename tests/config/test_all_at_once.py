@@ -12,7 +12,7 @@ import pytest
 
 from organism import Organism, config
 from organism.errors import ConfigurationError
-from organism.models.checks import BackendChecks
+from organism.models.preflight import BackendChecks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ IN_ONE_ROUND: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
             "6 models.default.backends[0]: no key for 'm'",
             "6 models.default.backends[0]: no price is known",
             "6 models.default.backends[0].timeout: -1",
-            "7 models.default.backends[1]: 'sede' is no option",
+            "7 models.default.backends[1]: 'sede' is not an option",
         ],
     ),
     "a provider whose check fails": (
@@ -113,7 +113,7 @@ IN_ONE_ROUND: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
             "2 budget.tokens: -5 is negative",
             "2 budget.grants_by: 'a' takes Question",
             "3 conversation.depth: depth is of one turn",
-            "3 conversation.grants_by: 'nobody' is no handler",
+            "3 conversation.grants_by: 'nobody' is not a handler",
             "4 ceiling.window: 'dayy'",
             "5 dead_letters: 'a' takes Question",
             "6 handlers.a.timeout: -1",
@@ -134,7 +134,7 @@ IN_ONE_ROUND: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
             "3 handlers.search.timeout: -1",
             "8 handlers.a.agent.max_turns: 0",
             "8 handlers.a.agent.tools[0]: 'search' is the name of a peer",
-            "8 handlers.a.agent.tool_calls.serch: 'serch' is no tool",
+            "8 handlers.a.agent.tool_calls.serch: 'serch' is not a tool",
             "9 handlers.b: payload 'Answer' is desk.Answer here",
             "9 handlers.b.timeout: 0",
         ],
@@ -215,7 +215,7 @@ ONE_CAUSE: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
         "  c: {code: 'desk:look'}\n",
         [
             "8 handlers.a.agent.tools[0]: module 'people' has no 'serch'",
-            "12 handlers.b.peers[0]: 'cc' is no handler",
+            "12 handlers.b.peers[0]: 'cc' is not a handler",
         ],
     ),
     "misspelt keys at the top": (
@@ -270,7 +270,7 @@ ONE_CAUSE: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
             "budget: {cost_usd: none}\n"
             "models: {default: {backends: [{provider: 'mine:chatty', model: m, base_url: 'http://here'}]}}\n"
         ),
-        ["2 budget.cost_usd: 'none' is no decimal number"],
+        ["2 budget.cost_usd: 'none' is not a decimal number"],
     ),
     "the other share of a window": (
         AGENT + "      accepts: desk:Question\n      compaction: {at: most, hard_limit: 0.5}\n",
@@ -340,10 +340,10 @@ def test_what_a_program_sets_is_told_as_it_wrote_it(project: Project) -> None:
     path = project.write("organism.yaml", "organism: demo\n")
     said = {"budget.tokens": "some", "handlers.it's": 5, "..": 1}
     wanted = [
-        'set={"handlers.it\'s": ...}: "it\'s" is no name of a handler',
+        'set={"handlers.it\'s": ...}: "it\'s" is not a valid handler name',
         'set={"handlers.it\'s": ...}: must be a mapping of keys and not 5',
-        "set={'..': ...}: is no path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'",
-        "set={'budget.tokens': ...}: 'some' is no whole number",
+        "set={'..': ...}: is not a path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'",
+        "set={'budget.tokens': ...}: 'some' is not a whole number",
     ]
     for load in (Organism, partial(Organism.load, path)):
         with pytest.raises(ConfigurationError) as caught:

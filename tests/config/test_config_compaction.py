@@ -71,10 +71,10 @@ def test_a_backend_may_say_what_its_model_takes(project: Project) -> None:
         ("compaction: {at: 0.95}", "compaction.at: 'at' (0.95) is above 'hard_limit' (0.9)"),
         ("compaction: {hard_limit: 0.5}", "compaction.hard_limit: 'at' (0.6) is above 'hard_limit' (0.5)"),
         ("compaction: {keep_turns: 0}", "compaction.keep_turns: 0 is too little: 1 is the least"),
-        ("compaction: {model: smal}", "compaction.model: 'smal' is no model; did you mean 'small'?"),
+        ("compaction: {model: smal}", "compaction.model: 'smal' is not a model; did you mean 'small'?"),
         (
             "compaction: {prompt: Sum it up.}",
-            "compaction.prompt: is what a model is told that sums up, and there is no 'model' beside it",
+            "compaction.prompt: is the prompt of the model that sums up, and 'model' is missing beside it",
         ),
         (
             "compaction: {model: small, prompt: '{{ nam }}'}",

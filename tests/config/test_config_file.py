@@ -192,10 +192,10 @@ handlers:
 def test_seven_mistakes_at_once(project: Project) -> None:
     assert project.mistakes(SEVEN) == [
         "organism.yaml:3:11 budget.tokens: -5 is negative; 0 allows nothing, null sets no limit",
-        "organism.yaml:4:13 budget.cost_usd: 'a lot' is no decimal number",
+        "organism.yaml:4:13 budget.cost_usd: 'a lot' is not a decimal number",
         "organism.yaml:5:1 modls: unknown key; did you mean 'models'?",
         "organism.yaml:8:11 handlers.librarian.code: module 'desk' has no 'luok'; did you mean 'look'?",
-        "organism.yaml:11:22 handlers.writer.peers[1]: 'shoter' is no handler; did you mean 'shouter'?",
+        "organism.yaml:11:22 handlers.writer.peers[1]: 'shoter' is not a handler; did you mean 'shouter'?",
         f"organism.yaml:12:14 handlers.writer.timeout: '08' {UNCLEAR}: write a number in plain digits",
         (
             "organism.yaml:16:15 handlers.writer.agent.tools[0]: 'mute' has no docstring: a model reads there when to call it,"
@@ -209,18 +209,22 @@ NUMBERS = [
     ("tokens", "010", "'010' is not the same number to all readers of YAML: write a whole number in plain digits"),
     ("tokens", "0x10", "'0x10' is not the same number to all readers of YAML: write a whole number in plain digits"),
     ("seconds", "1:30", "'1:30' is not the same number to all readers of YAML: write a number in plain digits"),
-    ("tokens", "1.0", "'1.0' is no whole number"),
-    ("tokens", "true", "'true' is no whole number"),
+    ("tokens", "1.0", "'1.0' is not a whole number"),
+    ("tokens", "true", "'true' is not a whole number"),
     ("tokens", "'5'", "'5' is a text and not a whole number; remove the quotes"),
     ("tokens", "[5]", "must be a whole number and not a list"),
     ("tokens", "1" + "0" * 5000, f"'1{'0' * 79}…' is more than 10^100"),
     ("seconds", ".inf", "'.inf' is not finite"),
     ("seconds", "1e999", "'1e999' is not finite"),
     ("cost_usd", ".nan", "'.nan' is not finite"),
-    ("cost_usd", "'NaN'", "'NaN' is no decimal number"),
+    ("cost_usd", "'NaN'", "'NaN' is not a decimal number"),
     ("cost_usd", "1e-1000000", "'1e-1000000' has too many decimals"),
     ("cost_usd", "1e16", "'1e16' is more than 10^15"),
-    ("cost_usd", "1e99999999999999999999", "'1e99999999999999999999' is no decimal number that can be computed with"),
+    (
+        "cost_usd",
+        "1e99999999999999999999",
+        "'1e99999999999999999999' is not a decimal number that can be computed with",
+    ),
     ("runway", "null", "has no value: give a decimal number, or leave the key out"),
     ("warn_at", "[0]", "0 is not above 0"),
     ("warn_at", "{depth: [5]}", "depth never warns: leave it out"),
@@ -257,14 +261,14 @@ def test_levels_as_a_list_are_for_every_unit_that_warns(project: Project) -> Non
 
 
 TRAPS = [
-    ("", ["organism.yaml:1:1: is empty: an organism needs a name at least, as in 'organism: my-organism'"]),
-    ("# nothing\n", ["organism.yaml:1:1: is empty: an organism needs a name at least, as in 'organism: my-organism'"]),
+    ("", ["organism.yaml:1:1: is empty: write at least the organism's name, as in 'organism: my-organism'"]),
+    ("# nothing\n", ["organism.yaml:1:1: is empty: write at least the organism's name, as in 'organism: my-organism'"]),
     ("{}", ["organism.yaml:1:1: 'organism' is missing"]),
     ("- a\n", ["organism.yaml:1:1: must be a mapping of keys, as in 'organism: my-organism', and not a list"]),
     ("organism: no\n", ["organism.yaml:1:11 organism: 'no' is true or false to some readers of YAML and a text to others: quote it"]),
     ("organism: 'no'\nruntime: on\n", ["organism.yaml:2:10 runtime: 'on' is not 'trio' or 'asyncio'"]),
     ("organism: 12\n", ["organism.yaml:1:11 organism: '12' is a number in YAML: quote it to make it a text"]),
-    ("organism: '12'\n", ["organism.yaml:1:11 organism: '12' is no name of an organism: small letters, digits and '-', a letter first"]),
+    ("organism: '12'\n", ["organism.yaml:1:11 organism: '12' is not a valid organism name: small letters, digits and '-', a letter first"]),
     ("organism:\n", ["organism.yaml:1:10 organism: has no value: give a name, or leave the key out"]),
     ("organism: ' '\n", ["organism.yaml:1:11 organism: is an empty text: give a name, or leave the key out"]),
     ("name: demo\n", [
@@ -286,15 +290,15 @@ TRAPS = [
     (HEAD + "---\nqueue: 5\n", ["organism.yaml:2:1: a second document begins here; there can be one only"]),
     (HEAD + "queue: *five\n", ["organism.yaml:2:8: found undefined alias 'five'"]),
     (HEAD + "journal: memory:\n", ["organism.yaml:2:16: a ':' is not expected here: quote a text that holds ': ' or ends in ':'"]),
-    (HEAD + "journal: memory\n", ["organism.yaml:2:10 journal: 'memory' is no journal; did you mean 'memory:'?; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'"]),
+    (HEAD + "journal: memory\n", ["organism.yaml:2:10 journal: 'memory' is not a journal; did you mean 'memory:'?; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'"]),
     (HEAD + "queue: &a [*a]\n", ["organism.yaml:2:8: an alias stands for something that holds it"]),
     (HEAD + "budget: " + "[" * 5000 + "\n", ["organism.yaml:2:58: is nested more than 50 deep"]),
     (HEAD + 'journal: "\\ud800"\n', ["organism.yaml:2:10 journal: '\\ud800' holds half a character (a lone surrogate)"]),
     (HEAD + "journal: \0\n", ["organism.yaml:2:10: character U+0000 is not allowed in YAML"]),
-    (b"organism: d\xe9mo\n", ["organism.yaml:1:12: byte 0xe9 is no UTF-8: save the file as UTF-8"]),
-    ("organism: demo\n".encode("utf-16"), ["organism.yaml:1:1: byte 0xff is no UTF-8: save the file as UTF-8"]),
+    (b"organism: d\xe9mo\n", ["organism.yaml:1:12: byte 0xe9 is not UTF-8: save the file as UTF-8"]),
+    ("organism: demo\n".encode("utf-16"), ["organism.yaml:1:1: byte 0xff is not UTF-8: save the file as UTF-8"]),
     (b"#" * 1_100_000, ["organism.yaml: is longer than 1048576 bytes; a program may declare more than a file: Organism(handlers={...})"]),
-    (HEAD + "loops: false\n", ["organism.yaml:2:8 loops: 'false' is no value of it: write null to have none"]),
+    (HEAD + "loops: false\n", ["organism.yaml:2:8 loops: 'false' is not a value for it: write null for none"]),
     (HEAD + "record: nowhere/answers.jsonl\n", ["organism.yaml:2:9 record: there is no folder 'nowhere': make it, or name another file"]),
     (HEAD + "budget: {grants_by: organism}\n", ["organism.yaml:2:21 budget.grants_by: 'organism' is the organism itself, and no handler: name one of 'handlers'"]),
 ]  # fmt: skip
@@ -396,14 +400,15 @@ def test_wordings(project: Project) -> None:
         "'{{ name | uper }}'": "line 1: there is no filter 'uper'; did you mean 'upper'?",
         "'{% if name is strng %}{% endif %}'": "line 1: there is no test 'strng'; did you mean 'string'?",
         "\"\\n{% include 'broken.md' %}\"": "line 2: it cannot take in another file: write it in one",
-        "latin.txt": "'latin.txt' is no UTF-8 at byte 3",
-        "missing.j2": "'missing.j2' is no file that is there; a line that ends in '.md', '.txt' or '.j2' is a path",
+        "latin.txt": "'latin.txt' is not UTF-8 at byte 3",
+        "missing.j2": "'missing.j2' is not a file that is there; a line that ends in '.md', '.txt' or '.j2' is a path",
         f"'{{{{ {'(' * 3000} }}}}'": "line 1: nested too deep for Jinja2",
     }
     for prompt, problem in wrong.items():
         assert project.mistakes(head.replace("PROMPT", prompt)) == [place + problem]
 
 
+A_CLASS = "give a payload class, as in 'module:Class'; 'organism:Text' takes any text"
 HANDLERS = [
     ("a: {description: x}", ["3:6 handlers.a: needs 'code: module:function', 'agent: {...}' or 'human: {...}'"]),
     ("a: {code: desk:look, agent: {accepts: desk:Question, replies: desk:Answer}}", [
@@ -411,11 +416,11 @@ HANDLERS = [
     ]),
     ("a: {human: {}}", [
         "3:6 handlers.a: 'description' is missing: agents read it",
-        "3:14 handlers.a.human: 'accepts' is missing",
-        "3:14 handlers.a.human: 'replies' is missing",
+        f"3:14 handlers.a.human: 'accepts' is missing: {A_CLASS}",
+        f"3:14 handlers.a.human: 'replies' is missing: {A_CLASS}",
     ]),
     ("a: {description: x, human: {accepts: desk:look, replies: [organism.primitives:HandlerFailed]}}", [
-        "3:40 handlers.a.human.accepts: 'look' is no payload class: put @payload on it, or name another one",
+        "3:40 handlers.a.human.accepts: 'look' is not a payload class: put @payload on it, or name another one",
         "3:61 handlers.a.human.replies[0]: 'HandlerFailed' is sent by the organism alone: name another one",
     ]),
     ("a: {description: x, peers: [a], concurrency: 2, human: {accepts: desk:Question, replies: desk:Answer}}", [
@@ -434,10 +439,10 @@ HANDLERS = [
         "3:6 handlers.a: 'description' is missing: agents read it",
         "3:48 handlers.a.agent.replies: is an empty list: name one item at least",
     ]),
-    ("a: {code: desk.look}", ["3:13 handlers.a.code: 'desk.look' is no reference to code: write it as in 'package.module:name'"]),
+    ("a: {code: desk.look}", ["3:13 handlers.a.code: 'desk.look' is not a reference to code: write it as in 'package.module:name'"]),
     ("a: {code: desc:look}", ["3:13 handlers.a.code: there is no module 'desc' in FOLDER; did you mean 'desk'?"]),
     ("a: {description: x, agent: {accepts: desk:look, replies: desk:Answer}}", [
-        "3:40 handlers.a.agent.accepts: 'look' is no payload class: put @payload on it, or name another one"
+        "3:40 handlers.a.agent.accepts: 'look' is not a payload class: put @payload on it, or name another one"
     ]),
     ("a: {description: x, agent: {accepts: desk:Answer, replies: organism.primitives:BudgetGranted}}", [
         "3:62 handlers.a.agent.replies: 'BudgetGranted' is sent by the organism alone: name another one"
@@ -445,17 +450,20 @@ HANDLERS = [
     ("a: {description: x, agent: {accepts: [desk:Answer, desk:Answer], replies: desk:Answer}}", [
         "3:54 handlers.a.agent.accepts[1]: is in the list twice"
     ]),
+    ("a: {description: x, agent: {accepts: desk:Answer, replies: [desk:Answer, desk:Answer]}}", [
+        "3:76 handlers.a.agent.replies[1]: is in the list twice"
+    ]),
     ("a: {description: x, agent: {accepts: desk:Answer, replies: desk:Answer, model: defautl}}", [
-        "3:82 handlers.a.agent.model: 'defautl' is no model; did you mean 'default'?"
+        "3:82 handlers.a.agent.model: 'defautl' is not a model; did you mean 'default'?"
     ]),
     ("a: {description: x, agent: {accepts: desk:Answer, replies: desk:Answer, max_output_tokens: 9, min_output_tokens: 10}}", [
         "3:116 handlers.a.agent.min_output_tokens: 10 is more than the 9 output tokens that are wished for"
     ]),
     ("a: {code: desk:look, peers: [a, b, b]}", [
-        "3:35 handlers.a.peers[1]: 'b' is no handler; add it to 'handlers'",
+        "3:35 handlers.a.peers[1]: 'b' is not a handler; add it to 'handlers'",
         "3:38 handlers.a.peers[2]: is in the list twice",
     ]),
-    ("a: {code: desk:look, per: call}", ["3:29 handlers.a.per: says how calls share a budget, and there is no 'budget' beside it"]),
+    ("a: {code: desk:look, per: call}", ["3:29 handlers.a.per: says how calls share a budget, and 'budget' is missing beside it"]),
     ("a: {code: desk:look, timeout: 0}", ["3:33 handlers.a.timeout: 0 is not above 0"]),
     ("a: {code: desk:look, model: default}", [
         ("3:24 handlers.a.model: unknown key here; it belongs in 'handlers.NAME.agent', 'models.NAME.backends[0]' or "
@@ -464,7 +472,7 @@ HANDLERS = [
     ("a: {code: desk:look, options: {x: no}}", [
         "3:37 handlers.a.options.x: 'no' is true or false to some readers of YAML and a text to others: quote it"
     ]),
-    ("A: {code: desk:look}", ["3:3 handlers.A: 'A' is no name of a handler: small letters, digits, '_' and '-', a letter first, 64 at most"]),
+    ("A: {code: desk:look}", ["3:3 handlers.A: 'A' is not a valid handler name: small letters, digits, '_' and '-', a letter first, 64 at most"]),
     ("organism: {code: desk:look}", ["3:3 handlers.organism: 'organism' is the organism's own name for itself: choose another one"]),
     ("reply: {code: desk:look}", ["3:3 handlers.reply: 'reply' is the tool with which agents answer: choose another one"]),
     ("a: desk:look", ["3:6 handlers.a: must be a mapping of keys and not 'desk:look'"]),
@@ -487,9 +495,9 @@ def test_a_broken_handler_hides_no_other_mistake(project: Project) -> None:
         models: []
     """) == [
         f"organism.yaml:3:13 handlers.a.code: there is no module 'nowhere' in {project.folder}",
-        "organism.yaml:3:32 handlers.a.peers[0]: 'c' is no handler; add it to 'handlers'",
-        "organism.yaml:4:35 handlers.b.peers[1]: 'd' is no handler; add it to 'handlers'",
-        "organism.yaml:5:47 start[1].to: 'c' is no handler; add it to 'handlers'",
+        "organism.yaml:3:32 handlers.a.peers[0]: 'c' is not a handler; add it to 'handlers'",
+        "organism.yaml:4:35 handlers.b.peers[1]: 'd' is not a handler; add it to 'handlers'",
+        "organism.yaml:5:47 start[1].to: 'c' is not a handler; add it to 'handlers'",
         "organism.yaml:5:63 start[2]: 'to' is missing",
         "organism.yaml:6:9 models: must be a mapping of keys and not a list",
     ]
@@ -498,7 +506,7 @@ def test_a_broken_handler_hides_no_other_mistake(project: Project) -> None:
 def test_a_wrong_default_is_one_mistake(project: Project) -> None:
     handlers = "handlers:\n  a: {code: desk:look}\n  b: {code: desk:look, timeout: 5}\n"
     assert project.mistakes(f"{HEAD}defaults: {{timeout: soon, effects: word, prers: []}}\n{handlers}") == [
-        "organism.yaml:2:21 defaults.timeout: 'soon' is no number",
+        "organism.yaml:2:21 defaults.timeout: 'soon' is not a number",
         "organism.yaml:2:36 defaults.effects: 'word' is not 'world' or 'context'; did you mean 'world'?",
         "organism.yaml:2:42 defaults.prers: unknown key; did you mean 'peers'?",
     ]
@@ -525,8 +533,8 @@ def test_the_least_output_is_at_most_the_wish(project: Project) -> None:
         ("{backends: [{provider: desk:look, model: m}], backoff: [1]}", "3:67 models.default.backoff: needs two numbers, the first and the longest wait in seconds, and has 1"),
         ("{backends: [{provider: desk:look, model: m}], backoff: [-1, 0]}", "3:68 models.default.backoff[0]: -1 is negative"),
         ("{backends: [{provider: desk:look, model: m}], backoff: [2, 1]}", "3:67 models.default.backoff: the first wait (2) is longer than the longest (1)"),
-        ("{backends: [{provider: opnai, model: m}]}", "3:35 models.default.backends[0].provider: 'opnai' is no provider; did you mean 'openai'?"),
-        ("{backends: [{provider: human, model: m}]}", "3:35 models.default.backends[0].provider: 'human' is no provider; use 'simulated', 'openai', 'anthropic', 'recorded' or 'package.module:factory'"),
+        ("{backends: [{provider: opnai, model: m}]}", "3:35 models.default.backends[0].provider: 'opnai' is not a provider; did you mean 'openai'?"),
+        ("{backends: [{provider: human, model: m}]}", "3:35 models.default.backends[0].provider: 'human' is not a provider; use 'simulated', 'openai', 'anthropic', 'recorded' or 'package.module:factory'"),
         ("{backends: [{provider: desk:nothing, model: m}]}", "3:35 models.default.backends[0].provider: module 'desk' has no 'nothing'"),
         ("{backends: [{provider: desk:__name__, model: m}]}", "3:35 models.default.backends[0].provider: 'desk:__name__' makes no provider: it must be a function or a BackendFactory"),
     ],

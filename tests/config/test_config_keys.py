@@ -156,6 +156,47 @@ def test_a_documented_key_is_read(path: str) -> None:
     config.build(base(), set={path: DOCUMENTED[path]})
 
 
+LEAST: dict[str, Any] = {
+    **{f"budget.{unit}": 0 for unit in ("tokens", "cost_usd", "model_calls", "messages", "seconds", "depth")},
+    "budget.warn_at": [],
+    "budget.runway": 0,
+    "budget.grace": {"model_calls": 0, "share": 0, "tokens": 0},
+    "models.default.retries": 0,
+    "models.default.backoff": [0, 0],
+    "models.small.backoff": [2, 2],
+    "models.default.max_output_tokens": 1,
+    "models.default.backends.0.priority": 0,
+    "models.default.backends.0.requests_per_minute": 1,
+    "models.default.backends.0.tokens_per_minute": 1,
+    "models.default.backends.0.max_concurrent": 1,
+    "models.default.backends.0.overhead": 0,
+    "models.default.backends.0.context_window": 256,
+    "models.default.backends.0.price": {"input": 0, "output": 0},
+    "handlers.shouter.concurrency": 1,
+    "handlers.shouter.on_failure.attempts": 1,
+    "handlers.shouter.on_failure.within": 0.001,
+    "handlers.shouter.on_failure.backoff": [1, 1],
+    "handlers.writer.agent.max_turns": 1,
+    "handlers.writer.agent.max_output_tokens": 1,
+    "handlers.writer.agent.min_output_tokens": 1,
+    "handlers.writer.agent.temperature": 0,
+    "handlers.writer.agent.seed": -1,
+    "handlers.writer.agent.tool_calls": {"default": 0},
+    "handlers.writer.agent.tool_output.max_bytes": 1,
+    "handlers.writer.agent.compaction.keep_turns": 1,
+    "handlers.writer.agent.prune.protect_turns": 1,
+    "handlers.writer.agent.prune.min_tokens": 0,
+    "loops": {"repeats": 2, "within": 2},
+    "max_handlers": 1,
+    "queue": 1,
+    "thread_queue": 1,
+}  # fmt: skip
+
+
+def test_the_least_that_a_figure_may_be_is_taken() -> None:
+    config.build(base(), set=LEAST)
+
+
 def test_no_key_is_read_that_is_not_documented() -> None:
     documented = {_neutral(path) for path in DOCUMENTED}
     inner = {path for known in documented for path in _prefixes(known)}

@@ -76,7 +76,7 @@ def test_every_mistake_in_accounts_is_told_with_its_place(project: Project) -> N
     said = "\n".join(caught.value.mistakes)
     assert "2:3" in said or "3:3" in said
     for each in (
-        "'Tenant' is no kind of account",
+        "'Tenant' is not a valid kind of account",
         "an account is named KIND:NAME, and its name is empty",
         "accounts.team.seconds: is of one thread, or of one run of the organism: accounts have no limit of it",
         "accounts.team.depth: is of one thread",
@@ -143,7 +143,7 @@ def test_a_conversation_that_limits_money_needs_prices(project: Project) -> None
 CONVERSATIONS = [
     ("{on_cap: stop}", ["2:24 conversation.on_cap: 'stop' is not 'end' or 'rotate'"]),
     ("{depth: 5}", ["2:16 conversation.depth: depth is of one turn: write it in 'budget'"]),
-    ("{grants_by: boss}", ["2:27 conversation.grants_by: 'boss' is no handler; add it to 'handlers'"]),
+    ("{grants_by: boss}", ["2:27 conversation.grants_by: 'boss' is not a handler; add it to 'handlers'"]),
     ("{window: day}", ["2:16 conversation.window: unknown key here; it belongs in 'ceiling' or 'accounts.NAME'"]),
     ("[]", ["2:15 conversation: must be a mapping of keys and not a list"]),
 ]
@@ -189,9 +189,9 @@ def test_without_a_journal_facts_are_kept_in_memory(project: Project) -> None:
 
 KINDS = "use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'"
 JOURNALS = [
-    ("sqlite", "'sqlite' is no journal; did you mean 'sqlite:'?; " + KINDS),
-    ("postgres://db", "'postgres://db' is no journal; " + KINDS),
-    ("organism.db", "'organism.db' is no journal; " + KINDS),
+    ("sqlite", "'sqlite' is not a journal; did you mean 'sqlite:'?; " + KINDS),
+    ("postgres://db", "'postgres://db' is not a journal; " + KINDS),
+    ("organism.db", "'organism.db' is not a journal; " + KINDS),
     ("sqlite:", "'sqlite:' names no path: write it as in 'sqlite:organism.db'"),
     ("jsonl: ", "'jsonl: ' names no path: write it as in 'jsonl:journal'"),
     ("memory:x", "'memory:x' names a path, and memory has none: use 'memory:'"),
@@ -213,5 +213,5 @@ def test_what_is_wrong_with_a_journal(project: Project, url: str, problem: str) 
 
 def test_a_journal_of_keyword_arguments_is_checked_too() -> None:
     assert config.build({"organism": "demo", "journal": "jsonl:journal"}).journal == "jsonl:journal"
-    with pytest.raises(ConfigurationError, match=r"journal=.*is no journal"):
+    with pytest.raises(ConfigurationError, match=r"journal=.*is not a journal"):
         config.build({"organism": "demo", "journal": "file:journal"})

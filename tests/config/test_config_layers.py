@@ -115,38 +115,38 @@ def test_defaults_are_below_what_is_set_for_a_handler(project: Project) -> None:
 
 
 WRONG = [
-    ({"budget.tokens": "some"}, {}, ["--set budget.tokens: 'some' is no whole number"]),
-    ({"budget": {"tokens": True}}, {}, ["--set budget budget.tokens: True is no whole number"]),
-    ({"budget": "{tokens: no}"}, {}, ["--set budget budget.tokens: 'no' is no whole number"]),
+    ({"budget.tokens": "some"}, {}, ["--set budget.tokens: 'some' is not a whole number"]),
+    ({"budget": {"tokens": True}}, {}, ["--set budget budget.tokens: True is not a whole number"]),
+    ({"budget": "{tokens: no}"}, {}, ["--set budget budget.tokens: 'no' is not a whole number"]),
     ({"budget": "{tokens: "}, {}, ["--set budget: expected the node content, but found '<stream end>'"]),
     ({"budget.warn_at": "[0.5"}, {}, ["--set budget.warn_at: expected ',' or ']', but got '<stream end>'"]),
     ({"budgt.tokens": 5}, {}, ["--set budgt.tokens budgt: unknown key; did you mean 'budget'?"]),
-    ({"record": "."}, {}, ["--set record: '.' is a folder, and no file"]),
+    ({"record": "."}, {}, ["--set record: '.' is a folder, not a file"]),
     ({"": 5, "a..b": 5, "budget.": 5, "x[1": 5}, {}, [
-        f"--set {name}: is no path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'"
+        f"--set {name}: is not a path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'"
         for name in ("", "a..b", "budget.", "x[1")
     ]),
     ({"organism.x": 5}, {}, ["--set organism.x: 'organism' holds no keys, so 'x' cannot be set in it"]),
     ({"handlers.two.peers.1": "two"}, {}, [
-        "--set handlers.two.peers.1: '1' is no item of the list: it has no items, and 0 adds one"
+        "--set handlers.two.peers.1: '1' is not an item of the list: it has no items, and 0 adds one"
     ]),
     ({"handlers.book-keeper.peers.3": "two"}, {}, [
-        "--set handlers.book-keeper.peers.3: '3' is no item of the list: it has 1 item, counted from 0, and 1 adds one"
+        "--set handlers.book-keeper.peers.3: '3' is not an item of the list: it has 1 item, counted from 0, and 1 adds one"
     ]),
     ({"models.default.backends[5].model": "m"}, {}, [
-        "--set models.default.backends[5].model: '5' is no item of the list: it has 1 item, counted from 0, and 1 adds one"
+        "--set models.default.backends[5].model: '5' is not an item of the list: it has 1 item, counted from 0, and 1 adds one"
     ]),
     ({}, {"ORGANISM_MODELS__DEFAULT__BACKENDS__5__MODEL": "m"}, [
-        "ORGANISM_MODELS__DEFAULT__BACKENDS__5__MODEL models.default.backends: '5' is no item of the list: it has 1 item, counted from 0, and 1 adds one"
+        "ORGANISM_MODELS__DEFAULT__BACKENDS__5__MODEL models.default.backends: '5' is not an item of the list: it has 1 item, counted from 0, and 1 adds one"
     ]),
     ({}, {"ORGANISM_ORGANISM__X": "5"}, [
         "ORGANISM_ORGANISM__X organism: 'organism' holds no keys, so 'x' cannot be set in it"
     ]),
     ({}, {"ORGANISM_BUDGET__TOKENZ": "5"}, ["ORGANISM_BUDGET__TOKENZ budget.tokenz: unknown key; did you mean 'tokens'?"]),
     ({}, {"ORGANISM_": "5", "ORGANISM_BUDGET__": "5"}, [
-        f"{name}: is no name of a key; write it as in ORGANISM_BUDGET__TOKENS" for name in ("ORGANISM_", "ORGANISM_BUDGET__")
+        f"{name}: is not the name of a key; write it as in ORGANISM_BUDGET__TOKENS" for name in ("ORGANISM_", "ORGANISM_BUDGET__")
     ]),
-    ({}, {"ORGANISM_MAX_HANDLERS": ""}, ["ORGANISM_MAX_HANDLERS max_handlers: '' is no whole number"]),
+    ({}, {"ORGANISM_MAX_HANDLERS": ""}, ["ORGANISM_MAX_HANDLERS max_handlers: '' is not a whole number"]),
     ({}, {"ORGANISM_RUNTIME": "\udcff"}, ["ORGANISM_RUNTIME runtime: '\\udcff' is not 'trio' or 'asyncio'"]),
     ({}, {"ORGANISM_HANDLERS__TWO__DESCRIPTION": "\udcff"}, [
         "ORGANISM_HANDLERS__TWO__DESCRIPTION handlers.two.description: '\\udcff' holds half a character (a lone surrogate)"
@@ -200,7 +200,7 @@ def test_a_program_may_declare_thousands_of_handlers_and_each_wrong_peer_of_thei
     assert len(config.build({"organism": "demo", "handlers": swarm}).handlers) == 3_000
     swarm["h7"]["peers"] = ["h0", "h3000"]
     assert _mistakes({"organism": "demo", "handlers": swarm}) == [
-        "Organism(handlers=...) handlers.h7.peers[1]: 'h3000' is no handler; add it to 'handlers'"
+        "Organism(handlers=...) handlers.h7.peers[1]: 'h3000' is not a handler; add it to 'handlers'"
     ]
 
 
@@ -229,7 +229,7 @@ def test_a_path_may_be_given_as_a_text_or_as_a_path(kind: Callable[[Path], Any],
     over = {"record": kind(Path("models.jsonl"))}
     settings = Organism(handlers=handlers, folder=kind(tmp_path), session_log=kind(tmp_path / "log"), set=over).settings
     assert (settings.folder, settings.session_log) == (tmp_path, tmp_path / "log")
-    with pytest.raises(ConfigurationError, match="is no journal; use 'memory:', 'sqlite:PATH'"):
+    with pytest.raises(ConfigurationError, match="is not a journal; use 'memory:', 'sqlite:PATH'"):
         Organism(journal=kind(tmp_path / "x.db"))
 
 
@@ -237,11 +237,11 @@ def test_keyword_arguments_are_named_in_mistakes() -> None:
     deep: list[Any] = []
     deep.append(deep)
     assert _mistakes({"organism": "Demo", "budget": {"tokens": -1, 5: 6}, "handlers": {"a": 5}, "models": None}) == [
-        "Organism(budget=...): the key 5 of budget is no text",
+        "Organism(budget=...): the key 5 of budget is not a text",
         "Organism(budget=...) budget.tokens: -1 is negative; 0 allows nothing, null sets no limit",
         "Organism(handlers=...) handlers.a: must be a mapping of keys and not 5",
         "Organism(models=...): has no value: write {}, or leave the key out",
-        "Organism(name=...): 'Demo' is no name of an organism: small letters, digits and '-', a letter first",
+        "Organism(name=...): 'Demo' is not a valid organism name: small letters, digits and '-', a letter first",
     ]
     assert _mistakes({}) == ["Organism(...): 'organism' is missing"]
     depth, shape = _mistakes({"organism": "demo", "budget": deep})
@@ -297,7 +297,7 @@ def test_the_budget_of_one_message() -> None:
     with pytest.raises(ConfigurationError) as caught:
         config.budget({"tokens": 1.5, "messges": 3, "warn_at": [0.5, 0], "grants_up_to": {"depth": 3}})
     assert caught.value.mistakes == (
-        "budget.tokens: 1.5 is no whole number",
+        "budget.tokens: 1.5 is not a whole number",
         "budget.messges: unknown key; did you mean 'messages'?",
         "budget.warn_at[1]: 0 is not above 0",
         "budget.grants_up_to.depth: depth is never granted: leave it out",
@@ -309,7 +309,7 @@ def test_whole_numbers_may_be_decimals_in_a_program_as_grants_are() -> None:
         {"tokens": 5, "grants_up_to": {"tokens": 2}}
     )
     for odd in ("5.5", "NaN", "sNaN", "Infinity", "1e1000000"):
-        with pytest.raises(ConfigurationError, match="is no whole number"):
+        with pytest.raises(ConfigurationError, match="is not a whole number"):
             config.budget({"tokens": Decimal(odd)})
 
 

@@ -39,7 +39,7 @@ def test_downgrades_may_lead_on() -> None:
 
 def test_a_downgrade_to_what_is_no_alias_is_refused() -> None:
     assert _mistakes(default={"downgrade": {"at": "critical", "to": "smal"}}, small={}) == [
-        "default.downgrade.to: 'smal' is no model; did you mean 'small'?"
+        "default.downgrade.to: 'smal' is not a model; did you mean 'small'?"
     ]
 
 

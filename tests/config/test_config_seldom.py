@@ -55,12 +55,12 @@ def test_an_account_has_a_short_name_that_can_be_printed(name: str) -> None:
     ("timeout", "said"),
     [
         ([1], "must be a number and not a list"),
-        (object(), "a value of type object is no number"),
+        (object(), "a value of type object is not a number"),
         (10**400, "a number of hundreds of digits is not finite"),
         (Decimal("sNaN"), "sNaN is not finite"),
-        (float("nan"), "nan is no number below 10^100"),
+        (float("nan"), "nan is not a number below 10^100"),
         ("many", "'many' is a text and not a number"),
-        (True, "True is no number"),
+        (True, "True is not a number"),
     ],
 )
 def test_a_time_that_is_no_number_is_refused(timeout: Any, said: str) -> None:
@@ -95,7 +95,7 @@ def test_yaml_that_breaks_its_reader_is_told_with_its_place(project: Project) ->
     for text in ('organism: "\\U99999999"\n', "%YAML 1." + "9" * 5000 + "\n---\norganism: demo\n"):
         (line,) = project.mistakes(text)
         assert line.startswith("organism.yaml:")
-        assert "is no YAML: " in line
+        assert "is not YAML: " in line
         assert len(line) < 1000
 
 
@@ -151,7 +151,7 @@ def test_a_seed_that_a_protocol_has_no_place_for_is_said() -> None:
 )
 def test_conversations_that_are_to_rotate_at_no_limit_are_said(conversation: dict[str, Any], said: bool) -> None:
     settings = config.build({"organism": "demo", "conversation": conversation, "handlers": {}})
-    assert any("is for a limit of `messages`, and there is none" in note for note in settings.notes) == said
+    assert any("needs a limit of 'messages', and there is none" in note for note in settings.notes) == said
 
 
 async def test_a_budget_in_python_names_a_handler_that_decides() -> None:

@@ -48,7 +48,7 @@ def test_a_payload_is_decoded(project: Project, to: str, document: str, fields: 
 
 
 BAD = [
-    ("look", "{Question: {txt: a}}", ["7:31 start[0].payload.Question.txt: is no field; did you mean 'text'?"]),
+    ("look", "{Question: {txt: a}}", ["7:31 start[0].payload.Question.txt: is not a field; did you mean 'text'?"]),
     ("look", "{Question: {copies: many}}", [
         "7:25 start[0].payload.Question: Question.text: is missing (str)",
         "7:34 start[0].payload.Question.copies: expected int, got str 'many'",

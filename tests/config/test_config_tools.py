@@ -180,7 +180,7 @@ MISTAKES = [
     ),
     ("twice", "'twice' takes the context twice, as 'one' and 'other'"),
     ("optional", "'optional' cannot be a tool: optional.most: the default does not fit: expected int, got None"),
-    ("yields", f"'yields' yields: return the whole result, in a list where it is several; {SHAPE}"),
+    ("yields", f"'yields' yields: return the whole result instead, as a list where there are several; {SHAPE}"),
     ("reply", "'reply' is the name of the tool with which agents answer: rename the function"),
     ("reply_Question", "'reply_Question' is the name of the tool with which agents answer: rename the function"),
     ("shouter", "'shouter' is the name of a peer of 'writer': rename the function"),
@@ -192,7 +192,7 @@ MISTAKES = [
     (
         "größe",
         (
-            "'größe' is no name of a tool that all providers take (letters of ASCII, digits, '_' and '-', 64 at most): "
+            "'größe' is not a tool name that all providers take (letters of ASCII, digits, '_' and '-', 64 at most): "
             "rename the function"
         ),
     ),
@@ -211,7 +211,7 @@ def test_a_function_that_can_be_no_tool_is_a_mistake_with_its_place(desk: Projec
 def test_a_name_that_no_provider_takes_is_a_mistake(desk: Project) -> None:
     name = "a_name_that_goes_on_and_on_and_on_and_on_until_no_provider_takes_it_any_more"
     (mistake,) = desk.mistakes(document(f"tools: [toolbox:{name}]"))
-    assert mistake.startswith(f"{AT}15 handlers.writer.agent.tools[0]: '{name}' is no name of a tool")
+    assert mistake.startswith(f"{AT}15 handlers.writer.agent.tools[0]: '{name}' is not a tool name")
 
 
 def test_two_functions_of_one_name_are_a_mistake(desk: Project) -> None:
@@ -224,12 +224,12 @@ def test_two_functions_of_one_name_are_a_mistake(desk: Project) -> None:
 
 
 LIMITS = [
-    ("tool_calls: {serch: 1}", "tool_calls.serch: 'serch' is no tool of 'writer'; did you mean 'search'?"),
+    ("tool_calls: {serch: 1}", "tool_calls.serch: 'serch' is not a tool of 'writer'; did you mean 'search'?"),
     ("tool_calls: {reply: 1}", "tool_calls.reply: 'reply' is how it answers, and never counts: leave it out"),
-    ("tool_calls: {zzz: 1}", "tool_calls.zzz: 'zzz' is no tool of 'writer'; there is 'search', 'shouter'"),
+    ("tool_calls: {zzz: 1}", "tool_calls.zzz: 'zzz' is not a tool of 'writer'; use 'search' or 'shouter'"),
     ("tool_calls: {search: -1}", "tool_calls.search: -1 is negative"),
     ("tool_calls: 5", "tool_calls: must be a mapping of keys and not '5'"),
-    ("tool_output: {per_tool: {default: 1}}", "tool_output.per_tool.default: 'default' is no tool of 'writer'"),
+    ("tool_output: {per_tool: {default: 1}}", "tool_output.per_tool.default: 'default' is not a tool of 'writer'"),
     ("tool_output: {max_bytes: 0}", "tool_output.max_bytes: 0 is too little: 1 is the least"),
     ("tool_output: {max: 5}", "tool_output.max: unknown key"),
 ]

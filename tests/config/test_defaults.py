@@ -64,7 +64,7 @@ def test_what_is_wrong_with_them_is_told_once(project: Project) -> None:
     assert project.mistakes(FILE, set=given) == [
         "--set defaults.agent.accepts: is what one handler is: write it in 'handlers'",
         "--set defaults.agent.max_turn: unknown key; did you mean 'max_turns'?",
-        "--set defaults.agent.model: 'smal' is no model; did you mean 'small'?",
+        "--set defaults.agent.model: 'smal' is not a model; did you mean 'small'?",
         "--set defaults.agent.notices.warning: line 1: 'used' is a figure, and 'notices.figures' is none: leave it out",
     ]
 
@@ -113,11 +113,11 @@ def test_what_is_wrong_with_a_mapping_given_as_a_text_is_told(project: Project) 
 @pytest.mark.parametrize(
     ("key", "value", "problem"),
     [
-        ("handlers.reder.timeout", "3", "'reder' is no handler; did you mean 'reader'?"),
-        ("handlers.reder.agent.notices.deliver", "false", "'reder' is no handler; did you mean 'reader'?"),
-        ("handlers.reder.agent", "{max_turns: 3}", "'reder' is no handler; did you mean 'reader'?"),
-        ("models.smal.backends.0.model", "sim-3", "'smal' is no model; did you mean 'small'?"),
-        ("models.smal.retries", "3", "'smal' is no model; did you mean 'small'?"),
+        ("handlers.reder.timeout", "3", "'reder' is not a handler; did you mean 'reader'?"),
+        ("handlers.reder.agent.notices.deliver", "false", "'reder' is not a handler; did you mean 'reader'?"),
+        ("handlers.reder.agent", "{max_turns: 3}", "'reder' is not a handler; did you mean 'reader'?"),
+        ("models.smal.backends.0.model", "sim-3", "'smal' is not a model; did you mean 'small'?"),
+        ("models.smal.retries", "3", "'smal' is not a model; did you mean 'small'?"),
     ],
 )
 def test_a_misspelt_name_above_the_file_is_one_mistake(project: Project, key: str, value: str, problem: str) -> None:

@@ -93,7 +93,7 @@ def test_a_person_is_asked_once() -> None:
 
 def test_dead_letters_name_a_handler_that_takes_them() -> None:
     assert made(dead_letters="watch").settings.dead_letters == "watch"
-    assert mistakes(dead_letters="wach") == ["'wach' is no handler; did you mean 'watch'?"]
+    assert mistakes(dead_letters="wach") == ["'wach' is not a handler; did you mean 'watch'?"]
     assert mistakes(dead_letters="organism") == [
         "'organism' is the organism itself, and no handler: name one of 'handlers'"
     ]

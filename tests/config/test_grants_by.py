@@ -44,7 +44,7 @@ async def writes(note: Note, ctx: Context) -> Reply[Note]:
 
 HANDLERS = {"decides": decides, "notes": notes, "untold": untold, "writes": writes}
 PROBLEMS = {
-    "decide": "'decide' is no handler; did you mean 'decides'?",
+    "decide": "'decide' is not a handler; did you mean 'decides'?",
     "notes": "'notes' replies Note, and no BudgetDecision: name a handler that decides on a BudgetRequest",
     "writes": "'writes' takes Note, and no BudgetRequest: name a handler that decides on one",
 }

@@ -59,7 +59,7 @@ def test_every_mistake_in_hooks_is_told_with_its_place(tmp_path: Path) -> None:
     said = [line.partition("organism.yaml:")[2] for line in wrong.value.mistakes]
     assert said == [
         "5:36 hooks.on_message[1]: module 'hooked_things' has no 'hok'; did you mean 'hook'?",
-        "6:22 hooks.before_model_call: 'worker_class' is no function: a hook is 'def hook(event, ctx)', plain or async",
+        "6:22 hooks.before_model_call: 'worker_class' is not a function: a hook is 'def hook(event, ctx)', plain or async",
         (
             "7:15 hooks.after_tool: 'narrow' cannot be called as a hook (too many positional arguments): "
             "a hook is 'def hook(event, ctx)', plain or async"

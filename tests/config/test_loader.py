@@ -63,11 +63,11 @@ def test_a_module_is_executed_once(project: Project) -> None:
 
 
 FAILING = [
-    ({}, "desk", "'desk' is no reference to code: write it as in 'package.module:name'"),
-    ({}, "desk:", "'desk:' is no reference to code: write it as in 'package.module:name'"),
-    ({}, "../desk:look", "'../desk:look' is no reference to code: write it as in 'package.module:name'"),
+    ({}, "desk", "'desk' is not a reference to code: write it as in 'package.module:name'"),
+    ({}, "desk:", "'desk:' is not a reference to code: write it as in 'package.module:name'"),
+    ({}, "../desk:look", "'../desk:look' is not a reference to code: write it as in 'package.module:name'"),
     ({}, "dosk:look", "there is no module 'dosk' in FOLDER; did you mean 'desk'?"),
-    ({}, "desk.sub:look", "there is no module 'desk.sub': 'desk' is no package"),
+    ({}, "desk.sub:look", "there is no module 'desk.sub': 'desk' is not a package"),
     ({"pack/__init__.py": "", "pack/hello.py": ""}, "pack.helo:x", "there is no module 'pack.helo' in FOLDER/pack; did you mean 'hello'?"),
     ({}, "desk:luok", "module 'desk' has no 'luok'; did you mean 'look'?"),
     ({}, "desk:look.more", "module 'desk' has no 'look.more'"),
@@ -208,15 +208,15 @@ def test_what_a_handler_takes(handler: Callable[..., Any], accepts: tuple[type, 
 AT_TOP = "payload classes must be known at the top of the module, and not to type checkers alone"
 SHAPE = "a handler is 'async def h(message: P, ctx: Context)', or a plain 'def', which runs in a thread"
 BAD = [
-    (_yields, f"'_yields' yields: return the answers, in a list where there are several; {SHAPE}"),
+    (_yields, f"'_yields' yields: return the answers instead, as a list where there are several; {SHAPE}"),
     (_lonely, f"'_lonely' cannot be called with a message and a context; {SHAPE}"),
     (_three, f"'_three' cannot be called with a message and a context; {SHAPE}"),
     (_keyword, f"'_keyword' cannot be called with a message and a context; {SHAPE}"),
     (_rest, f"'_rest' does not name its message: '*messages' takes anything; {SHAPE}"),
     (_bare, "'_bare' does not say what it takes: annotate 'message' with a payload class"),
-    (_anything, "'_anything' takes 'Any', which is no payload class: put @payload on it, or annotate another one"),
-    (_number, "'_number' takes 'int', which is no payload class: put @payload on it, or annotate another one"),
-    (_old, "'_old' takes 'NoneType', which is no payload class: put @payload on it, or annotate another one"),
+    (_anything, "'_anything' takes 'Any', which is not a payload class: put @payload on it, or annotate another one"),
+    (_number, "'_number' takes 'int', which is not a payload class: put @payload on it, or annotate another one"),
+    (_old, "'_old' takes 'NoneType', which is not a payload class: put @payload on it, or annotate another one"),
     (Greeter, f"'Greeter' is a class: name an object of it, or a function; {SHAPE}"),
     (5, f"'int' cannot be called; {SHAPE}"),
     (

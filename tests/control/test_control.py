@@ -111,7 +111,7 @@ async def test_an_organism_that_cannot_listen_works_all_the_same(
     socket_path(tmp_path / "organism.db").mkdir()
     async with made(tmp_path) as organism:
         for _ in range(1000):
-            if "no other process can pause or cancel threads" in caplog.text:
+            if "other processes cannot pause, cancel or answer threads here" in caplog.text:
                 break
             await anyio.to_thread.run_sync(time.sleep, 0.001)
         else:
@@ -174,7 +174,7 @@ async def test_a_thread_gets_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("order", "problem"),
     [
-        ({"do": "add-budget", "thread": "x"}, "say how much of what"),
+        ({"do": "add-budget", "thread": "x"}, "name a unit and an amount"),
         ({"do": "add-budget", "thread": "x", "units": {"tokns": 1}}, "did you mean 'tokens'"),
         ({"do": "add-budget", "thread": "x", "units": {"tokens": -1}}, "must be above 0"),
         ({"do": "add-budget", "thread": "x", "units": {"tokens": float("nan")}}, "must be above 0"),
@@ -322,7 +322,7 @@ async def test_endless_and_half_lines_and_slow_clients_are_left_alone(tmp_path: 
 async def test_too_many_at_once_are_turned_away_and_then_heard_again(tmp_path: Path) -> None:
     async with owner(tmp_path) as (_, path):
         crowd = [await anyio.connect_unix(path) for _ in range(60)]
-        with pytest.raises(JournalError, match="says nothing"):
+        with pytest.raises(JournalError, match="does not answer"):
             await tell(path, Order(do="status"))
         for stream in crowd:
             await stream.aclose()
@@ -341,7 +341,7 @@ async def test_whoever_answers_nonsense_is_not_believed(tmp_path: Path) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(listener.serve, nonsense)
-        with pytest.raises(JournalError, match="nothing that can be understood"):
+        with pytest.raises(JournalError, match="cannot be understood"):
             await tell(path, Order(do="status"))
         group.cancel_scope.cancel()
     await listener.aclose()

@@ -8,14 +8,15 @@ import anyio
 import pytest
 
 from organism import Context, Reply
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, JournalError
 from organism.journal import socket_path
 from organism.record.facts import CallSettled
 from organism.testing import Says, ScriptedModel
 from organism.works.control import Order, tell
 from organism.works.control.orders import LONGEST
 from tests.control.test_control import BUDGET, facts, listening, owner
-from tests.durable.turns_world import Heard, Say, Talking, code, killed
+from tests.durable.mortal import Mortal
+from tests.durable.turns_world import COUNTER, Heard, Say, Talking, code, killed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,38 @@ async def told(folder: Path, **order: Any) -> str:
     return str((await tell(path, Order(**order)))["said"])
 
 
+async def test_what_could_not_be_written_is_not_said_to_be_done(tmp_path: Path) -> None:
+    journal = f"sqlite:{tmp_path / 'organism.db'}"
+    async with Mortal(name="test", journal=journal, handlers=COUNTER, conversation={"tokens": 5000}) as organism:
+        await (await organism.send("counter", Say("a"), conversation="c")).result()
+        organism.refuses = lambda *_: JournalError("there is no space left")
+        with pytest.raises(JournalError, match="there is no space left"):
+            await told(tmp_path, do="add-budget", thread="c", units={"tokens": 500})
+        organism.refuses = None
+        for figures in ("5,000 -> 5,500", "5,500 -> 6,000"):
+            said = await told(tmp_path, do="add-budget", thread="c", units={"tokens": 500})
+            assert said == f"conversation c: tokens {figures}"
+        assert not organism.unfinished
+
+
+async def test_what_was_left_since_it_could_not_be_written_is_changed_once_it_can_be(tmp_path: Path) -> None:
+    journal, handlers = f"sqlite:{tmp_path / 'organism.db'}", {"sleeper": code(sleep, timeout=None)}
+    async with Mortal(name="test", journal=journal, handlers=handlers, budget=BUDGET) as organism:
+        for name in ("apple", "berry"):
+            await organism.send("sleeper", Say("a"), id=name)
+        organism.refuses = lambda *_: JournalError("there is no space left")
+        for name in ("apple", "berry"):
+            with pytest.raises(JournalError, match="there is no space left"):
+                await told(tmp_path, do="pause", thread=name)
+        organism.refuses = None
+        assert sorted(organism.unfinished) == ["apple", "berry"]
+        assert (await told(tmp_path, do="pause", thread="apple")).startswith("thread apple is paused")
+        assert await told(tmp_path, do="cancel", thread="berry") == "thread berry is cancelled"
+        assert list(organism.unfinished) == ["apple"]
+        assert await told(tmp_path, do="cancel", thread="apple") == "thread apple is cancelled"
+        assert not organism.unfinished
+
+
 async def test_a_conversation_is_given_more_and_paused_by_its_name(tmp_path: Path) -> None:
     async with made(tmp_path) as organism:
         turn = await organism.send("lead", Say("a"), conversation="c", id="apple")
@@ -80,7 +113,7 @@ async def test_only_a_whole_thread_can_be_meant(tmp_path: Path, before: bool) ->
             with pytest.raises(ConfigurationError, match="sub-thread: only a whole thread"):
                 await told(tmp_path, do="cancel", thread=below)
             assert "thread apple is cancelled" in await told(tmp_path, do="cancel", thread="apple")
-            assert organism.unfinished == ()
+            assert not organism.unfinished
 
 
 async def test_what_is_left_of_a_conversation_is_given_more_and_paused_where_it_lies(tmp_path: Path) -> None:
@@ -111,7 +144,7 @@ async def test_a_call_that_was_out_is_charged_when_its_thread_is_cancelled_later
         thread.cancel()
     async with made(folder, models=ScriptedModel([]).models()) as organism:
         assert await told(folder, do="cancel", thread="apple") == "thread apple is cancelled"
-        assert organism.unfinished == ()
+        assert not organism.unfinished
     (charge,) = [fact.charge for fact in facts(folder, "apple") if isinstance(fact, CallSettled)]
     assert charge.estimated
     assert charge.output_tokens == 50
@@ -146,7 +179,7 @@ def test_an_order_without_what_it_is_about_is_none(order: dict[str, Any], proble
 
 async def test_an_answer_that_is_too_long_is_not_sent(tmp_path: Path) -> None:
     async with owner(tmp_path) as (_, path):
-        with pytest.raises(ConfigurationError, match=rf"answer: [\d,]+ bytes are too long, {LONGEST:,} are taken"):
+        with pytest.raises(ConfigurationError, match=rf"answer: [\d,]+ bytes are too long; {LONGEST:,} is the most"):
             await tell(path, Order(do="answer", thread="x", question="x/1", text="y" * LONGEST))
 
 

@@ -94,7 +94,7 @@ class Peopled(KeptWorld):
     def check_end(self) -> None:
         super().check_end()
         inbox = self.kernel.state.inbox
-        assert not (inbox.questions or inbox.resting or inbox._by_root or inbox._by_thread)
+        assert not (inbox.questions or inbox.resting or inbox.watched or inbox._by_thread)
 
 
 class PeopledAgain(Peopled, Recovered):

@@ -70,8 +70,8 @@ async def test_a_handler_that_is_gone_fails_its_own_messages_alone(tmp_path: Pat
     async with organism(tmp_path, front=code(asks_back, peers=()), echo=code(echo)) as second:
         results = {each.id: await each.result() for each in await second.resume()}
         assert (results["alone"].outcome, results["alone"].code) == ("failed", "routing")
-        assert results["alone"].error == "'back' is no handler any more"
-        assert results["asks"].reply == Said("routing: 'back' is no handler any more")
+        assert results["alone"].error == "'back' is not a handler any more"
+        assert results["asks"].reply == Said("routing: 'back' is not a handler any more")
         assert results["other"].reply == Said("hello")
         assert await second.ask("echo", Go("new")) == Said("new")
 

@@ -241,7 +241,7 @@ async def test_a_conversation_may_have_the_name_of_a_thread(journal: str) -> Non
 async def test_only_a_text_names_a_conversation(journal: str) -> None:
     async with running(made(journal, handlers=COUNTER)) as organism:
         given: Any = 42
-        with pytest.raises(TypeError, match="conversation is a text, not 42"):
+        with pytest.raises(TypeError, match="conversation must be a text, not 42"):
             await organism.send("counter", Say(), conversation=given)
 
 

@@ -148,8 +148,8 @@ async def test_a_delivery_that_asks_for_something_else_this_time_is_served_and_w
     assert sorted(key.split(":")[0] for key in diverged.keys) == ["ask", "complete"]
     (said,) = [record.getMessage() for record in caplog.records if record.name == "organism.handlers"]
     assert said == (
-        "handler 'worker' in thread t was run again and went another way: it left unused 2 of the answers that it had; "
-        "what it asked instead is paid for anew"
+        "handler 'worker' in thread t was run again and went another way: 2 of the answers that it had are not used; "
+        "what it asked instead is paid for again"
     )
     check_whole(organism, made.path)
 
@@ -577,6 +577,27 @@ async def test_an_hour_of_downtime_is_no_running_time(tmp_path: Path) -> None:
     result = made.results["t"]
     assert (result.outcome, result.reply) == ("completed", Said("done"))
     assert 250 <= result.usage.seconds <= 310
+
+
+async def test_a_thread_that_a_later_process_left_alone_did_not_run_meanwhile(tmp_path: Path) -> None:
+    async def worker(message: Go, ctx: Context) -> Reply[Said]:
+        for number in range(5):
+            await ctx.complete(f"{number}", max_output_tokens=10)
+        return Reply(Said("done"))
+
+    made = scene(tmp_path, {"worker": code(worker, timeout=None)}, slow(seconds=50), budget={"seconds": 600})
+    for name in ("t", "later"):  # the second process works on its own thread, and ends as the first one did
+        made.sends = [(name, "worker", Go("x"), {})]
+        dying = made.organism()
+        dying.dies_at = behind(2, CallCompleted)
+        await made.live(dying, made.send_all)
+        await anyio.sleep(3600)
+    made.sends = [(name, "worker", Go("x"), {}) for name in ("t", "later")]
+    await made.resume()
+    assert {id_: (each.outcome, each.reply) for id_, each in made.results.items()} == dict.fromkeys(
+        ("t", "later"), ("completed", Said("done"))
+    )
+    assert all(250 <= each.usage.seconds <= 310 for each in made.results.values())
 
 
 async def test_time_that_ran_before_the_crash_counts_after_it(tmp_path: Path) -> None:

@@ -207,3 +207,43 @@ async def test_events_of_a_turn_have_the_numbers_that_they_have_in_the_record_of
         assert [record[event.seq - 1] for event in found] == [event.fact for event in found]
         assert isinstance(found[-1].fact, Ended)
         assert any(fact.thread == following.id for fact in record[: found[-1].seq])
+
+
+@pytest.mark.parametrize("kind", ["sqlite:x.db", "jsonl:x"])
+async def test_another_process_reads_the_history_of_any_thread_and_forks_by_its_numbers(
+    kind: str, tmp_path: Path
+) -> None:
+    name, _, path = kind.partition(":")
+    journal = f"{name}:{tmp_path / path}"
+    async with organism(journal) as running:
+        handle = await running.send("third", Go("hello"), id="t")
+        await handle.result()
+        for _ in range(2):
+            await (await running.send("second", Go("again"), conversation="c")).result()
+        whole = await handle.history()
+    async with organism(journal) as running:
+        assert await running.history("t") == whole
+        assert await running.history("t.2") == tuple(event for event in whole if event.fact.thread == "t.2")
+        turns = [event for event in await running.history("conversation:c") if isinstance(event.fact, Ended)]
+        assert len(turns) == 2
+        with pytest.raises(NotRunningError, match="there is no thread 'nobody' in the journal"):
+            await running.history("nobody")
+        answered = next(event for event in whole if event.fact.thread == "t.2" and isinstance(event.fact, Answered))
+        fork = await running.fork("t", at=answered.seq, id="f")
+        assert (await fork.result()).replies == (await handle.result()).replies
+        assert [event.fact.at for event in await running.history("f")][1 : answered.seq + 1] == [
+            event.fact.at for event in whole[: answered.seq]
+        ]
+    with pytest.raises(NotRunningError):
+        await running.history("t")
+
+
+async def test_in_memory_the_history_of_a_live_thread_is_read_by_its_id() -> None:
+    async with organism("memory:") as running:
+        running.keep_history()
+        handle = await running.send("third", Go("hello"), id="t")
+        await anyio.sleep(1)
+        assert await running.history("t") == await handle.history()
+        await handle.result()
+        with pytest.raises(NotRunningError, match="nothing is kept of thread 't'"):
+            await running.history("t")

@@ -59,7 +59,7 @@ async def test_a_message_is_not_sent_under_the_id_of_a_sub_thread_that_has_run(t
     async with organism(tmp_path, kind) as first:
         await (await first.send("desk", Go("quick"), id="report")).result()
     async with organism(tmp_path, kind) as second:
-        said = "thread id 'report.2' is that of a sub-thread that has run: choose another one"
+        said = "thread id 'report.2' was used by a sub-thread: choose another one"
         with pytest.raises(RoutingError, match=said):
             await second.send("desk", Go("another"), id="report.2")
         assert (await (await second.send("desk", Go("quick"), id="report")).result()).reply == Said("quick")

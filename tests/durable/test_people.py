@@ -99,7 +99,7 @@ async def test_a_process_that_was_down_costs_no_time_and_the_question_keeps_its_
     day.ahead += 10_000
     async with inline(tmp_path, budget={"seconds": 60}) as organism:
         assert organism.inbox() == ()
-        with pytest.raises(NoQuestionError, match="no such question in the threads that live here"):
+        with pytest.raises(NoQuestionError, match="no thread that runs here has asked it"):
             await organism.answer(id_, Said("yes"))
         (thread,) = await organism.resume()
         assert (await thread.result()).outcome == "paused"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from organism.kernel.prompts import Name
 from organism.models.completion import Call
 from organism.models.contract import ToolSpec
-from organism.models.fixed import fixed
+from organism.models.frozen_json import fixed
 from organism.pump.keys import Keys
 from organism.settings import NOTHING
 

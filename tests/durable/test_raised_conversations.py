@@ -135,11 +135,11 @@ async def test_what_cannot_be_changed_is_said() -> None:
         await turn(organism, "counter")
         conversation = await organism.conversation_of("c")
         assert conversation is not None
-        with pytest.raises(ConfigurationError, match="'depth' is no unit of a conversation that can be raised"):
+        with pytest.raises(ConfigurationError, match="'depth' is not a unit of a conversation that can be raised"):
             conversation.add_budget(depth=3)
         with pytest.raises(ConfigurationError, match="depth is of one turn"):
             conversation.set_budget(depth=3)
-        with pytest.raises(ConfigurationError, match="'nobody' is no handler"):
+        with pytest.raises(ConfigurationError, match="'nobody' is not a handler"):
             conversation.set_budget(grants_by="nobody")
         conversation.add_budget(tokens=5, messages=10)
         assert (conversation.budget.tokens.limit, conversation.budget.messages.limit) == (10, None)

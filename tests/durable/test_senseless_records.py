@@ -119,7 +119,7 @@ async def test_a_fact_of_what_is_not_there_is_named_and_leaves_nothing_behind(
         assert organism.statistics() == before
         assert (
             "t cannot be taken up: thread 't': entry 2, Stopped: does not follow from the entries before it: "
-            "it speaks of message 7 of thread 't', which is not open\n" in caplog.text
+            "it refers to message 7 of thread 't', which is not open\n" in caplog.text
         )
         assert organism.unfinished == ("t",)
 
@@ -152,11 +152,11 @@ def settled(hold: int) -> CallSettled:
     [
         (accepted("t"), "it opens thread 't', which is open already"),
         (settled(3), "it settles call 3, which is not open"),
-        (Paused(at=2.0, thread="u"), "it speaks of thread 'u', which is not open"),
-        (LimitsSet(at=2.0, thread="conversation:c", budget=BudgetSettings()), "it speaks of conversation 'c', which"),
+        (Paused(at=2.0, thread="u"), "it refers to thread 'u', which is not open"),
+        (LimitsSet(at=2.0, thread="conversation:c", budget=BudgetSettings()), "it refers to conversation 'c', which"),
         (
             Answered(at=2.0, thread="t", seq=1, handler="greeter", steps=(Resolved(ask=("t", 9), answer=Text("x")),)),
-            "it speaks of the frame of message 9 of thread 't', which is not open",
+            "it refers to the frame of message 9 of thread 't', which is not open",
         ),
         (
             Answered(at=2.0, thread="t", seq=1, handler="greeter", steps=(Resolved(ask=("t", 1), answer=Text("x")),)),

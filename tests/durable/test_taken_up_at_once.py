@@ -130,7 +130,7 @@ async def test_an_order_to_what_is_being_taken_up_is_carried_out_or_refused(tmp_
     ends = [fact for fact in facts_of(tmp_path / "j.db")["t0"] if type(fact).__name__ == "Ended"]
     assert len(ends) == 1
     if "t0" in results:
-        assert said == ["'t0' was taken up just now, and nothing was changed; say it once more"]
+        assert said == ["'t0' was taken up just now, and nothing was changed; try again"]
         assert results["t0"].outcome == "completed"
     else:
         assert said == ["thread t0 is cancelled"]

@@ -125,3 +125,42 @@ async def test_an_organism_that_learns_from_another_holds_its_first_call_as_that
             learning.learn_from(first)
     assert held(first)[0] > 5 * held(first)[1]
     assert held(learning) == [held(first)[1]]
+
+
+async def test_organisms_that_learn_from_each_other_in_a_chain_learn_together() -> None:
+    first, second, third = (Watched(name=name, **document()) for name in ("first", "second", "third"))
+    first.learn_from(second)
+    second.learn_from(third)
+    third.learn_from(first)  # they do already
+    async with running(third):
+        for _ in range(2):
+            await third.ask("agent", Say(LONG))
+    async with running(first):
+        await first.ask("agent", Say(LONG))
+    async with running(second):
+        await second.ask("agent", Say(LONG))
+    assert held(third)[0] > 5 * held(third)[1]
+    assert held(first) == held(second) == [held(third)[1]]
+
+
+@pytest.mark.parametrize("knows", [0, 1], ids=["the one that is joined", "the one that joins"])
+async def test_whoever_joins_a_group_knows_what_one_of_it_has_learned(knows: int) -> None:
+    pair = [Watched(name=name, **document()) for name in ("left", "right")]
+    async with running(**document()) as first:
+        for _ in range(2):
+            await first.ask("agent", Say(LONG))
+    pair[knows].learn_from(first)
+    pair[0].learn_from(pair[1])
+    for each in pair:
+        async with running(each):
+            await each.ask("agent", Say(LONG))
+        assert held(each) == [held(first)[1]]
+
+
+async def test_groups_that_have_both_started_stay_apart() -> None:
+    new = Watched(name="new", **document())
+    async with running(**document()) as first, running(**document()) as second:
+        new.learn_from(first)
+        new.learn_from(first)
+        with pytest.raises(NotRunningError, match="organism 'new' learns together with one that has started"):
+            new.learn_from(second)

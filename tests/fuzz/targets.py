@@ -26,8 +26,8 @@ from organism.journal.sqlite import SqliteJournal
 from organism.journal.sqlite_file import long
 from organism.journal.standing import Standing
 from organism.journal.texts import LONGEST, root_mark
-from organism.models.recorded import Tape
-from organism.models.takes import HEAD
+from organism.models.recordings.playback import Tape
+from organism.models.recordings.takes import HEAD
 from organism.payloads import Vocabulary, encode_json, encode_xml, parse_json
 from organism.server import chat, messages
 from organism.server.refusals import Refusal, document_of

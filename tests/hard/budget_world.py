@@ -56,7 +56,8 @@ def models(model: ScriptedModel, *, retries: int = 3, **backend: Any) -> dict[st
 
 async def spend(ctx: Context, tokens: int, **how: Any) -> Completion:
     """One call that needs ``tokens``, and (with :func:`spender`) uses them."""
-    return await ctx.complete(PROMPT, max_output_tokens=tokens - INPUT, **how)
+    completion: Completion = await ctx.complete(PROMPT, max_output_tokens=tokens - INPUT, **how)
+    return completion
 
 
 def agent(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -53,6 +53,34 @@ async def test_its_time_counts_from_its_beginning() -> None:
                 await thread.complete("Go")
         result = await thread.handle.result()
     assert (refused.value.unit, result.outcome, result.unit) == ("seconds", "exhausted", "seconds")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("whose", ["thread", "organism"])
+async def test_a_call_that_is_cut_since_the_seconds_have_run_out_says_so(streamed: bool, whose: str) -> None:
+    """It has a few seconds more, as a last delivery has. However late another one comes, it is refused for the same reason."""
+    model = slow()
+    limited: dict[str, Any] = {"ceiling": {"seconds": 10}} if whose == "organism" else {"budget": {"seconds": 10}}
+    async with running(models=model.models(), **limited) as organism, organism.thread() as thread:
+        began = anyio.current_time()
+        with pytest.raises(BudgetExhaustedError) as cut:
+            if streamed:
+                async with thread.stream("Go") as stream:
+                    async for _ in stream:
+                        pass
+            else:
+                await thread.complete("Go")
+        assert anyio.current_time() - began < 20.5
+        await anyio.sleep(25)
+        with pytest.raises(BudgetExhaustedError) as refused:
+            await thread.complete("Go")
+        for said in (cut.value, refused.value):
+            assert (said.unit, said.scope, said.used, said.limit) == ("seconds", whose, 10, 10)
+        assert thread.budget.tokens.held == 0
+    result = await thread.handle.result()
+    assert (result.outcome, result.unit, result.usage.model_calls) == ("exhausted", "seconds", 1)
+    assert len(organism.watch.of(CallSettled)) == 1
+    assert model.finished == 0
 
 
 async def test_a_failure_of_others_keeps_its_code() -> None:
@@ -137,7 +165,9 @@ async def test_what_another_task_still_calls_when_the_block_is_left_is_cut_and_p
 
             group.start_soon(call)
             await anyio.sleep(20)
+            left = anyio.current_time()
         assert ended == ["cut"]
+        assert anyio.current_time() - left < 1  # it waits for the call, and no longer
         result = await thread.handle.result()
         assert (result.outcome, result.usage.model_calls, result.usage.estimated) == ("completed", 1, True)
         assert result.usage.tokens == organism.usage().tokens > 0

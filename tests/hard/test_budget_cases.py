@@ -94,7 +94,7 @@ async def test_a_backend_that_reports_more_than_was_held_is_charged_in_full(capl
     assert levels(result) == ["warning", "critical", "final"]
     (said,) = [record.getMessage() for record in caplog.records]
     assert "tokens" in said
-    assert "1200" in said
+    assert "1,200" in said
     assert "400" in said
     assert result.thread in said
 

@@ -167,7 +167,7 @@ async def test_a_handle_says_what_cannot_be_changed() -> None:
 
     async with running(handlers={"worker": code(worker)}, budget={"tokens": 1000}) as organism:
         handle = await organism.send("worker", Task("go"))
-        with pytest.raises(ConfigurationError, match="'grace' is no unit that can be raised; there is tokens, "):
+        with pytest.raises(ConfigurationError, match="'grace' is not a unit that can be raised; there are: tokens, "):
             handle.add_budget(grace=1)
         with pytest.raises(ConfigurationError, match="tokns"):
             handle.set_budget(tokns=1)
@@ -177,7 +177,7 @@ async def test_a_handle_says_what_cannot_be_changed() -> None:
                 ConfigurationError, match=rf"add_budget: tokens: {re.escape(repr(nothing))} must be above 0"
             ):
                 handle.add_budget(tokens=nothing)
-        with pytest.raises(ConfigurationError, match=r"^budget.tokens: nan is no whole number"):
+        with pytest.raises(ConfigurationError, match=r"^budget.tokens: nan is not a whole number"):
             handle.add_budget(tokens=float("nan"))
         assert organism.kernel.state.threads[handle.id].node.caps.limit[0] == 1000
         handle.set_budget(tokens=500, warn_at=[0.5])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism.models.chat import body_of
 from organism.models.contract import ToolSpec
-from organism.models.estimates import Estimates
-from organism.models.prompt import canonical
+from organism.models.openai.request import body_of
+from organism.models.tokens.estimates import Estimates
+from organism.models.tokens.prompt import canonical
 from organism.record.facts import CallHeld, CallSettled
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import PROMPT, Done, Task, code, models, most_committed, outcome

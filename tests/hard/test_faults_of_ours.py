@@ -52,4 +52,4 @@ async def test_an_error_within_the_kernel_stops_the_organism_and_hangs_nobody(
             handle = await organism.send("worker", Task("go"))
             with pytest.raises(NotRunningError):
                 await handle.result()
-    assert "a change was left half-way while 'worker' was handled" in repr(failed.value)
+    assert "a change was left unfinished while 'worker' was handled" in repr(failed.value)

@@ -82,8 +82,8 @@ async def test_seconds_can_be_forecast() -> None:
     ("said", "problem"),
     [
         (forecast(1, 2, "pages"), "there is no unit 'pages'"),
-        (forecast(3, 2), "3 to 2 is no forecast"),
-        (forecast(-1, 2), "-1 to 2 is no forecast"),
+        (forecast(3, 2), "3 to 2 is not a forecast"),
+        (forecast(-1, 2), "-1 to 2 is not a forecast"),
     ],
 )
 async def test_a_forecast_that_makes_no_sense_is_refused(said: BudgetEstimate, problem: str) -> None:

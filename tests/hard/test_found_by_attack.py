@@ -126,7 +126,7 @@ async def test_labels_and_ids_are_texts_and_handlers_cannot_change_them() -> Non
     async with running(handlers={"root": {"code": root, "description": "x"}}) as organism:
         with pytest.raises(TypeError, match="labels"):
             await organism.send("root", Text("x"), labels={"x": wrong})
-        with pytest.raises(TypeError, match="id is a text"):
+        with pytest.raises(TypeError, match="id must be a text"):
             await organism.send("root", Text("x"), id=wrong)
         assert organism.statistics().threads == 0
         assert await organism.ask("root", Text("x"), labels={"x": "mine"}) == Text("mine")

@@ -92,7 +92,7 @@ async def test_without_anybody_who_decides_nothing_is_granted() -> None:
 
     async with running(handlers={"worker": code(worker)}, budget={"tokens": 1000}) as organism:
         result = await outcome(organism)
-    assert result.reply == Done("nobody grants more here (`grants_by`)")
+    assert result.reply == Done("nobody grants more here ('grants_by')")
 
 
 def asking(*amounts: int, unit: str = "tokens") -> Any:
@@ -170,8 +170,8 @@ async def test_what_a_thread_may_be_granted_in_all_is_bounded_for_all_below_it()
     async with running(handlers=handlers, budget=budget) as organism:
         result = await outcome(organism)
         granted = [(each.node.count("."), each.amount) for each in organism.watch.of(Granted)]
-    spent = "0 more tokens may be granted to this thread (`grants_up_to`)"
-    less = "go on; 100 of the 150 tokens that were asked for; 100 more tokens may be granted to this thread (`grants_up_to`)"
+    spent = "0 more tokens may be granted to this thread ('grants_up_to')"
+    less = "go on; 100 of the 150 tokens that were asked for; 100 more tokens may be granted to this thread ('grants_up_to')"
     assert result.reply == Done(f"go on | Granted 100: {less} | Refused 1: {spent} | {spent}")
     assert granted == [(0, 200), (1, 100)]
 
@@ -179,7 +179,7 @@ async def test_what_a_thread_may_be_granted_in_all_is_bounded_for_all_below_it()
 async def test_a_unit_that_is_not_named_in_grants_up_to_is_not_granted() -> None:
     budget = {"tokens": 1000, "model_calls": 5, "grants_up_to": {"tokens": 300}}
     told = await said(budget, generous, 1, unit="model_calls")
-    assert told == "Refused 1: 0 more model_calls may be granted to this thread (`grants_up_to`)"
+    assert told == "Refused 1: 0 more model_calls may be granted to this thread ('grants_up_to')"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ async def test_a_grant_goes_no_further_than_those_above_bear(above: dict[str, An
         how: Any = {"conversation": "c"} if "conversation" in above else {}
         result = await outcome(organism, **how)
     scope = "conversation" if "conversation" in above else "organism"
-    bears = f"the {scope} above bears 1300 tokens in all"
+    bears = f"the {scope} above has room for 1300 tokens in all"
     assert result.reply.text == (
         f"Granted 200: go on | Granted 100: go on; 100 of the 200 tokens that were asked for; {bears} | Refused 200: {bears}"
     )
@@ -218,7 +218,7 @@ async def test_what_others_hold_above_cannot_be_granted() -> None:
     }
     async with running(handlers=handlers, models=models(spender(seconds=10)), budget=budget) as organism:
         result = await outcome(organism)
-    bears = "the thread above bears 400 tokens in all"
+    bears = "the thread above has room for 400 tokens in all"
     assert result.reply.text == (
         f"Granted 100: go on; 100 of the 200 tokens that were asked for; {bears} | Refused 10: {bears}"
     )
@@ -261,7 +261,7 @@ async def test_who_decides_does_not_decide_for_itself() -> None:
         assert not organism.watch.of(Granted)
     assert result.reply == Done(
         "'boss' decides on requests itself, and cannot ask for its own decision"
-        " | Refused 5: who decides waits for this very request"
+        " | Refused 5: whoever decides waits for this very request"
     )
 
 
@@ -327,7 +327,7 @@ async def test_seconds_are_granted_within_those_above() -> None:
     async with running(handlers=handlers, budget={"seconds": 10, "grants_by": "boss"}) as organism:
         result = await outcome(organism)
     assert result.reply.text.startswith("Granted 3: go on; 3 of the 5 seconds")
-    assert result.reply.text.endswith("the thread above bears 6 seconds in all")
+    assert result.reply.text.endswith("the thread above has room for 6 seconds in all")
 
 
 async def test_a_grant_arms_levels_again_and_lets_waiting_calls_go() -> None:
@@ -394,7 +394,7 @@ async def test_a_question_costs_a_message_and_is_refused_without_one() -> None:
     async with running(handlers=handlers, budget={"messages": 3, "tokens": 10, "grants_by": "boss"}) as organism:
         result = await outcome(organism)
         assert not organism.watch.of(Granted)
-    assert result.reply == Done("no message is left with which to ask who decides")
+    assert result.reply == Done("no message is left to ask the handler that decides")
     assert (result.outcome, result.unit, result.usage.messages) == ("exhausted", "messages", 3)
 
 
@@ -429,11 +429,11 @@ async def test_a_report_has_the_least_of_what_is_left_on_the_way_up() -> None:
     [
         ("tokns", 5, "there is no unit 'tokns'; did you mean 'tokens'?; there are: tokens, "),
         ("depth", 5, "there is no unit 'depth'"),
-        ("tokens", 0, "0 tokens is nothing to ask for"),
-        ("tokens", -3, "-3 tokens is nothing to ask for"),
-        ("tokens", "many", "'many' is no amount"),
-        ("tokens", float("nan"), "NaN tokens is nothing to ask for"),
-        ("cost_usd", 1e120, "1E+120 cost_usd is too much to ask for: an amount is 10^12 at most"),
+        ("tokens", 0, "0 tokens cannot be asked for"),
+        ("tokens", -3, "-3 tokens cannot be asked for"),
+        ("tokens", "many", "'many' is not an amount"),
+        ("tokens", float("nan"), "NaN tokens cannot be asked for"),
+        ("cost_usd", 1e120, "1E+120 cost_usd cannot be asked for: an amount must be 10^12 at most"),
     ],
 )
 async def test_what_cannot_be_asked_for_is_said(unit: str, amount: Any, problem: str) -> None:
@@ -456,7 +456,7 @@ def test_models_are_told_all_units_that_can_be_asked_for() -> None:
 
 async def test_a_request_for_nonsense_is_refused_with_what_there_is() -> None:
     assert (await said({"tokens": 5}, generous, 5, unit="tokns")).startswith("Refused 5: there is no unit 'tokns'")
-    assert (await said({"tokens": 5}, generous, 0)).startswith("Refused 0: 0 tokens is nothing to ask for")
+    assert (await said({"tokens": 5}, generous, 0)).startswith("Refused 0: 0 tokens cannot be asked for")
 
 
 @pytest.mark.parametrize("unit", ["tokens", "cost_usd", "seconds", "messages"])
@@ -470,8 +470,8 @@ async def test_a_request_beyond_all_figures_is_refused_in_words(unit: str) -> No
     async with running(handlers={"worker": code(worker), "boss": code(generous)}, budget=budget) as organism:
         result = await outcome(organism)
     first, second, last = result.reply.text.split(" | ")
-    assert first == f"BudgetRefused: 1{'0' * 79}… {unit} is too much to ask for: an amount is 10^12 at most"
-    assert second.startswith(f"BudgetRefused: {'9' * 80}… {unit} is too much")
+    assert first == f"BudgetRefused: 1{'0' * 79}… {unit} cannot be asked for: an amount must be 10^12 at most"
+    assert second.startswith(f"BudgetRefused: {'9' * 80}… {unit} cannot be asked for")
     assert last == "BudgetGranted: go on"
 
 
@@ -505,7 +505,7 @@ async def test_nobody_but_the_organism_grants(forged: Any) -> None:
 
 async def test_nobody_outside_addresses_the_organism() -> None:
     async with running(handlers={"worker": code(generous)}) as organism:
-        with pytest.raises(Exception, match="'organism' is no handler"):
+        with pytest.raises(Exception, match="'organism' is not a handler"):
             await organism.send("organism", BudgetQuery())
 
 
@@ -550,7 +550,7 @@ async def test_a_decider_may_be_named_for_one_thread() -> None:
     async with running(handlers=handlers, budget={"tokens": 100}) as organism:
         result = await outcome(organism, budget={"grants_by": "boss", "grants_up_to": {"tokens": 3}})
         assert result.reply.text.startswith("Granted 3: ")
-        with pytest.raises(ConfigurationError, match="'bos' is no handler; did you mean 'boss'"):
+        with pytest.raises(ConfigurationError, match="'bos' is not a handler; did you mean 'boss'"):
             await organism.send("worker", Task("go"), budget={"grants_by": "bos"})
 
 
@@ -565,7 +565,7 @@ async def test_a_handler_of_its_own_budget_may_have_nobody_who_decides() -> None
     }
     async with running(handlers=handlers, budget={"tokens": 100, "grants_by": "boss"}) as organism:
         result = await outcome(organism)
-    assert result.reply == Done("Refused 5: nobody grants more here (`grants_by`)")
+    assert result.reply == Done("Refused 5: nobody grants more here ('grants_by')")
 
 
 # Agents
@@ -881,5 +881,5 @@ async def test_a_thread_is_cancelled_while_several_requests_are_decided() -> Non
 @pytest.mark.parametrize("unit", ["tokens", "model_calls"])
 async def test_one_is_something_to_grant(unit: str) -> None:
     budget = {"tokens": 1000, "model_calls": 5, "grants_up_to": {"tokens": 1, "model_calls": 1}}
-    less = f"1 of the 3 {unit} that were asked for; 1 more {unit} may be granted to this thread (`grants_up_to`)"
+    less = f"1 of the 3 {unit} that were asked for; 1 more {unit} may be granted to this thread ('grants_up_to')"
     assert await said(budget, generous, 3, unit=unit) == f"Granted 1: go on; {less}"

@@ -344,9 +344,13 @@ async def test_a_hook_that_raises_fails_its_step_loudly(point: str, caplog: pyte
         ("on_message", "go on", "gave a value of type str at on_message; there it may give None, Go, Change"),
         ("after_model_call", Skip("x"), "gave a value of type Skip at after_model_call"),
         ("on_message", Change(Done("x")), "'worker' takes Task, and not a value of type Done"),
-        ("before_model_call", Change("x"), "it is to be Call, and is a value of type str"),
-        ("before_model_call", Skip(5), "skipped with a text or a completion, not with a value of type int"),
-        ("before_model_call", remade(max_output_tokens=-5), "gave what cannot be: max_output_tokens is a whole number"),
+        ("before_model_call", Change("x"), "it must be Call, not a value of type str"),
+        ("before_model_call", Skip(5), "replaced by a text or a completion, not by a value of type int"),
+        (
+            "before_model_call",
+            remade(max_output_tokens=-5),
+            "gave an invalid value: max_output_tokens is a whole number",
+        ),
         ("before_model_call", remade(messages=()), "messages is an empty list"),
         ("before_model_call", remade(messages="text of its own"), None),
         ("before_model_call", remade(tags="draft"), "tags is a list of texts"),
@@ -442,8 +446,8 @@ def second(event: MessageEvent, ctx: Context) -> Change:
 @pytest.mark.parametrize(
     ("point", "hook", "says"),
     [
-        ("on_start", first, "'on_start' is no point; there are: on_message, before_model_call"),
-        ("on_message", 5, "'int' is no function"),
+        ("on_start", first, "'on_start' is not a point; there are: on_message, before_model_call"),
+        ("on_message", 5, "'int' is not a function"),
         ("on_message", always, "cannot be called as a hook"),
     ],
 )

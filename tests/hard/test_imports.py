@@ -30,9 +30,9 @@ RUNNING = {
     "organism.kernel.kernel",
     "organism.journal.opening",
     "organism.journal.codec",
-    "organism.models.router",
-    "organism.models.recorded",
-    "organism.models.simulated",
+    "organism.models.routing.router",
+    "organism.models.recordings.playback",
+    "organism.models.simulation.backend",
     "organism.pump.pump",
 }
 """What is needed where something runs."""

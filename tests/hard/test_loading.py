@@ -15,8 +15,8 @@ import pytest
 from organism import BudgetExhaustedError, Context, ModelError, Organism, Reply
 from organism.errors import NotRunningError
 from organism.kernel.sums import ALL
-from organism.models.lengthy import Lengthy
-from organism.models.takes import Take, read
+from organism.models.background import BackgroundWork
+from organism.models.recordings.takes import Take, read
 from organism.testing import running
 from tests.hard.pump_world import Go, Said, code, echo
 from tests.imports import LONG, Gate, anew, gated, let_loading_end
@@ -32,14 +32,14 @@ SERVER = {"provider": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1
 @pytest.fixture
 def simulated() -> Generator[Gate]:
     """Before the simulated provider."""
-    with gated("organism.models.simulated") as gate:
+    with gated("organism.models.simulation.backend") as gate:
         yield gate
 
 
 @pytest.fixture
 def openai() -> Generator[Gate]:
     """Before the provider that needs the SDK of OpenAI."""
-    with gated("organism.models.openai") as gate:
+    with gated("organism.models.openai.backend") as gate:
         yield gate
 
 
@@ -90,13 +90,19 @@ async def test_whoever_is_cancelled_while_a_provider_is_loaded_leaves_it_to_the_
 
 
 @pytest.mark.real_clocks
-async def test_a_call_waits_for_its_provider_no_longer_than_its_budget_has_seconds(simulated: Gate) -> None:
-    async with running() as organism, organism.thread(budget={"seconds": 0.05}) as thread:
+@pytest.mark.parametrize(
+    ("whose", "key", "other"), [("thread", "budget", "ceiling"), ("organism", "ceiling", "budget")]
+)
+async def test_a_call_waits_for_its_provider_no_longer_than_its_budget_has_seconds(
+    simulated: Gate, whose: str, key: str, other: str
+) -> None:
+    limited: dict[str, Any] = {key: {"seconds": 0.2}, other: {"seconds": 100}}
+    async with running(**limited) as organism, organism.thread() as thread:
         with pytest.raises(BudgetExhaustedError) as refused:
             await thread.complete("hello")
         assert not simulated.passed
         simulated.opened.set()
-    assert (refused.value.unit, refused.value.scope) == ("seconds", "thread")
+    assert (refused.value.unit, refused.value.scope) == ("seconds", whose)
     assert organism.kernel.state.sums.tally(*ALL).usage().model_calls == 0
 
 
@@ -116,7 +122,7 @@ async def test_while_an_organism_that_starts_loads_an_sdk_others_go_on(openai: G
         with pytest.raises(NotRunningError, match="has started: make a new one"):
             await organism.start()
         with pytest.raises(NotRunningError, match="has started: add hooks before that"):
-            organism.add_hook("on_message", talks)
+            organism.add_hook("on_message", lambda _event, _ctx: None)
         openai.opened.set()
     assert openai.passed == [True]
     assert organism.statistics().threads == 0
@@ -156,7 +162,7 @@ async def test_a_recording_is_read_beside_the_event_loop(tmp_path: Path, monkeyp
         readers.add(threading.current_thread())
         return read(*args, **more)
 
-    monkeypatch.setattr("organism.models.recorded.read", read_here)
+    monkeypatch.setattr("organism.models.recordings.playback.read", read_here)
     async with organism, organism.thread() as thread:
         checked = len(readers)
         await thread.complete("hello")
@@ -179,13 +185,13 @@ async def test_a_recording_that_cannot_be_read_fails_each_call_with_its_line(tmp
 
 async def test_one_looks_for_all_that_wait_and_another_one_when_it_waits_no_more() -> None:
     gate = threading.Event()
-    lengthy = Lengthy(lambda: gate.wait(LONG))
+    work = BackgroundWork(lambda: gate.wait(LONG))
     looked: list[int] = []
     scopes = [anyio.CancelScope() for _ in range(3)]
 
     async def wait(number: int) -> None:
         with scopes[number]:
-            await lengthy.wait()
+            await work.wait()
             looked.append(number)
 
     async with anyio.create_task_group() as group:
@@ -194,11 +200,11 @@ async def test_one_looks_for_all_that_wait_and_another_one_when_it_waits_no_more
         for scope in scopes[:2]:
             for _ in range(5):
                 await anyio.lowlevel.checkpoint()
-            assert not lengthy.over
+            assert not work.over
             scope.cancel()
         gate.set()
     assert looked == [2]
-    assert lengthy.result() is True
+    assert work.result() is True
 
 
 async def test_where_the_system_has_no_thread_left_it_is_done_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,11 +212,11 @@ async def test_where_the_system_has_no_thread_left_it_is_done_at_once(monkeypatc
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    lengthy = Lengthy(lambda: 1 // 0)
-    assert lengthy.over
-    await lengthy.wait()
+    work = BackgroundWork(lambda: 1 // 0)
+    assert work.over
+    await work.wait()
     with suppress(ZeroDivisionError):
-        lengthy.result()
+        work.result()
         raise AssertionError
 
 
@@ -218,8 +224,8 @@ SMALL = "wsgiref.util"
 """A module that loads at once, and that nobody else needs."""
 
 
-def load() -> Lengthy[ModuleType]:
-    return Lengthy(lambda: importlib.import_module(SMALL))
+def load() -> BackgroundWork[ModuleType]:
+    return BackgroundWork(lambda: importlib.import_module(SMALL))
 
 
 def test_who_still_loads_a_module_has_loaded_it_before_the_one_from_before_is_put_back() -> None:
@@ -256,7 +262,7 @@ def test_a_module_that_was_not_there_before_is_not_there_after() -> None:
 
 def test_a_thread_that_loads_without_end_is_told() -> None:
     free = threading.Event()
-    loading = Lengthy(lambda: free.wait(LONG))
+    loading = BackgroundWork(lambda: free.wait(LONG))
     with pytest.raises(TimeoutError, match=r"'organism loading' has not ended within 0\.001 s"):
         let_loading_end(0.001)
     free.set()

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from organism.errors import JournalError
+from organism.pump.handles import end_of
 from organism.testing import running
 from tests.hard.budget_world import Task, code
 
@@ -23,9 +24,9 @@ async def test_whoever_waits_for_a_paused_thread_hears_that_it_was_lost() -> Non
         handle = await organism.send("worker", Task("go"))
         handle.pause()
         assert (await handle.result()).outcome == "paused"
-        handle.fail(JournalError("the disk is full"))
+        end_of(handle).fail(JournalError("the disk is full"))
         with anyio.fail_after(1):
             await handle.goes_on()
-            await handle.over()
+            await end_of(handle).over()
         with pytest.raises(JournalError, match="the disk is full"):
             await handle.result()

@@ -365,7 +365,7 @@ async def test_a_slow_and_a_raising_meter_harm_nobody(caplog: pytest.LogCaptureF
         gate.set()
     assert len(heard) == 2 * 12 * 6
     assert late == heard
-    assert sum("a meter raised" in record.message for record in caplog.records) == len(heard)
+    assert sum("a callback of `meter` raised" in record.message for record in caplog.records) == len(heard)
 
 
 async def test_what_does_not_fit_in_is_lost_to_that_meter_alone_and_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -385,8 +385,8 @@ async def test_what_does_not_fit_in_is_lost_to_that_meter_alone_and_said(caplog:
     assert 10 <= len(late) <= 11
     said = [record.message for record in caplog.records if record.name == "organism"]
     assert said == [
-        "a meter is more than 10 events behind: what comes now is lost to it; the journal has it all",
-        f"a meter has lost {2 * 12 * 6 - len(late)} events; the journal has them",
+        "a callback of `meter` is more than 10 events behind: it misses those that come now; the journal has all",
+        f"a callback of `meter` has missed {2 * 12 * 6 - len(late)} events; the journal has them",
     ]
 
 
@@ -400,7 +400,7 @@ async def test_a_meter_that_never_comes_back_keeps_nobody_for_ever(caplog: pytes
     meter.join()
     gate.set()
     said = [record.message for record in caplog.records if record.name == "organism"]
-    assert said[0].startswith("a meter has not heard")
+    assert said[0].startswith("a callback of `meter` has not taken")
 
 
 async def test_a_meter_that_is_taken_away_hears_no_more_and_what_has_come_before_the_organism_is_closed() -> None:
@@ -474,7 +474,7 @@ async def test_a_subscriber_that_blocks_is_named_once(caplog: pytest.LogCaptureF
         usage: Any = organism.usage()
         assert usage.model_calls == 2
     (said,) = [record.message for record in caplog.records if record.name == "organism"]
-    assert re.match(r"a subscriber took \d+\.\d s, and everything else waited: ", said)
+    assert re.match(r"a callback of `subscribe` took \d+\.\d s, and everything else waited: ", said)
 
 
 async def test_an_agents_calls_are_metered_as_its_own() -> None:

@@ -13,13 +13,14 @@ import trio
 
 from organism import Context, Organism, Reply
 from organism.errors import OrganismError
-from organism.testing import running
+from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Said, code, echo, slow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from organism.pump.handles import ThreadHandle
+    from organism.pump.bare import BareThread
+    from organism.pump.handles import ConversationHandle, ThreadHandle
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +53,6 @@ ASKS: dict[str, Callable[[Organism, ThreadHandle], object]] = {
     "close": lambda organism, _: asyncio.run(organism.close()),
     "inbox": lambda organism, _: organism.inbox(),
     "result": lambda _, handle: asyncio.run(handle.result()),
-    "over": lambda _, handle: asyncio.run(handle.over()),
     "cancel": lambda _, handle: handle.cancel(),
     "pause": lambda _, handle: handle.pause(),
     "resume": lambda _, handle: handle.resume(),
@@ -72,6 +72,38 @@ async def test_whoever_asks_in_another_thread_hears_so_and_does_no_harm(
         assert f"organism 'test' {ELSEWHERE}" in str(error)
         assert (await handle.result()).outcome == "completed"
         assert (await organism.ask("echo", Go("still"))).text == "still"
+
+
+async def _streamed(thread: BareThread) -> None:
+    async with thread.stream("hello"):
+        pass
+
+
+LASTING: dict[str, Callable[[BareThread, ConversationHandle], object]] = {
+    "complete, on asyncio": lambda thread, _: asyncio.run(thread.complete("hello")),
+    "complete, on trio": lambda thread, _: trio.run(thread.complete, "hello"),
+    "stream": lambda thread, _: asyncio.run(_streamed(thread)),
+    "add_budget": lambda _, conversation: conversation.add_budget(messages=1),
+    "set_budget": lambda _, conversation: conversation.set_budget(messages=1),
+}
+
+
+@pytest.mark.parametrize("asks", LASTING.values(), ids=LASTING)
+@pytest.mark.by_turns
+async def test_the_same_holds_for_threads_without_handlers_and_for_conversations(
+    asks: Callable[[BareThread, ConversationHandle], object],
+) -> None:
+    model = ScriptedModel([Says(text="hi", usage=(1, 1))] * 2)
+    async with running(handlers=HANDLERS, models=model.models()) as organism:
+        await organism.ask("echo", Go(), conversation="c-1")
+        conversation = await organism.conversation_of("c-1")
+        assert conversation is not None
+        async with organism.thread() as thread:
+            error = await elsewhere(lambda: asks(thread, conversation))
+            assert isinstance(error, OrganismError)
+            assert f"organism 'test' {ELSEWHERE}" in str(error)
+            assert (await thread.complete("hello")).text == "hi"
+        assert len(model.requests) == 1
 
 
 async def test_what_is_only_read_may_be_read_in_another_thread() -> None:

@@ -205,7 +205,7 @@ async def test_the_caller_of_a_plain_handler_hears_timeout_at_its_deadline(caplo
         assert result.replies == (("root", Said("timeout: 'slow' did not finish within 5 s")),)
         assert anyio.current_time() - start == pytest.approx(5)
         assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-            "'slow' in thread t was given up; its function runs on in its thread, and its answer will be dropped"
+            "'slow' in thread t was given up; its function still runs in its thread, and its answer will be dropped"
         ]
         go_on.set()
         await until(lambda: over[-1:] == ["end"])

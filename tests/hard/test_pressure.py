@@ -47,7 +47,7 @@ async def test_what_a_thread_sends_beyond_its_queue_is_an_error_of_that_thread()
         over = await (await organism.send("flood", Go(n=101))).result()
         assert (over.outcome, over.code, over.usage.messages) == ("failed", "refused", 1)
         assert over.error == (
-            "messages under way in this thread: 1, and 100 more do not fit: `thread_queue` is 100; "
+            "messages under way in this thread: 1, and 100 more do not fit: 'thread_queue' is 100; "
             "send fewer at once, or raise it"
         )
         assert await organism.ask("echo", Go("and others")) == Said("and others")
@@ -82,7 +82,7 @@ async def test_asks_and_spawns_beyond_the_queue_are_refused_to_who_asks() -> Non
         answers = await ctx.ask_all([("slow", message)] * 12)
         refused = [each for each in answers if isinstance(each, HandlerFailedError)]
         assert {each.code for each in refused} == {"refused"}
-        with pytest.raises(HandlerFailedError, match="`thread_queue` is 10"):
+        with pytest.raises(HandlerFailedError, match="'thread_queue' is 10"):
             for _ in range(12):
                 await ctx.spawn("slow", message)
         return Reply(Said(f"{len(refused)}"))
@@ -449,6 +449,6 @@ async def test_what_a_handler_gives_without_an_end_is_read_as_far_as_its_thread_
         over = await (await organism.send("endless", Go())).result()
         assert (over.outcome, over.code, over.usage.messages) == ("failed", "refused", 1)
         assert over.error == (
-            "a handler gave more than 100 answers at once, and is read no further: `thread_queue` is 100; send fewer at once"
+            "a handler gave more than 100 answers at once, and is read no further: 'thread_queue' is 100; send fewer at once"
         )
         assert await organism.ask("echo", Go("and others")) == Said("and others")

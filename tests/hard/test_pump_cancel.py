@@ -468,7 +468,7 @@ async def test_whoever_asks_from_outside_and_leaves_cancels_the_thread() -> None
         await anyio.sleep(1)
         assert organism.statistics().threads == 0
         assert [(end.outcome, end.error) for end in organism.watch.of(Ended)] == [
-            ("cancelled", "whoever asked waits no more")
+            ("cancelled", "whoever asked no longer waits for an answer")
         ]
 
 

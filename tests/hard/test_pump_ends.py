@@ -235,7 +235,7 @@ async def test_looking_a_thread_up_never_makes_one() -> None:
 
 async def test_what_may_not_enter_opens_nothing() -> None:
     async with running(handlers={"echo": code(echo)}, ceiling={"messages": 1}) as organism:
-        with pytest.raises(RoutingError, match="'ecko' is no handler; did you mean 'echo'"):
+        with pytest.raises(RoutingError, match="'ecko' is not a handler; did you mean 'echo'"):
             await organism.send("ecko", Go())
         with pytest.raises(RoutingError, match="'echo' takes Go, not Odd"):
             await organism.send("echo", Odd())

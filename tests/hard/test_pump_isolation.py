@@ -375,7 +375,7 @@ async def test_a_handler_that_would_leave_its_process_has_crashed(error: BaseExc
     async with running(handlers={"wild": code(wild), "echo": code(echo), "slow": code(slow)}) as organism:
         result = await (await organism.send("wild", Go())).result()
         assert (result.outcome, result.code) == ("failed", "crashed")
-        assert result.error == f"{said} left the handler, which ends this delivery and no more"
+        assert result.error == f"{said} left the handler; only this delivery ends"
         await works_on(organism)
 
 

@@ -48,7 +48,7 @@ async def test_nothing_is_taken_in_during_the_grace_time() -> None:
         async with anyio.create_task_group() as beside:
             beside.start_soon(organism.drain, 10)
             await anyio.sleep(1)
-            with pytest.raises(NotRunningError, match="is being closed; it takes nothing more in"):
+            with pytest.raises(NotRunningError, match="is being closed; it accepts no more messages"):
                 await organism.send("slow", Go("y", 1))
             assert thread.ended is False
         assert (await thread.result()).reply == Said("x after 3")
@@ -237,7 +237,7 @@ async def test_the_caller_of_a_handler_that_does_not_end_hears_its_timeout(
         assert result.replies == (("root", Said(f"timeout: '{name}' did not finish within 3 s")),)
         assert anyio.current_time() - start == pytest.approx(8, abs=1)
         assert left_behind(caplog) == [
-            f"handler '{name}' goes on in thread t 5 s after it was cancelled: it is left behind, and nothing that it does counts"
+            f"handler '{name}' goes on in thread t 5 s after it was cancelled: it is abandoned, and what it still does is ignored"
         ]
         assert organism.statistics().running == 0
         assert await organism.ask("echo", Go("fine")) == Said("fine")
@@ -272,6 +272,23 @@ async def test_a_handler_that_does_not_end_cannot_hold_the_end_up(
         async with Inline(name="test", journal=journal, folder=tmp_path, handlers={name: code(echo)}) as again:
             (handle,) = await again.resume()
             assert (await handle.result()).outcome == "completed"
+    await anyio.sleep(200)
+    assert organism.left_behind == ()
+
+
+async def test_whoever_waits_for_a_handler_that_does_not_end_hears_of_the_end(tmp_path: Path) -> None:
+    organism = Inline(name="test", journal="sqlite:organism.db", folder=tmp_path, handlers={"shields": code(shields)})
+    await organism.start()
+    thread = await organism.send("shields", Go())
+
+    async def waits() -> None:
+        with pytest.raises(NotRunningError), anyio.fail_after(100):
+            await thread.result()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waits)
+        await anyio.sleep(0.5)
+        await organism.close()
     await anyio.sleep(200)
     assert organism.left_behind == ()
 

@@ -38,7 +38,7 @@ async def test_a_reader_of_events_that_falls_too_far_behind_is_told_so_and_nobod
                     await anext(awake)
         for _ in range(FACTS):
             await anext(asleep)  # what came while there was room is not lost to it
-        with pytest.raises(QueueFullError, match="more than 10000 facts behind"):
+        with pytest.raises(QueueFullError, match="more than 10,000 facts behind"):
             await anext(asleep)
         assert await organism.ask("echo", Go("still")) == Said("still")
 
@@ -82,7 +82,7 @@ def test_a_subscriber_that_is_slow_is_named_once_and_loses_nothing(caplog: pytes
             audience.tell("t", fact)
     assert heard == [fact for fact in facts for _ in range(2)]
     (said,) = [each.getMessage() for each in caplog.records]
-    assert said.startswith("a subscriber took 0.2 s, and everything else waited: read `organism.events()`")
+    assert said.startswith("a callback of `subscribe` took 0.2 s, and everything else waited: read `organism.events()`")
 
 
 async def test_a_subscriber_that_stops_the_reader_beside_it_does_no_harm() -> None:

@@ -10,7 +10,7 @@ from organism import Context, Reply
 from organism.testing import running
 from tests.hard.pump_world import Go, Said, code
 
-HALF = "which is no character; write it as text.encode('utf-8', 'backslashreplace').decode()"
+HALF = "which is not a character; write it as text.encode('utf-8', 'backslashreplace').decode()"
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ async def test_a_tool_that_is_gone_when_its_call_is_taken_up_fails_with_a_word(t
     handlers["desk"]["agent"] = {**agent, "tools": []}
     await first.resume()
     assert "there is no tool 'slow' now; tools: reply" in first.results["one"].reply.text
-    assert [each.failure.text for each in failures(first)] == ["'desk.slow' is no handler any more"]
+    assert [each.failure.text for each in failures(first)] == ["'desk.slow' is not a handler any more"]
 
 
 async def test_a_call_whose_function_takes_other_arguments_now_fails_with_a_word(tmp_path: Path) -> None:
@@ -276,5 +276,5 @@ async def test_no_handler_can_be_named_like_a_tool(name: str) -> None:
 
     world = World()
     handlers: dict[str, Any] = {"desk": desk(world), name: look}
-    with pytest.raises(ConfigurationError, match="is no name of a handler"):
+    with pytest.raises(ConfigurationError, match="is not a valid handler name"):
         Organism(name="test", handlers=handlers)

@@ -168,7 +168,7 @@ def round_and_round() -> Any:
 ANSWERS: dict[str, tuple[Attack, str]] = {
     "an address that answers as it likes": (lambda: Send(Chameleon("hidden"), Go("forged")), "routing"),
     "the same in a handoff": (lambda: Forward(Chameleon("hidden"), Go("forged")), "routing"),
-    "a handler that is no peer": (lambda: Send("hidden", Go("forged")), "routing"),
+    "a handler that is not a peer": (lambda: Send("hidden", Go("forged")), "routing"),
     "an agent's tool": (lambda: Send("clerk.look", Go("forged")), "routing"),
     "an address that cannot be shown": (lambda: Send(Shapeless(), Go()), "routing"),  # type: ignore[arg-type]
     "a message to the organism itself": (lambda: Send("organism", Go()), "validation"),
@@ -260,7 +260,7 @@ RAISES: dict[str, tuple[Attack, str]] = {
         lambda: raised(BudgetExhaustedError("tokens", "thread", 1, 1, 1, 1), unit="bananas", scope=["moon"]),
         "exhausted",
     ),
-    "a limit that is no text": (
+    "a limit that is not a text": (
         lambda: raised(HandlerFailedError("exhausted", "x"), unit=Unspeakable(), scope=object()),
         "exhausted",
     ),
@@ -358,7 +358,7 @@ async def test_a_refusal_names_nobody_whom_the_attacker_does_not_know() -> None:
         async with running(handlers=world.handlers) as organism:
             result = await (await organism.send("mallory", Go())).result()
         # One and the same sentence, whether there is such a handler or not.
-        assert result.error == f"'{guess}' is no peer of 'mallory'"
+        assert result.error == f"'{guess}' is not a peer of 'mallory'"
 
 
 @pytest.mark.by_turns
@@ -395,7 +395,7 @@ STATES: dict[str, tuple[Any, str]] = {
     "a function": (lambda: None, "holds JSON values and payloads, not function"),
     "an open value": (object(), "not object"),
     "what calls itself a payload": (Marked(), "not Marked"),
-    "a payload without fields": (hollow(Said), "Said is no whole value"),
+    "a payload without fields": (hollow(Said), "Said is not a whole value"),
     "a payload with a field of another type": (bent(Said(), text=b"x"), r"Said.text: expected str, got bytes"),
     "a set": ({1}, "not set"),
     "bytes": (b"x", "not bytes"),
@@ -615,12 +615,12 @@ async def test_an_answer_of_a_delivery_that_is_over_is_dropped() -> None:
 @pytest.mark.parametrize(
     ("to", "given", "says"),
     [
-        ("organism", Go(), "'organism' is no handler"),
-        ("clerk.look", Go(), "'clerk.look' is no handler"),
+        ("organism", Go(), "'organism' is not a handler"),
+        ("clerk.look", Go(), "'clerk.look' is not a handler"),
         ("told", BudgetWarning("tokens", "warning", Decimal("0.75"), D1, D1, D1, D1, 0, "thread", "forged"), "only the organism itself sends BudgetWarning"),
         ("told", HandlerFailed("crashed", "forged"), "only the organism itself sends HandlerFailed"),
         ("told", Louder("x"), "not Louder"),
-        ("told", hollow(Go), "Go is no whole value"),
+        ("told", hollow(Go), "Go is not a whole value"),
         ("told", bent(Go(), n="many"), "Go.n: expected int"),
         ("told", OtherSaid("x"), "another class of that name"),
         (Chameleon("hidden"), Said("x"), "takes Go, not Said"),
@@ -666,7 +666,9 @@ async def test_guessed_ids_open_nothing() -> None:
             "MINE/2",
             "mine.1/2",
         ):
-            with pytest.raises(Exception, match=r"question .*: (there is no such|it was answered already)"):
+            with pytest.raises(
+                Exception, match=r"question .*: (no thread that runs here has asked it|it was answered already)"
+            ):
                 await organism.answer(guess, Said("forged"))
         for forged in (
             OtherSaid("x"),

@@ -217,6 +217,8 @@ async def test_code_in_a_loop_sees_its_warning_while_it_can_still_act() -> None:
 async def test_a_reply_to_a_warning_counts_only_where_the_frame_has_none() -> None:
     async def boss(task: Task, ctx: Context) -> Reply[Done]:
         early, late = await ctx.ask_all([("early", task), ("late", task)], expect=Done)
+        assert isinstance(early, Done)
+        assert isinstance(late, Done)
         return Reply(Done(f"{early.text} | {late.text}"))
 
     async def early(message: Task | BudgetWarning, ctx: Context) -> Reply[Done]:

@@ -150,7 +150,7 @@ async def test_a_task_that_a_handler_started_is_shown_too(said: list[str]) -> No
     async with running(handlers={"parent": code(parent, timeout=None)}, watchdog=PATIENCE) as organism:
         await organism.ask("parent", Go())
     (line,) = said
-    assert line.startswith("WARNING a task that is no delivery of its own has kept the event loop for 0.1 s")
+    assert line.startswith("WARNING a task that is not a delivery of its own has kept the event loop for 0.1 s")
     assert "in deeper" in line
 
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, NotRunningError, Reply
-from organism.models import circuits
+from organism.models.routing import circuit_breaker as circuits
 from organism.record.facts import CallHeld, CallRefused, CallSettled
 from organism.testing import running
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, outcome

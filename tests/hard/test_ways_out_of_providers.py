@@ -152,7 +152,7 @@ WRONG: Final[Mapping[str, tuple[Callable[[], Any], tuple[int, int, bool], str]]]
     "a message of another kind": (lambda: evolve(FINE, message=Odd(role="a")), TOLD, "cannot be kept"),
     "an exception": (raising(ValueError("a bug")), GUESS, "ValueError: a bug"),
     "an exception that cannot speak": (raising(SpeechlessError()), GUESS, "SpeechlessError"),
-    "an error that was never born": (raising(UnbornError()), GUESS, "no kind of failure is None"),
+    "an error that was never born": (raising(UnbornError()), GUESS, "None is not a kind of failure"),
     "a group of one refusal": (raising(ExceptionGroup("tasks", [LIMITED])), NOTHING, "too many"),
     "a group within a group": (raising(ExceptionGroup("a", [ExceptionGroup("b", [LIMITED])])), NOTHING, "too many"),
     "a group of several": (raising(ExceptionGroup("tasks", [ValueError("a bug"), LIMITED])), GUESS, "ValueError"),

@@ -49,14 +49,14 @@ async def test_labels_and_accounts_are_mappings_of_texts(keywords: Any, said: st
 async def test_an_account_of_no_kind_is_told_of_those_that_there_are() -> None:
     accounts = {"tenant": {"tokens": 5}, "team:blue": {"tokens": 5}}
     async with running(handlers={"echo": {"code": echo}}, accounts=accounts) as organism:
-        with pytest.raises(ConfigurationError, match=r"is configured; there is 'team:blue' or 'tenant'$"):
+        with pytest.raises(ConfigurationError, match=r"is configured; use 'team:blue' or 'tenant'$"):
             await organism.send("echo", Text("x"), accounts={"club": "chess"})
 
 
 @pytest.mark.parametrize("of", ["subscribe", "meter", "overhear"])
 async def test_a_callback_that_cannot_be_called_is_refused_at_once(of: str) -> None:
     async with running(handlers={"echo": {"code": echo}}) as organism:
-        with pytest.raises(TypeError, match="a callback is a function of what it is told, not None"):
+        with pytest.raises(TypeError, match="a callback must be a function with one argument, not None"):
             getattr(organism, of)(None)
         assert await organism.ask("echo", Text("x")) == Text("x")
 
@@ -77,7 +77,7 @@ async def test_a_question_is_answered_or_refused() -> None:
 @pytest.mark.parametrize("timeout", ["5", float("nan"), [5]])
 async def test_the_timeout_of_an_ask_is_a_number_and_nothing_is_asked_else(timeout: Any) -> None:
     async def asks(message: Text, ctx: Context) -> Reply[Text]:
-        with pytest.raises((TypeError, ValueError), match="timeout is a number of seconds, not "):
+        with pytest.raises((TypeError, ValueError), match="timeout must be a number of seconds, not "):
             await ctx.ask("echo", message, timeout=timeout)
         return Reply(Text(str(ctx.budget.messages.used)))
 
@@ -89,10 +89,10 @@ async def test_the_timeout_of_an_ask_is_a_number_and_nothing_is_asked_else(timeo
 @pytest.mark.parametrize("grace", ["5", float("nan"), None])
 async def test_a_grace_time_is_a_number_and_the_organism_is_closed_all_the_same(grace: Any) -> None:
     async with running(handlers={"echo": {"code": echo}}) as organism:
-        with pytest.raises((TypeError, ValueError), match="grace is a number of seconds, not "):
+        with pytest.raises((TypeError, ValueError), match="grace must be a number of seconds, not "):
             await organism.drain(grace)
         assert await organism.ask("echo", Text("x")) == Text("x")
-        with pytest.raises((TypeError, ValueError), match="grace is a number of seconds, not "):
+        with pytest.raises((TypeError, ValueError), match="grace must be a number of seconds, not "):
             await organism.close(grace=grace)
         with pytest.raises(NotRunningError, match="does not run"):
             await organism.send("echo", Text("x"))
@@ -116,7 +116,7 @@ def messages(organism: Watched) -> int:
 
 @pytest.mark.parametrize("expect", ["Text", "", Text("x"), [Text]])
 async def test_what_is_expected_is_a_class_and_nothing_is_asked_else(expect: Any) -> None:
-    said = "^expect is a payload class, not "
+    said = "^expect must be a payload class, not "
 
     async def asks(message: Text, ctx: Context) -> Reply[Text]:
         with pytest.raises(TypeError, match=said):
@@ -160,7 +160,7 @@ async def test_a_coroutine_in_place_of_what_it_gives_is_told_to_be_awaited() -> 
 
     handlers = {"asks": {"code": forgetful, "description": "Asks.", "peers": ["echo"]}, "echo": {"code": echo}}
     async with running(handlers=handlers) as organism:
-        with pytest.raises(HandlerFailedError, match="coroutine is no payload; write 'await' before what gives it"):
+        with pytest.raises(HandlerFailedError, match="coroutine is not a payload; write 'await' before what gives it"):
             await organism.ask("asks", Text("x"))
 
 
@@ -177,7 +177,7 @@ async def test_a_script_that_gives_no_answer_is_told_so_where_the_model_is_asked
     for script in (late, lambda _: "Hello"):
         model = ScriptedModel(cast("Any", script))
         async with running(models=model.models()) as organism, organism.thread() as thread:
-            with pytest.raises(ModelError, match="a script gives Says, and is no async function; this one gave"):
+            with pytest.raises(ModelError, match="a script gives Says, and is not an async function; this one gave"):
                 await thread.complete("Say hello")
 
 

@@ -40,7 +40,7 @@ def test_a_chain_is_sound() -> None:
 def test_a_changed_entry_is_named(at: int, key: str) -> None:
     entries = chain(CONTENTS)
     entries[at][key] = "other"
-    assert verify(entries) == Flaw(at + 1, "was changed: its hash is not that of its content")
+    assert verify(entries) == Flaw(at + 1, "was changed: its hash does not match its content")
 
 
 @pytest.mark.parametrize("at", range(6))
@@ -53,7 +53,7 @@ def test_a_changed_entry_with_its_hash_made_anew_is_found_by_the_next(at: int) -
     if at == 5:
         assert found is None, "nothing follows that could tell"
     else:
-        assert found == Flaw(at + 2, "does not follow the entry before it: the hash that it holds is another's")
+        assert found == Flaw(at + 2, "does not follow the entry before it: the hash that it holds of that one is wrong")
 
 
 @given(st.permutations(range(6)), st.integers(1, 6))

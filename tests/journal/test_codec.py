@@ -143,13 +143,16 @@ FACT = encode(
         ({"fact": "Vanished"}, "there is no fact 'Vanished' in this format"),
         ({"fact": None}, "there is no fact None"),
         ({"steps": [{"step": "Jumped"}]}, "Failed: steps[0]: there is no step 'Jumped' in this format"),
-        ({"steps": {}}, "Failed: steps: is no list: {}"),
-        ({"seq": "1"}, "Failed: seq: is no integer: '1'"),
-        ({"seq": True}, "Failed: seq: is no integer: True"),
-        ({"at": "soon"}, "Failed: at: is no number: 'soon'"),
+        ({"steps": {}}, "Failed: steps: is not a list: {}"),
+        ({"seq": "1"}, "Failed: seq: is not of type integer: '1'"),
+        ({"seq": True}, "Failed: seq: is not of type integer: True"),
+        ({"at": "soon"}, "Failed: at: is not a number: 'soon'"),
         ({"mood": 1}, "Failed has no field 'mood'"),
         ({"steps": [{"step": "Handed", "frame": ["t"]}]}, "Failed: steps[0].frame: has 1 items, and not 2"),
-        ({"steps": [{"step": "Handed", "frame": ["t", "1"]}]}, "Failed: steps[0].frame[1]: is no integer: '1'"),
+        (
+            {"steps": [{"step": "Handed", "frame": ["t", "1"]}]},
+            "Failed: steps[0].frame[1]: is not of type integer: '1'",
+        ),
         ({"failure": {"code": "bored", "text": "", "retry": False}}, "Failed: failure.code: is none of 'routing', "),
         ({"failure": {"code": "crashed"}}, "Failed: failure: Failure lacks its field 'text'"),
     ],
@@ -187,8 +190,8 @@ def test_an_unknown_payload_class_is_named_and_can_be_read_plainly() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ({"$xml": 1, "Inner": {}}, "is no payload, as"),
-        ({"$xml": "<a/>", "Inner": {}, "Other": {}}, "is no payload, as"),
+        ({"$xml": 1, "Inner": {}}, "is not a payload, as"),
+        ({"$xml": "<a/>", "Inner": {}, "Other": {}}, "is not a payload, as"),
         ({"$float": "12"}, "'$float' does not say what it should: '12'"),
         ({"$decimal": "much"}, "'$decimal' does not say what it should"),
         ({"$failure": {"mood": 1}}, "'$failure' does not say what it should"),
@@ -210,7 +213,7 @@ def deep() -> Any:
     return value
 
 
-@pytest.mark.parametrize("value", [{1: 2}, object(), deep()], ids=["a key that is no text", "an object", "too deep"])
+@pytest.mark.parametrize("value", [{1: 2}, object(), deep()], ids=["a key that is not a text", "an object", "too deep"])
 def test_what_cannot_be_written_is_refused_with_its_thread(value: Any) -> None:
     fact = Answered(at=1.0, thread="t", seq=1, handler="h", state={"k": (value,)})
     with pytest.raises(JournalError, match="thread 'r': Answered cannot be written: "):
@@ -219,7 +222,7 @@ def test_what_cannot_be_written_is_refused_with_its_thread(value: Any) -> None:
 
 def test_a_text_that_is_no_amount_is_refused() -> None:
     refused = CallRefused(at=1.0, thread="t", seq=1, handler="h", unit="tokens", scope="thread", need=5)
-    with pytest.raises(JournalError, match="CallRefused: need: is no number: 'many'"):
+    with pytest.raises(JournalError, match="CallRefused: need: is not a number: 'many'"):
         decode({**encode(refused, "t"), "need": "many"})
 
 

@@ -127,7 +127,7 @@ def test_a_file_in_which_a_threads_id_stood_for_one_chain_alone_is_sound_and_goe
     assert asked(path, "SELECT thread, chain FROM threads") == [(b"x.2", 2), (b"x.2", 3)]
     change(path, "DELETE FROM threads WHERE chain = 3")
     ((chain, said),) = flaws(tmp_path)
-    assert (chain, "thread 'x.2' is missing, and an entry opened it" in said) == ("c", True)
+    assert (chain, "thread 'x.2' is missing, but an entry opened it" in said) == ("c", True)
 
 
 @pytest.mark.parametrize("root", ["T", "ThreadOpened", "S", "Snapshot"])
@@ -232,7 +232,7 @@ def test_whatever_is_changed_in_a_table_is_found(tmp_path: Path, table: str) -> 
         (
             "INSERT INTO threads VALUES (CAST('r.7' AS BLOB), 1)",
             "r",
-            "table threads: thread 'r.7' is said to be of this chain, and no entry opened it",
+            "table threads: thread 'r.7' is listed in this chain, but no entry opened it",
         ),
         (
             "INSERT INTO threads VALUES (CAST('r.7' AS BLOB), 9)",
@@ -244,7 +244,7 @@ def test_whatever_is_changed_in_a_table_is_found(tmp_path: Path, table: str) -> 
             None,
             "table ledger: hour 0, handler 'a', model '', backend '', under '{}': holds messages 3, and nothing by the entries",
         ),
-        ("DELETE FROM chains WHERE id = 1", None, "table chains: row 1 is missing, and entries of it are there"),
+        ("DELETE FROM chains WHERE id = 1", None, "table chains: row 1 is missing, but it has entries"),
     ],
 )
 def test_what_differs_is_told_with_its_place_and_what_it_should_be(
@@ -262,7 +262,7 @@ def test_of_a_damaged_chain_the_bad_entry_is_told_and_no_sum_that_lacks_it(tmp_p
     change(path, "UPDATE entries SET hash = zeroblob(32) WHERE chain = 1 AND n = 2", "UPDATE ledger SET tokens = 1")
     ((root, said),) = flaws(tmp_path)
     assert root == "apple"
-    assert said.endswith("entry 2: was changed: its hash is not that of its content")
+    assert said.endswith("entry 2: was changed: its hash does not match its content")
 
 
 def test_what_removed_chains_spent_is_known_by_itself(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_chain_is_not_recalled_from_a_wrong_place_on(tmp_path: Path, sql: str)
         assert journal.recall("r") == journal.read("r")[1:]
     change(path, f"UPDATE chains SET {sql} WHERE root = CAST('r' AS BLOB)")  # noqa: S608 - from the list above
     column, _, value = sql.partition(" = ")
-    said = f"column {column} of its row in the table chains is {value}, and its entries say otherwise"
+    said = f"column {column} of its row in the table chains is {value}, but its entries say otherwise"
     with closing(SqliteJournal(path, durable=False)) as journal:
         with pytest.raises(JournalError, match=said):
             journal.recall("r")
@@ -372,7 +372,9 @@ def test_a_chain_that_goes_on_is_not_over_since_the_index_says_so(tmp_path: Path
         known = journal._known["r"]
         journal._index.add([known.summary("over")])
     index = tmp_path / "x" / NAME
-    assert flaws(tmp_path, URLS[1]) == (("r", f"{index}: thread 'r': is over with entry 2, and open by its entries"),)
+    assert flaws(tmp_path, URLS[1]) == (
+        ("r", f"{index}: thread 'r': is over with entry 2 here, but open by its entries"),
+    )
 
 
 def test_what_is_missing_at_the_end_of_a_file_or_altogether_is_told_where_the_index_knows_of_it(tmp_path: Path) -> None:
@@ -396,7 +398,7 @@ def test_a_line_of_the_index_that_does_not_fit_its_sum_is_told_where_no_chain_ca
     assert REMOVED.encode() in raw.splitlines()[-1]
     index.write_bytes(raw.replace(b"removed", b"remowed"))
     number = len(raw.splitlines())
-    assert (None, f"{index}:{number}: was changed: its sum is not that of its content") in flaws(tmp_path, URLS[1])
+    assert (None, f"{index}:{number}: was changed: its checksum does not match its content") in flaws(tmp_path, URLS[1])
 
 
 def test_a_chain_of_lines_is_recalled_from_its_snapshot_on_whatever_the_index_says(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_damaged_chain_is_in_no_other_ones_way(tmp_path: Path, caplog: pytest.
         assert (len(found), found["s"].entries, found["r"].entries, found["r"].size) == (3, 1, 3, len(raw))
         (stray,) = set(found) - {"r", "s"}
         assert len(caplog.records) == 2, "each is said once"
-        assert "r.jsonl:4: was changed: its hash is not that of its content" in caplog.records[0].getMessage()
+        assert "r.jsonl:4: was changed: its hash does not match its content" in caplog.records[0].getMessage()
         assert [bool(again.verify(root)) for root in ("r", "s", stray)] == [True, False, True]
         for call in (again.read, again.recall, lambda root, journal=again: list(journal.documents(root))):
             with pytest.raises(JournalError, match="4: was changed"):
@@ -229,7 +229,7 @@ def test_an_index_that_was_removed_while_it_was_open_is_made_anew(
     (tmp_path / NAME).unlink()
     assert not one.write([("s", accepted(opened("s"))), ("s", ended("s"))])
     assert [each.getMessage() for each in caplog.records] == [
-        f"{tmp_path / NAME} was removed or cut while it was open; what it lacks is read from the chains"
+        f"{tmp_path / NAME} was removed or cut while it was open; what is missing is read from the threads"
     ]
     assert LinesJournal(tmp_path).chains() == (*there, *one.chains()[1:])
     assert (tmp_path / NAME).read_bytes().count(b"\n") == 2
@@ -302,7 +302,7 @@ def test_an_index_that_cannot_be_written_is_in_nobodys_way(tmp_path: Path, caplo
 
 
 def test_readers_make_and_change_nothing(tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match="is not there"):
+    with pytest.raises(JournalError, match="does not exist"):
         LinesJournal(tmp_path / "log", readonly=True)
     journal_of(tmp_path, STORY).close()
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -371,5 +371,30 @@ def test_a_copied_chain_is_there_as_a_whole_or_not_at_all(tmp_path: Path, way: s
         assert list(again.flaws()) == []
         if not failed:
             assert left
+            return
+    pytest.fail("it never came to an end")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), Killed()])
+def test_what_comes_back_counts_once_wherever_its_import_ends(tmp_path: Path, error: BaseException) -> None:
+    for calls in range(20):
+        one = journal_of(tmp_path / f"{calls}", STORY, [ended("r"), ended("r.2")])
+        entries, spent = list(one.documents("r")), one.spendings()
+        one.remove("r")
+        one.close()
+        journal = LinesJournal(tmp_path / f"{calls}", disk=FailingDisk(FailAfter(calls, error)))
+        failed = False
+        try:
+            journal.put("r", entries)
+        except (JournalError, Killed):
+            failed = True
+        again = LinesJournal(tmp_path / f"{calls}", durable=False)
+        assert list(again.documents("r")) in ([], entries)
+        assert (again.spendings(), tuple(again.flaws())) == (spent, ())
+        if not again.chains():
+            again.put("r", entries)
+        last = LinesJournal(tmp_path / f"{calls}", durable=False)
+        assert (list(last.documents("r")), last.spendings(), tuple(last.flaws())) == (entries, spent, ())
+        if not failed:
             return
     pytest.fail("it never came to an end")

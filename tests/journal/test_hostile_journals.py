@@ -112,15 +112,15 @@ def test_a_row_of_a_chain_that_says_something_else_is_told(tmp_path: Path, chang
 @pytest.mark.parametrize(
     ("at", "said"),
     [
-        ({"$float": "inf"}, "Accepted: at: is no instant, in seconds since 1970: {'$float': 'inf'}"),
-        ({"$float": "nan"}, "Accepted: at: is no instant"),
-        (1e300, "Accepted: at: is no instant"),
-        (-1e12, "Accepted: at: is no instant"),
-        (10**300, "Accepted: at: is no instant"),
-        ({"$tuple": [1]}, "Accepted: at: is no number: {'$tuple': [1]}"),
-        ({"$decimal": "1"}, "Accepted: at: is no number"),
-        ({"a": 1}, "Accepted: at: is no number"),
-        (True, "Accepted: at: is no number"),
+        ({"$float": "inf"}, "Accepted: at: is not an instant, in seconds since 1970: {'$float': 'inf'}"),
+        ({"$float": "nan"}, "Accepted: at: is not an instant"),
+        (1e300, "Accepted: at: is not an instant"),
+        (-1e12, "Accepted: at: is not an instant"),
+        (10**300, "Accepted: at: is not an instant"),
+        ({"$tuple": [1]}, "Accepted: at: is not a number: {'$tuple': [1]}"),
+        ({"$decimal": "1"}, "Accepted: at: is not a number"),
+        ({"a": 1}, "Accepted: at: is not a number"),
+        (True, "Accepted: at: is not a number"),
     ],
 )
 def test_an_instant_that_no_calendar_has_is_refused_before_anybody_counts_hours(at: Any, said: str) -> None:
@@ -134,9 +134,9 @@ def test_an_instant_that_no_calendar_has_is_refused_before_anybody_counts_hours(
 )
 def test_an_amount_that_nobody_can_count_with_is_refused(text: str) -> None:
     form = forms.form_of(Decimal, "amount")
-    with pytest.raises(Misread, match="is no number"):
+    with pytest.raises(Misread, match="is not a number"):
         form.read(text, None)
-    with pytest.raises(Misread, match="is no number"):
+    with pytest.raises(Misread, match="is not a number"):
         forms.BY_NAME["used"].read(text, None)
 
 
@@ -158,7 +158,7 @@ def test_a_line_with_a_forged_hash_is_read_no_other_way(tmp_path: Path) -> None:
     (tmp_path / file_name(ROOT)).write_bytes(lines)
     with closing(open_journal("jsonl:.", folder=tmp_path, readonly=True)) as journal:
         assert journal.verify(ROOT) is None  # every hash is that of its line
-        with pytest.raises(JournalError, match=r"2: Accepted: at: is no instant"):
+        with pytest.raises(JournalError, match=r"2: Accepted: at: is not an instant"):
             journal.read(ROOT)
         (chain,) = journal.chains()
         assert (chain.entries, chain.open) == (1, True)

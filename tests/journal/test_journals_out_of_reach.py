@@ -79,7 +79,7 @@ def test_a_folder_that_may_not_be_looked_into_is_said(folder: Path, url: str) ->
 
 def test_what_is_no_file_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "a.db")
-    with pytest.raises(JournalError, match=r"a\.db is no file$"):
+    with pytest.raises(JournalError, match=r"a\.db is not a file$"):
         open_journal("sqlite:a.db", folder=folder, readonly=True)
 
 
@@ -101,7 +101,9 @@ def test_a_link_to_a_folder_that_is_not_there_yet_leads_to_one(tmp_path: Path) -
 @pytest.mark.parametrize("url", ["sqlite:no/data/a.db", "jsonl:no/data/a"])
 def test_a_folder_is_not_made_in_one_that_is_missing(tmp_path: Path, url: str) -> None:
     path = tmp_path / url.partition(":")[2]
-    said = f"{path} cannot be made: there is no folder {tmp_path}/no; make it, or name another place for the journal"
+    said = (
+        f"{path} cannot be made: there is no folder {tmp_path}/no; create it, or choose another place for the journal"
+    )
     with pytest.raises(JournalError) as caught:
         Lock(path, {}).take()
     assert str(caught.value) == said

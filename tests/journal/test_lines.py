@@ -119,18 +119,18 @@ def test_a_changed_byte_is_reported_with_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda lines: lines[1:], ":1: has the number 2, and 1 is due: entries are missing or out of order"),
+        (lambda lines: lines[1:], ":1: has number 2 where 1 is expected: entries are missing or out of order"),
         (
             lambda lines: [lines[0], *lines[2:]],
-            ":2: has the number 3, and 2 is due: entries are missing or out of order",
+            ":2: has number 3 where 2 is expected: entries are missing or out of order",
         ),
-        (lambda lines: [lines[0], lines[0], *lines[1:]], ":2: has the number 1, and 2 is due"),
+        (lambda lines: [lines[0], lines[0], *lines[1:]], ":2: has number 1 where 2 is expected"),
         (
             lambda lines: [lines[0].replace(b":", b": ", 1), *lines[1:]],
-            ":1: was changed: its hash is not that of its content",
+            ":1: was changed: its hash does not match its content",
         ),
-        (lambda lines: [b"[1]", *lines], ":1: was changed: it is no JSON object"),
-        (lambda lines: [b'{"at":NaN}', *lines], ":1: was changed: it is not JSON (NaN is no number of JSON)"),
+        (lambda lines: [b"[1]", *lines], ":1: was changed: it is not a JSON object"),
+        (lambda lines: [b'{"at":NaN}', *lines], ":1: was changed: it is not JSON (NaN is not a JSON number)"),
         (lambda lines: [b"[" * 200_000, *lines], ":1: was changed: it is not JSON"),
         (lambda lines: [lines[0], b"", *lines[1:]], ":2: was changed: it is not JSON"),
     ],

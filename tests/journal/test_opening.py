@@ -29,5 +29,5 @@ def test_a_url_names_a_journal(tmp_path: Path) -> None:
     "url", ["", "memory", "memory:x", "sqlite", "sqlite:", "jsonl:", "postgres:x", "x.db", "jsonl:a\0"]
 )
 def test_what_names_none_is_refused(url: str) -> None:
-    with pytest.raises(JournalError, match="is none: say memory:, sqlite:PATH or jsonl:DIR"):
+    with pytest.raises(JournalError, match="is not a journal: use memory:, sqlite:PATH or jsonl:DIR"):
         open_journal(url)

@@ -134,7 +134,7 @@ def test_a_path_with_a_zero_byte_is_refused() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("organism.yaml", "organism.yaml:2:14 session_log: 'organism.yaml' is a file, and no folder"),
+        ("organism.yaml", "organism.yaml:2:14 session_log: 'organism.yaml' is a file, not a folder"),
         ("[a]", "organism.yaml:2:14 session_log: must be the path of a folder and not a list"),
         ("''", "organism.yaml:2:14 session_log: is an empty text: give the path of a folder, or leave the key out"),
     ],
@@ -177,7 +177,8 @@ async def test_a_folder_that_cannot_be_written_harms_nobody(tmp_path: Path, capl
         "cannot be written: Not a directory; what cannot be written is left out, and the work goes on"
     )
     assert (
-        said[1] == f"session log {log}: 9 facts are missing in it; its files say where, as far as they could be written"
+        said[1]
+        == f"session log {log}: 9 facts are missing; where they are missing is marked in its files, as far as those could be written"
     )
 
 
@@ -232,7 +233,7 @@ def test_what_a_failing_disk_did_not_take_is_said_in_its_place(
         if not missing:
             break
         assert "No space left on device; what cannot be written is left out" in said[0]
-        assert said[1].startswith(f"session log {folder}: {missing} facts are missing in it")
+        assert said[1].startswith(f"session log {folder}: {missing} facts are missing")
         with pytest.raises(JournalError, match=rf"r.jsonl:\d: {missing} facts are missing here"):
             LinesJournal(folder).read("r")
     assert seen == [[-2, 3, 4, 5, 6], [1, 2, -1, 4, 5, 6], [1, 2, 3, -3], [1, 2, 3, 4, 5, 6]]
@@ -289,7 +290,7 @@ def test_what_does_not_fit_in_is_dropped_and_said_in_its_place(
     assert first == (
         f"session log {tmp_path}: more than 2 facts wait to be written; what cannot be written is left out, and the work goes on"
     )
-    assert second.startswith(f"session log {tmp_path}: 5 facts are missing in it")
+    assert second.startswith(f"session log {tmp_path}: 5 facts are missing")
 
 
 @pytest.mark.usefixtures("at_once")
@@ -303,7 +304,7 @@ def test_very_many_threads_that_do_not_fit_in_are_counted(
     assert len(log._overflow) == 3
     log.start()
     log.close()
-    assert "10 facts are missing in it" in caplog.records[-1].getMessage()
+    assert "10 facts are missing" in caplog.records[-1].getMessage()
     assert LineFiles(tmp_path).roots() == ("t7", "t8", "t9")
 
 
@@ -371,7 +372,7 @@ def test_what_nobody_expected_is_told_and_harms_nobody(tmp_path: Path, caplog: p
     log.close()
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert "nothing more is written; the work goes on" in record.getMessage()
+    assert "nothing more is written to it; the work goes on" in record.getMessage()
     assert record.exc_info is not None
 
 

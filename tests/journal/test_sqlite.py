@@ -230,7 +230,7 @@ print(len(SqliteJournal(Path(sys.argv[1]), readonly=True).read("r")))
 
 def test_readers_see_whole_writes_while_the_owner_writes(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    with pytest.raises(JournalError, match=r"x.db is not there"):
+    with pytest.raises(JournalError, match=r"x.db does not exist"):
         SqliteJournal(path, readonly=True)
     owner = SqliteJournal(path)
     reader = SqliteJournal(path, readonly=True)
@@ -255,7 +255,7 @@ def test_a_file_that_a_run_has_only_begun_to_make_is_not_said_to_be_anothers(tmp
     path = tmp_path / "x.db"
     path.touch()
     for _ in range(2):  # first nothing at all, then a database without a table
-        with pytest.raises(JournalError, match=r"x.db is empty: the run that makes it a journal has only begun"):
+        with pytest.raises(JournalError, match=r"x.db is empty: the run that creates it has only begun"):
             SqliteJournal(path, readonly=True)
         sqlite3.connect(path).execute("PRAGMA journal_mode = WAL").connection.close()
     SqliteJournal(path).close()
@@ -268,7 +268,7 @@ def test_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
         SqliteJournal(tmp_path)
     path.write_bytes(b"my own notes\n" * 100)
     for readonly in (False, True):
-        with pytest.raises(JournalError, match=r"x.db is no SQLite database"):
+        with pytest.raises(JournalError, match=r"x.db is not a SQLite database"):
             SqliteJournal(path, readonly=readonly)
     assert path.read_bytes() == b"my own notes\n" * 100
     path.unlink()
@@ -276,7 +276,7 @@ def test_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
     other.execute("CREATE TABLE mine (a)")
     other.close()
     for readonly in (False, True):
-        with pytest.raises(JournalError, match="is no journal of an organism; it is a SQLite database of another"):
+        with pytest.raises(JournalError, match="is not a journal of an organism; it is a SQLite database of another"):
             SqliteJournal(path, readonly=readonly)
     with pytest.raises(JournalError, match="Not a directory"):
         SqliteJournal(path / "below" / "y.db")

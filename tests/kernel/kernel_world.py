@@ -274,7 +274,7 @@ class World:
     def abandon(self, delivery: Delivery, ask: Ask) -> None:
         """A handler waits no more for an answer."""
         delivery.asks.remove(ask)
-        self.kernel.asks.abandon(ask, self.now)
+        self.kernel.asks.abandon(ask.message, (ask,), self.now)
         self.carry_out()
         self._come_back(delivery)
 

@@ -140,7 +140,7 @@ def test_how_many_calls_are_left_is_told_of_the_thread_whose_call_it_was() -> No
     assert said(hearing) == (7500, 1500, 3)
     hearing.have_troubles().warnings = []
     assert said(hearing) == (7500, 1500, 0)
-    assert live({}, other, warned) is warned, "it is no limit of this thread's"
+    assert live({}, other, warned) is warned, "it is not a limit of this thread's"
 
 
 def test_an_agent_that_is_kept_from_all_of_it_is_told_nothing_of_what_it_calls_either() -> None:
@@ -247,9 +247,9 @@ def test_what_a_call_did_cost_that_comes_back_after_its_sub_thread_has_ended_is_
     assert isinstance(hold, Hold)
     called.calls.remove(hold)
     world.answer(called)
-    assert [record.usage.tokens for record in root.have_below().records or ()] == [0]
+    assert [record.usage.tokens for record in (root.have_below().records or {}).values()] == [0]
     world.kernel.calls.settle(hold, Charge(input_tokens=5, output_tokens=60, model_calls=1), world.now)
-    (record,) = root.have_below().records or []
+    (record,) = (root.have_below().records or {}).values()
     assert (record.usage.tokens, record.own.tokens, record.usage.model_calls) == (65, 65, 1)
     world.check()
     world.drain()
@@ -267,11 +267,11 @@ def test_the_inbox_knows_in_which_threads_a_person_is_asked() -> None:
     world.answer(first, Send("h", Go("1")), Send("h", Go("2")))
     questions = inbox.of(root)
     assert [message.payload.text for message in questions] == ["1", "2"]
-    assert (inbox.asks(root), inbox.asks(other)) == (True, False)
+    assert (root in inbox.watched, other in inbox.watched) == (True, False)
     world.kernel.people.answer(questions[0], Said(), world.now)
-    assert inbox.asks(root)
+    assert root in inbox.watched
     world.kernel.people.refuse(questions[1], "no", world.now)
-    assert not inbox.asks(root)
+    assert root not in inbox.watched
     assert root.ended
 
 

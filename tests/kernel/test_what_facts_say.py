@@ -238,7 +238,7 @@ def test_a_grant_that_is_less_than_was_asked_for_says_what_was_in_the_way() -> N
         request = BudgetRequest(unit="tokens", amount=Decimal(asked), reason="more")
         return world.kernel.grants.grant(delivery.message, request, Decimal(amount), reason="yes", key="", at=world.now)
 
-    up_to = "200 more tokens may be granted to this thread (`grants_up_to`)"
+    up_to = "200 more tokens may be granted to this thread ('grants_up_to')"
     assert granted(300, 300) == Done(Decimal(200), f"yes; 200 of the 300 tokens that were asked for; {up_to}")
     assert granted(200, 300) == Done(Decimal(200), f"yes; 200 of the 300 tokens that were asked for; {up_to}")
     assert granted(150, 300) == Done(Decimal(150), "yes; 150 of the 300 tokens that were asked for")
@@ -247,7 +247,7 @@ def test_a_grant_that_is_less_than_was_asked_for_says_what_was_in_the_way() -> N
     delivery = next(iter(world.deliveries.values()))
     request = BudgetRequest(unit="tokens", amount=Decimal(5), reason="more")
     nothing = world.kernel.grants.grant(delivery.message, request, Decimal(5), reason="", key="", at=world.now)
-    assert nothing == "0 more tokens may be granted to this thread (`grants_up_to`)"
+    assert nothing == "0 more tokens may be granted to this thread ('grants_up_to')"
     world.check()
 
 

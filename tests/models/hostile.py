@@ -12,8 +12,8 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from attrs import define, field
 
-from organism.models.estimates import Estimates
-from organism.models.profiles import Text
+from organism.models.tokens.estimates import Estimates
+from organism.models.tokens.profiles import Text
 from organism.testing import running
 from tests.models.plain_prompts import prompt_of
 

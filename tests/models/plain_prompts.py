@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
-from organism.models.chat import format_of, kept_in, tool_of
-from organism.models.profiles import Text
-from organism.models.prompt import Prompt, beside_of, canonical, digest_of, unbounded_in
+from organism.models.openai.request import format_of, tool_of
+from organism.models.reasoning import kept_in
+from organism.models.tokens.profiles import Text
+from organism.models.tokens.prompt import Prompt, beside_of, canonical, digest_of, unbounded_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

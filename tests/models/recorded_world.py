@@ -21,7 +21,7 @@ from attrs import Factory, define, field, frozen
 
 from organism.models.completion import Call
 from organism.models.contract import Message, RawUsage, Request, Response, ToolSpec
-from organism.models.router import Router
+from organism.models.routing.router import Router
 from organism.settings import BackendSettings, ModelSettings, Price
 from tests.models.router_world import NOON, Purse
 

@@ -9,7 +9,7 @@ import anyio
 
 from organism import payload
 from organism.models.contract import BackendError
-from organism.models.takes import HEAD
+from organism.models.recordings.takes import HEAD
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:

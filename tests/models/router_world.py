@@ -18,8 +18,8 @@ from organism.errors import BudgetExhaustedError
 from organism.kernel.knots import Knots
 from organism.models.completion import Call
 from organism.models.contract import BackendError, Piece, RawUsage, Request, Response
-from organism.models.ledger import Held
-from organism.models.router import Router
+from organism.models.routing.ledger import Held
+from organism.models.routing.router import Router
 from organism.pump.runtime import scopes
 from organism.settings import BackendSettings, ModelSettings
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from organism.kernel.places import Places
     from organism.models.contract import Failure
-    from organism.models.prompt import Prompt
+    from organism.models.tokens.prompt import Prompt
     from organism.record.images import Missed
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from hypothesis import strategies as st
 
 from organism.models.contract import Request, Response, ToolCall, ToolSpec
-from organism.models.simulated import Options
+from organism.models.simulation.options import Options
 from organism.models.simulation.writing import answer
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import anyio
 import pytest
 
 from organism import ModelError
-from organism.models.anthropic import PROVIDER, AnthropicBackend, check
-from organism.models.chat import THINKING
+from organism.models.anthropic.backend import PROVIDER, AnthropicBackend, check
 from organism.models.contract import BackendError, Request, ToolSpec
-from organism.models.wire import retry_after
+from organism.models.reasoning import THINKING
+from organism.models.transport.headers import retry_after
 from organism.payloads import payload
 from organism.record.facts import CallSettled
 from organism.settings import BackendSettings
@@ -212,7 +212,7 @@ def test_the_key_is_not_in_its_representation() -> None:
 
 async def test_text_that_no_encoding_can_carry_is_not_sent() -> None:
     async with provider(echo) as (backend, _, server):
-        with pytest.raises(BackendError, match="cannot be encoded") as caught:
+        with pytest.raises(BackendError, match="cannot be written") as caught:
             await backend.complete(ask(messages=({"role": "user", "content": "\ud800"},)))
         assert (caught.value.billed, server.asked) == (False, 0)
 
@@ -322,9 +322,9 @@ def test_options_are_checked() -> None:
     assert [line.split(":")[0] for line in lines] == [
         "options.max_tokens",
         "options.system",
-        "options.seed",
         "options.extra_headers",
         "options.thinking",
+        "options.seed",
     ]
     assert not check(BackendSettings(provider="anthropic", model="m"))
     assert (PROVIDER.check, PROVIDER.key_env, PROVIDER.needs_key) == (check, "ANTHROPIC_API_KEY", True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism import ConfigurationError, Context, Reply, config, payload
-from organism.models.chat import THINKING
 from organism.models.factories import check_backends
+from organism.models.reasoning import THINKING
 from organism.settings import BackendSettings, ModelSettings
 from tests.imports import without_library
 from tests.models.anthropic_server import Asked, answer, before_messages, keeping
@@ -84,7 +84,7 @@ def test_a_wrong_option_and_a_missing_key_are_a_line_each() -> None:
 
 
 def test_a_missing_extra_says_what_to_install() -> None:
-    with without_library("anthropic", "organism.models.anthropic"):
+    with without_library("anthropic", "organism.models.anthropic.backend"):
         assert _lines() == [
             "organism.yaml:3:5: provider 'anthropic' needs 'anthropic', which is not installed; pip install organism[anthropic]"
         ]

@@ -77,7 +77,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"returns": dict}, TypeError, "returns is a payload class, not <class 'dict'>"),
     ({"returns": "Search"}, TypeError, "returns is a payload class, not 'Search'"),
     ({"extra": "flex"}, TypeError, "extra is a mapping, not 'flex'"),
-    ({"extra": {"a": object()}}, TypeError, "extra cannot be sent to a model: object is no JSON"),
+    ({"extra": {"a": object()}}, TypeError, "extra cannot be sent to a model: object is not JSON"),
     ({"messages": None}, TypeError, "messages is a question or a list of messages, not None"),
     ({"messages": b"Why?"}, TypeError, "messages is a question or a list of messages, not b'Why?'"),
     ({"messages": {"role": "user"}}, TypeError, "messages is a question or a list of messages, not {'role': 'user'}"),

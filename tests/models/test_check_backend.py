@@ -12,8 +12,8 @@ from attrs import evolve
 
 from organism.models.contract import BackendError, Piece
 from organism.models.providers import make_backend
-from organism.models.recording import Recording
-from organism.models.simulated import SimulatedModel
+from organism.models.recordings.recorder import Recording
+from organism.models.simulation.backend import SimulatedModel
 from organism.settings import BackendSettings
 from organism.testing import Scenario, Stand, check_backend
 from tests.models.check_worlds import KEY, chat_way, messages_way, over_http, scripted, scripted_backend
@@ -117,7 +117,7 @@ async def _told(
         (lambda r: evolve(r, usage=None), Scenario.ANSWERS, "ANSWERS, complete: its usage cannot be charged: None"),
         (lambda r: evolve(r, text=""), Scenario.ANSWERS, "ANSWERS, complete: there is no text"),
         (lambda r: evolve(r, finish_reason="other"), Scenario.ANSWERS, "finish_reason is 'other', and not 'stop'"),
-        (lambda r: evolve(r, message={"role": "user"}), Scenario.ANSWERS, "its message is none of an assistant"),
+        (lambda r: evolve(r, message={"role": "user"}), Scenario.ANSWERS, "its message is not an assistant's"),
         (lambda r: evolve(r, message={"role": "assistant"}), Scenario.ANSWERS, "does not say what its text says"),
         (lambda r: r.text, Scenario.ANSWERS, "it raised BackendError 'broken': the provider gave a value of type str"),
         (lambda r: evolve(r, tool_calls=()), Scenario.CALLS, "CALLS, complete: it calls no tool"),

@@ -12,9 +12,9 @@ import anyio
 import pytest
 from attrs import define, field
 
-from organism.models.anthropic import AnthropicBackend
+from organism.models.anthropic.backend import AnthropicBackend
 from organism.models.contract import BackendError, Request
-from organism.models.openai import OpenAIBackend
+from organism.models.openai.backend import OpenAIBackend
 from organism.settings import BackendSettings
 from tests.models.hostile import listening
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.models.beginnings import digests_of
-from organism.models.chat import body_of
 from organism.models.contract import Message, Request, ToolSpec
-from organism.models.estimates import RATIO, Estimates, Text, bound
-from organism.models.prompt import Prompt, canonical
+from organism.models.openai.request import body_of
+from organism.models.tokens.estimates import Estimates, bound
+from organism.models.tokens.prefixes import digests_of
+from organism.models.tokens.profiles import RATIO, Text
+from organism.models.tokens.prompt import Prompt, canonical
 from tests.models.plain_prompts import prompt_of
 
 _TOOL = ToolSpec(name="search", description="Searches.", parameters={"type": "object", "properties": {}})
@@ -334,7 +335,7 @@ def test_parts_without_a_bound_are_found(content: object, place: str) -> None:
 
 
 def test_what_is_no_json_is_named() -> None:
-    with pytest.raises(TypeError, match=r"messages\[1\] cannot be sent to a model: object is no JSON; use text"):
+    with pytest.raises(TypeError, match=r"messages\[1\] cannot be sent to a model: object is not JSON; use text"):
         prompt_of([_user("x"), {"role": "user", "content": object()}])
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.models.flat_prices import own_prices
-from organism.models.measured import Measured
 from organism.models.prices import ListedRates
+from organism.models.tokens.usage import Measured
 from organism.settings import Price
 from organism.usage import usd
 

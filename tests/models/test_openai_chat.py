@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.models.chat import OWNED, Gathering, body_of, response_of, usage_of
 from organism.models.contract import BackendError, Piece, RawUsage, Request, ToolCall, ToolSpec
-from organism.models.halves import all_joined
-from organism.models.prompt import canonical
-from organism.models.refusals import kind_of
+from organism.models.openai.request import RULES, body_of
+from organism.models.openai.response import Assembler, usage_of
+from organism.models.surrogates import all_joined
+from organism.models.tokens.prompt import canonical
+from organism.models.transport.refusals import heard_in, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,7 @@ def test_options_give_way_to_the_call_and_both_to_its_extra() -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(OWNED))
+@pytest.mark.parametrize("name", sorted(RULES.owned))
 def test_nobody_passes_through_what_the_budget_is_held_for(name: str) -> None:
     with pytest.raises(BackendError, match=f"'{name}' cannot be passed through") as caught:
         body_of(_request(extra={name: 5}), limit="max_tokens")
@@ -103,7 +104,7 @@ def test_nobody_passes_through_what_the_budget_is_held_for(name: str) -> None:
 
 def test_an_answer() -> None:
     body = _body({"role": "assistant", "content": "Hello", "annotations": []})
-    response = response_of(body | {"usage": {"prompt_tokens": 9, "completion_tokens": 2}})
+    response = Assembler().whole(body | {"usage": {"prompt_tokens": 9, "completion_tokens": 2}})
     assert (response.text, response.model, response.finish_reason) == ("Hello", "m-1", "stop")
     assert response.message == {"role": "assistant", "content": "Hello"}
     assert response.usage == RawUsage(
@@ -117,7 +118,7 @@ def test_an_answer_that_calls_tools() -> None:
         {"id": None, "function": {"name": "read", "arguments": {"page": 2}}},
         {"id": "c", "type": "custom", "custom": {"name": "x", "input": "y"}},
     ]
-    response = response_of(_body({"content": None, "tool_calls": calls}))
+    response = Assembler().whole(_body({"content": None, "tool_calls": calls}))
     assert response.tool_calls == (
         ToolCall(id="a", name="search", arguments='{"q": 1}'),
         ToolCall(id="call_1", name="read", arguments='{"page": 2}'),
@@ -140,11 +141,11 @@ def test_an_answer_that_calls_tools() -> None:
     ],
 )
 def test_reasons_to_finish(said: str | None, meant: str) -> None:
-    assert response_of(_body({"content": "x"}, finish_reason=said)).finish_reason == meant
+    assert Assembler().whole(_body({"content": "x"}, finish_reason=said)).finish_reason == meant
 
 
 def test_a_refusal_is_the_text() -> None:
-    response = response_of(_body({"content": None, "refusal": "I will not."}))
+    response = Assembler().whole(_body({"content": None, "refusal": "I will not."}))
     assert (response.text, response.finish_reason) == ("I will not.", "content_filter")
     assert response.message == {"role": "assistant", "content": "I will not."}
 
@@ -154,8 +155,8 @@ def test_a_refusal_is_the_text() -> None:
     [None, "<html>", [], {}, {"choices": None}, {"choices": []}, {"choices": "stop"}, {"error": {"message": "x"}}],
 )
 def test_an_answer_without_a_choice_is_broken(body: object) -> None:
-    with pytest.raises(BackendError, match="no choices") as caught:
-        response_of(body)
+    with pytest.raises(BackendError, match=r"no choices|^x$") as caught:
+        Assembler().whole(body)
     assert caught.value.kind == "broken"
 
 
@@ -163,7 +164,7 @@ def test_an_answer_without_a_choice_is_broken(body: object) -> None:
     "choice", [None, {}, {"message": None}, {"message": "x"}, {"message": {"content": 5, "tool_calls": 7}}]
 )
 def test_a_choice_that_says_nothing_is_an_empty_answer(choice: object) -> None:
-    assert response_of({"choices": [choice]}).text == ""
+    assert Assembler().whole({"choices": [choice]}).text == ""
 
 
 @pytest.mark.parametrize(
@@ -171,8 +172,43 @@ def test_a_choice_that_says_nothing_is_an_empty_answer(choice: object) -> None:
 )
 def test_gateways_put_a_status_into_the_body(code: object, kind: str) -> None:
     with pytest.raises(BackendError) as caught:
-        response_of({"error": {"code": code, "message": "upstream"}})
+        Assembler().whole({"error": {"code": code, "message": "upstream"}})
     assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"message": "The input token count (1200001) exceeds the maximum number of tokens allowed (1048575)."},
+        {"message": "This model's maximum prompt length is 131072 but the request contains 537812 tokens."},
+        {"message": "Input is too long for requested model."},
+        {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 and 100"},
+        {
+            "message": "prompt token count of 12345 exceeds the limit of 8192",
+            "code": "model_max_prompt_tokens_exceeded",
+        },
+        {"message": "Prompt contains 65673 tokens, too large for model with 32768 maximum context length"},
+        {"message": "Your request exceeded model token limit: 8192"},
+        {"message": "Range of input length should be [1, 30720]", "code": "InvalidParameter"},
+        {"message": "Prompt exceeds max length", "code": "1261"},
+        {"message": "Invalid 'messages[1].content'", "code": "string_above_max_length"},
+    ],
+)
+def test_servers_have_many_ways_to_say_that_a_prompt_is_too_long(refusal: dict[str, str]) -> None:
+    assert kind_of(400, *heard_in(json.dumps({"error": refusal}))) == "context"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens is too large: 99999. This model supports at most 4096 completion tokens, whereas you provided 99999.",
+        "max_tokens: 300000 > 128000, which is the maximum allowed number of output tokens",
+        "tools[0].name is too long",
+        "The image exceeds the maximum size",
+    ],
+)
+def test_other_things_may_be_too_long_as_well(said: str) -> None:
+    assert kind_of(400, *heard_in(json.dumps({"error": {"message": said}}))) == "rejected"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +256,7 @@ def _chunk(delta: Any, reason: str | None = None, **more: Any) -> dict[str, Any]
 
 
 def test_chunks_make_an_answer() -> None:
-    gathering = Gathering()
+    gathering = Assembler()
     pieces = [
         piece
         for chunk in (
@@ -240,7 +276,7 @@ def test_chunks_make_an_answer() -> None:
 
 
 def test_chunks_make_tool_calls_side_by_side() -> None:
-    gathering, pieces = Gathering(), list[Piece]()
+    gathering, pieces = Assembler(), list[Piece]()
     for calls in (
         [{"index": 0, "id": "a", "function": {"name": "search", "arguments": ""}}],
         [{"index": 1, "id": "b", "function": {"name": "read", "arguments": "{"}}],
@@ -266,7 +302,7 @@ def test_chunks_make_tool_calls_side_by_side() -> None:
 
 def test_calls_that_all_have_the_same_index_or_none_are_told_apart_by_their_ids() -> None:
     for index in ({"index": 0}, {}):
-        gathering = Gathering()
+        gathering = Assembler()
         for name in ("a", "b"):
             call = {"id": name, "function": {"name": name, "arguments": "{}"}} | index
             gathering.add(_chunk({"tool_calls": [call]}))
@@ -290,7 +326,7 @@ def test_calls_that_all_have_the_same_index_or_none_are_told_apart_by_their_ids(
 def test_each_call_of_a_stream_gets_its_own_arguments_however_the_server_counts(
     told: list[list[tuple[Any, ...]]],
 ) -> None:
-    gathering, heard = Gathering(), dict[int, str]()
+    gathering, heard = Assembler(), dict[int, str]()
     for calls in told:
         said = [
             {"index": index, "id": named, "function": {"name": name, "arguments": arguments}}
@@ -347,7 +383,7 @@ def _sent(message: Mapping[str, Any], server: str) -> Any:
 def test_each_call_of_an_answer_has_an_id_of_its_own() -> None:
     given = ["a", "a", "", "call_2", "a"]
     calls = [{"id": named, "function": {"name": "f", "arguments": "{}"}} for named in given]
-    response = response_of(_body({"tool_calls": calls}))
+    response = Assembler().whole(_body({"tool_calls": calls}))
     ids = [call.id for call in response.tool_calls]
     assert (ids[0], len(set(ids))) == ("a", 5)
     assert [call["id"] for call in response.message["tool_calls"]] == ids
@@ -355,7 +391,7 @@ def test_each_call_of_an_answer_has_an_id_of_its_own() -> None:
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_what_was_thought_of_calls_goes_back_to_the_server_that_said_it_and_to_no_other(streamed: bool) -> None:
-    gathering = Gathering("https://a")
+    gathering = Assembler("https://a")
     for delta in _thinking_pieces():
         gathering.add(_chunk(delta))
     gathering.add(_chunk({}, "tool_calls"))
@@ -363,7 +399,7 @@ def test_what_was_thought_of_calls_goes_back_to_the_server_that_said_it_and_to_n
     if not streamed:
         calls = [{**call, "index": None} for call in _sent(response.message, "https://a")["tool_calls"]]
         whole = {"content": None, "tool_calls": calls, **WANTED_BACK}
-        response = response_of({"choices": [{"message": whole, "finish_reason": "stop"}]}, server="https://a")
+        response = Assembler("https://a").whole({"choices": [{"message": whole, "finish_reason": "stop"}]})
     first, second = (
         {"id": named, "type": "function", "function": {"name": name, "arguments": "{}"}}
         for named, name in (("one", "f"), ("two", "g"))
@@ -381,7 +417,7 @@ def test_what_was_thought_of_calls_goes_back_to_the_server_that_said_it_and_to_n
 def _thought(text: str) -> Mapping[str, Any]:
     """The message of an answer that was thought about so."""
     call = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
-    return response_of(_body({"reasoning_content": text, "tool_calls": [call]}), server="https://a").message
+    return Assembler("https://a").whole(_body({"reasoning_content": text, "tool_calls": [call]})).message
 
 
 @pytest.mark.parametrize(("text", "sent"), [("啊\ud83d\ude00", "啊😀"), ("cut \ud83d", "cut \ufffd")])
@@ -400,7 +436,7 @@ def test_what_is_kept_and_cannot_be_read_is_left_out(kept: dict[str, Any]) -> No
 
 
 def test_thoughts_of_an_answer_without_calls_are_not_kept() -> None:
-    gathering = Gathering("https://a")
+    gathering = Assembler("https://a")
     gathering.add(_chunk({"reasoning_content": "hmm", "content": "A"}, "stop"))
     assert gathering.response().message == {"role": "assistant", "content": "A"}
 
@@ -409,16 +445,16 @@ def test_content_may_come_in_parts() -> None:
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hmm"}]}
     content = [thought, {"type": "text", "text": "Hel"}, {"type": "reference", "reference_ids": [1]}, "odd"]
     choice = {"message": {"content": [*content, {"type": "text", "text": "lo"}]}, "finish_reason": "stop"}
-    response = response_of({"choices": [choice]})
+    response = Assembler().whole({"choices": [choice]})
     assert (response.text, response.message) == ("Hello", {"role": "assistant", "content": "Hello"})
-    gathering = Gathering()
+    gathering = Assembler()
     assert gathering.add(_chunk({"content": content})) == [Piece(text="Hel"), Piece(text="hmm", kind="other")]
     gathering.add(_chunk({"content": "lo"}, "stop"))
     assert gathering.response().text == "Hello"
 
 
 def test_a_report_that_says_nothing_takes_none_back() -> None:
-    gathering = Gathering()
+    gathering = Assembler()
     gathering.add(_chunk({"content": "A"}, "stop", usage={"prompt_tokens": 9, "completion_tokens": 2}))
     gathering.add({"choices": [], "usage": {}})
     assert gathering.usage is not None
@@ -426,7 +462,7 @@ def test_a_report_that_says_nothing_takes_none_back() -> None:
 
 
 def test_reasoning_is_output_that_is_not_shown() -> None:
-    gathering = Gathering()
+    gathering = Assembler()
     assert gathering.add(_chunk({"reasoning_content": "hmm", "content": "A"})) == [
         Piece(text="A"),
         Piece(text="hmm", kind="other"),
@@ -436,7 +472,7 @@ def test_reasoning_is_output_that_is_not_shown() -> None:
 
 
 def test_a_stream_without_an_end_was_cut() -> None:
-    gathering = Gathering()
+    gathering = Assembler()
     gathering.add(_chunk({"content": "Hel"}, usage={"prompt_tokens": 9, "completion_tokens": 1}))
     with pytest.raises(BackendError, match="ended before its answer did") as caught:
         gathering.response()

@@ -12,9 +12,9 @@ from genai_prices.data import providers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.models.measured import Measured
 from organism.models.prices import ListedRates, check_prices, rates
-from organism.models.router import Router
+from organism.models.routing.router import Router
+from organism.models.tokens.usage import Measured
 from organism.settings import BackendSettings, ModelSettings, Price
 from tests.models.router_world import Purse, Say, Script, World, ask, usage
 

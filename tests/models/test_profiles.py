@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.models.profiles import MOST, ONE, RATIO, Text, floor_of, profile_of, unlike
+from organism.models.tokens.profiles import MOST, ONE, RATIO, Text, floor_of, profile_of, unlike
 
 WORDS = st.builds(lambda text: Text(text.encode("utf-8", "surrogatepass")), st.text(max_size=40))
 TEXTS = st.builds(Text, st.binary(max_size=60) | st.sampled_from([b"", b"{}", b"a"])) | WORDS

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.models import prompt_cache
 from organism.models.contract import ToolSpec
-from organism.models.fixed import fixed
-from organism.models.prompt_cache import PromptCache
+from organism.models.frozen_json import fixed
+from organism.models.tokens import prompt_cache
+from organism.models.tokens.prompt_cache import PromptCache
 from tests.models.plain_prompts import prompt_of
 
 LEAVES = (

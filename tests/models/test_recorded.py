@@ -18,8 +18,8 @@ from organism import ConfigurationError, Context, ModelError, Organism, Reply, c
 from organism.cli.check import checked
 from organism.cli.streams import Streams
 from organism.models.contract import RawUsage, Request
-from organism.models.recording import Recording
-from organism.models.takes import HEAD
+from organism.models.recordings.recorder import Recording
+from organism.models.recordings.takes import HEAD
 from organism.settings import BackendSettings
 from organism.testing import Says, Scenario, ScriptedModel, running
 from tests.models.check_worlds import chat_way, messages_way
@@ -486,7 +486,7 @@ def _backend(**options: Any) -> dict[str, Any]:
         ({"file": "a", "on_missing": "eror"}, "options: on_missing is 'eror'; use 'error' or 'fallthrough'"),
         (
             {"file": "a", "on_mising": "error"},
-            "options: 'on_mising' is no option of a recording; did you mean 'on_missing'?",
+            "options: 'on_mising' is not an option of a recording; did you mean 'on_missing'?",
         ),
     ],
 )
@@ -505,7 +505,7 @@ async def test_a_file_that_is_not_there_or_no_recording_keeps_the_organism_from_
     assert "has no file; say `options: {file: PATH}`, or `record: PATH` at the top" in await _start(_backend())
     assert "there is no recording" in await _start(_backend(file=str(tmp_path / "none.jsonl")))
     (tmp_path / "notes.txt").write_text("my notes\n", "utf-8")
-    assert "is no recording; name a file that `record:` has written" in await _start(
+    assert "is not a recording; name a file that `record:` has written" in await _start(
         _backend(file=str(tmp_path / "notes.txt"))
     )
     assert "cannot be read" in await _start(_backend(file=str(tmp_path)))
@@ -576,13 +576,13 @@ async def test_damage_is_told_in_one_line_that_can_be_printed(tape: Path, line: 
 async def test_a_file_that_cannot_be_written_is_told_before_anything_is_paid(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("my notes\n", "utf-8")
     organism = Organism(record=str(tmp_path / "notes.txt"))
-    with pytest.raises(ConfigurationError, match="is there, and no recording; name another file"):
+    with pytest.raises(ConfigurationError, match="exists and is not a recording; name another file"):
         await organism.start()
     assert (tmp_path / "notes.txt").read_text("utf-8") == "my notes\n"
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigurationError, match="is no regular file; name another file"):
+    with pytest.raises(ConfigurationError, match="is not a regular file; name another file"):
         await Organism(record=str(tmp_path / "pipe")).start()
-    for path, said in ((tmp_path, "is a folder, and no file"), (tmp_path / "none" / "a.jsonl", "there is no folder ")):
+    for path, said in ((tmp_path, "is a folder, not a file"), (tmp_path / "none" / "a.jsonl", "there is no folder ")):
         assert said in _mistakes(partial(config.build, {"organism": "demo", "record": str(path)}))
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from organism import ConfigurationError, Organism
 from organism.models.contract import BackendError, Failure, Piece, RawUsage, Response
-from organism.models.nearest import told_of
-from organism.models.takes import HEAD, Outcome, Step, document_of, read, text_of, written
+from organism.models.recordings.mismatch import told_of
+from organism.models.recordings.takes import HEAD, Outcome, Step, document_of, read, text_of, written
 from tests.models.recording_world import put
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ TAKE: dict[str, Any] = {
 }  # fmt: skip
 DAMAGED: dict[str, Any] = {
     "neither answer nor error": {key: value for key, value in TAKE.items() if key != "answer"},
-    "no object": [TAKE],
+    "not an object": [TAKE],
     "an error that is none": TAKE | {"answer": None, "error": {"kind": "odd", "text": "x"}},
     "a piece that is none": TAKE | {"pieces": ["x", {"text": "y", "kind": "odd"}]},
     "pieces that are none": TAKE | {"pieces": [5]},
@@ -144,5 +144,5 @@ def test_long_texts_are_shown_from_where_they_differ() -> None:
     assert "pears" in said
     assert len(said) < 600
     assert "…" in said
-    with pytest.raises(ValueError, match="no object"):
+    with pytest.raises(ValueError, match="not an object"):
         document_of(b"[]")

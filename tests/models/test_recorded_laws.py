@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.contract import BackendError
-from organism.models.recorded import RecordedBackend, Tape
-from organism.models.recording import Recording
+from organism.models.recordings.playback import RecordedBackend, Tape
+from organism.models.recordings.recorder import Recording
 from organism.settings import Price
 from tests.models.router_world import NOON, Purse, Say, Script, World, ask, usage
 from tests.models.test_router_laws import SCRIPTS, TIMEOUT
@@ -54,7 +54,7 @@ async def _played(backends: Sequence[Backend], calls: Sequence[int | None], toke
     for backend in backends:
         await backend.aclose()
     assert not purse.held
-    opened = any(seat.circuit.reopened for seat in world.router._seats.values())
+    opened = any(deployment.circuit.reopened for deployment in world.router._deployments.values())
     return came, purse.charges, opened
 
 

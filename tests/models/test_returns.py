@@ -78,7 +78,7 @@ async def _said(text: str, **says: Any) -> InvalidPayloadError:
 
 async def test_an_answer_that_is_no_such_payload_is_told_with_what_is_wrong_and_what_came() -> None:
     missing = await _said('{"mark": 3, "more": 1}')
-    assert "Verdict.more: is no field; there are text, mark" in str(missing)
+    assert "Verdict.more: is not a field; there are text, mark" in str(missing)
     assert "Verdict.text: is missing" in str(missing)
     assert str(missing).endswith("""the model answered '{"mark": 3, "more": 1}'""")
     prose = await _said("I like it. " * 40)

@@ -10,11 +10,11 @@ import pytest
 
 from organism.budget.claims import Charge
 from organism.errors import BudgetExhaustedError, ConfigurationError, ModelError, NotRunningError
-from organism.models.beginnings import digests_of
-from organism.models.chat import THINKERS, heard_by, keeps_for
 from organism.models.contract import BackendError, RawUsage, ToolSpec
-from organism.models.prompt_cache import PromptCache
-from organism.models.router import Router
+from organism.models.reasoning import THINKERS, heard_by, keeper_of, keeps_for
+from organism.models.routing.router import Router
+from organism.models.tokens.prefixes import digests_of
+from organism.models.tokens.prompt_cache import PromptCache
 from organism.record.images import Report
 from organism.settings import BackendSettings, ModelSettings, Price
 from tests.models.plain_prompts import prompt_of
@@ -22,7 +22,7 @@ from tests.models.router_world import NOON, Purse, Say, Script, World, ask, fail
 
 if TYPE_CHECKING:
     from organism.budget.claims import Claim
-    from organism.models.ledger import Held
+    from organism.models.routing.ledger import Held
 
 PRICE = Price(input=Decimal(3), output=Decimal(15))
 
@@ -663,8 +663,8 @@ def test_thoughts_belong_to_those_who_had_them(whom: str, parts: set[str]) -> No
 
 
 def test_who_answers_without_a_provider_gets_to_see_all() -> None:
-    seats = [
+    worlds = [
         World(Script(), each=[{"provider": name, "factory": None}]) for name in ("anthropic", "openai", "simulated")
     ]
-    keepers = [next(iter(world.router._order["default"])).keeper for world in seats]
-    assert keepers == [THINKERS, keeps_for(seats[1].settings[0]), None]
+    keepers = [keeper_of(next(iter(world.router._order["default"])).settings) for world in worlds]
+    assert keepers == [THINKERS, keeps_for(worlds[1].settings[0]), None]

@@ -65,15 +65,15 @@ class OddStream:
 
 
 NO_RESPONSES: list[tuple[Any, str, tuple[int, int] | None]] = [
-    (None, "the provider gave None, and no Response", None),
-    ("fine", "the provider gave a value of type str, and no Response", None),
+    (None, "the provider gave None, not a Response", None),
+    ("fine", "the provider gave a value of type str, not a Response", None),
     (evolve(FINE, text=None), "the provider gave a Response whose text is None", REPORTED),
     (evolve(FINE, text=b"fine"), "the provider gave a Response whose text is a value of type bytes", REPORTED),
     (evolve(FINE, text=None, usage=None), "the provider gave a Response whose text is None", None),
     (evolve(FINE, message=None), "the provider gave a Response whose message is None", REPORTED),
     (evolve(FINE, message={"content": object()}), "the provider gave a Response that cannot be kept: message", REPORTED),
     (evolve(FINE, message={1: "a", "b": 2}), "the provider gave a Response that cannot be kept: message", REPORTED),
-    (evolve(FINE, tool_calls=None), "the provider gave a Response whose tool_calls is no tuple of ToolCall", REPORTED),
+    (evolve(FINE, tool_calls=None), "the provider gave a Response whose tool_calls is not a tuple of ToolCall", REPORTED),
     (evolve(FINE, tool_calls=(evolve(CALL, arguments={}),)), "the provider gave a Response whose tool_calls", REPORTED),
     (evolve(FINE, model=7), "the provider gave a Response whose model is a value of type int", REPORTED),
 ]  # fmt: skip
@@ -116,9 +116,9 @@ async def test_a_response_may_hold_mappings_of_any_kind() -> None:
 
 
 ERRORS: list[tuple[BackendError, str, bool]] = [
-    (BackendError("odd", "no luck"), "no kind of failure is 'odd': no luck", True),  # type: ignore[arg-type]
-    (BackendError(None, "no luck"), "no kind of failure is None: no luck", True),  # type: ignore[arg-type]
-    (BackendError(["server"], "no luck"), "no kind of failure is ['server']: no luck", True),  # type: ignore[arg-type]
+    (BackendError("odd", "no luck"), "'odd' is not a kind of failure: no luck", True),  # type: ignore[arg-type]
+    (BackendError(None, "no luck"), "None is not a kind of failure: no luck", True),  # type: ignore[arg-type]
+    (BackendError(["server"], "no luck"), "['server'] is not a kind of failure: no luck", True),  # type: ignore[arg-type]
     (BackendError("cut", "no luck", received=None), "no luck", True),  # type: ignore[arg-type]
     (BackendError("cut", "no luck", received=[1]), "no luck", True),  # type: ignore[arg-type]
     (BackendError("cut", "no luck", usage={"a": 1}), "no luck", True),  # type: ignore[arg-type]
@@ -139,10 +139,10 @@ async def test_an_error_that_says_what_none_may_say_ends_the_attempt_alone(
 
 
 STREAMS: list[tuple[Any, tuple[Any, ...], str]] = [
-    (FINE, ("one ",), "the stream gave a value of type str, and no Piece"),
+    (FINE, ("one ",), "the stream gave a value of type str, not a Piece"),
     (FINE, (Piece(text=None),), "the stream gave a Piece whose text is None"),  # type: ignore[arg-type]
     (FINE, (Piece(text=b"x", kind="other"),), "the stream gave a Piece whose text is a value of type bytes"),  # type: ignore[arg-type]
-    ("fine", (), "the provider gave a value of type str, and no Response"),
+    ("fine", (), "the provider gave a value of type str, not a Response"),
     (evolve(FINE, text=None), (), "the provider gave a Response whose text is None"),
 ]  # fmt: skip
 

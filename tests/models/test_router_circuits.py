@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.errors import BudgetExhaustedError, ModelError
-from organism.models.circuits import FAILURES, LONGEST_OPEN_SECONDS, OPEN_SECONDS, Circuit
 from organism.models.contract import BackendError
+from organism.models.routing.circuit_breaker import FAILURES, LONGEST_OPEN_SECONDS, OPEN_SECONDS, Circuit
 from tests.models.router_world import Purse, Say, Script, World, ask, fail
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.contract import BackendError, RawUsage
-from organism.models.measured import measured
+from organism.models.tokens.usage import measured
 from tests.models.router_world import Purse, Say, Script, World, ask
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from organism.errors import ModelError
-from organism.models.allowances import allowance_in
 from organism.models.contract import Allowance, BackendError, Request, Response
-from organism.models.estimates import Estimates
-from organism.models.pacing import BURST, Bucket, Pace
+from organism.models.routing.rate_limits import BURST, Bucket, Pace
+from organism.models.tokens.estimates import Estimates
+from organism.models.transport.headers import allowance_in
 from tests.models.plain_prompts import prompt_of
 from tests.models.router_world import Purse, Say, Script, World, ask, fail, usage
 

@@ -11,7 +11,7 @@ from organism.errors import ConfigurationError
 from organism.models.contract import BackendFactory
 from organism.models.factories import check_backends
 from organism.models.providers import make_backend
-from organism.models.simulated import SimulatedModel
+from organism.models.simulation.backend import SimulatedModel
 from organism.settings import BackendSettings, ModelSettings
 from tests.imports import without_library
 
@@ -108,7 +108,7 @@ def test_a_file_without_a_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("garbled", [f"{KEY}\nsecond", f"{KEY} and more", f"{KEY}é", f"{KEY}\x00"])
 def test_what_is_no_key_is_not_sent_and_not_shown(garbled: str) -> None:
-    assert "what MY_KEY holds is no key" in _line(evolve(OPENAI, api_key_env="MY_KEY"), {"MY_KEY": garbled})
+    assert "what MY_KEY holds is not a key" in _line(evolve(OPENAI, api_key_env="MY_KEY"), {"MY_KEY": garbled})
 
 
 def test_a_function_of_the_settings_is_a_provider_without_a_key() -> None:
@@ -124,12 +124,12 @@ def test_an_unknown_provider() -> None:
     line = _line(BackendSettings(provider="opnai", model="m", place=PLACE))
     assert (
         line
-        == "'opnai' is no provider; did you mean 'openai'?; there are: simulated, openai, anthropic, recorded, package.module:factory"
+        == "'opnai' is not a provider; did you mean 'openai'?; there are: simulated, openai, anthropic, recorded, package.module:factory"
     )
 
 
 def test_a_missing_extra_says_what_to_install() -> None:
-    with without_library("openai", "organism.models.openai"):
+    with without_library("openai", "organism.models.openai.backend"):
         line = _line(OPENAI, {"OPENAI_API_KEY": KEY})
     assert line == "provider 'openai' needs 'openai', which is not installed; pip install organism[openai]"
 

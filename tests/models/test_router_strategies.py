@@ -6,7 +6,7 @@ import anyio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.models.failover import order_of
+from organism.models.routing.failover import order_of
 from tests.models.router_world import Purse, Say, Script, World, ask, fail
 
 

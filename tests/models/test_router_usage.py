@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from organism.models.contract import RawUsage
-from organism.models.measured import LARGEST, Measured, measured
+from organism.models.tokens.usage import LARGEST, Measured, measured
 
 
 def test_a_whole_report_is_taken_as_it_is() -> None:

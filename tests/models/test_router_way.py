@@ -7,7 +7,7 @@ import random
 import pytest
 
 from organism.models.contract import BackendError
-from organism.models.failover import Turn, Way
+from organism.models.routing.failover import Turn, Way
 
 
 def _way(backends: int, *, retries: int = 3, first: float = 1.0, longest: float = 8.0, dice: float = 0.0) -> Way:

@@ -13,8 +13,9 @@ import pytest
 
 from organism.errors import ConfigurationError
 from organism.models.contract import BackendError, Request, Response
-from organism.models.simulated import check_options, count_tokens, make
-from organism.models.simulation.tokens import request_tokens
+from organism.models.simulation.backend import make
+from organism.models.simulation.options import check_options
+from organism.models.simulation.tokens import count_tokens, request_tokens
 from organism.settings import BackendSettings
 from tests.models.simulated_world import STRING, arguments, ask, listed, record, tool, user
 
@@ -33,7 +34,7 @@ def _request(text: str = TEXT, **more: Any) -> Request:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"sed": 1}, ["'sed' is no option", "did you mean 'seed'?", "known: seed, verbosity, obedience, latency"]),
+        ({"sed": 1}, ["'sed' is not an option", "did you mean 'seed'?", "known: seed, verbosity, obedience, latency"]),
         ({"obedience": 1.5}, ["option 'obedience' must be from 0 to 1, not 1.5"]),
         ({"verbosity": 0}, ["option 'verbosity' must be from 0.1 to 10, not 0"]),
         ({"seed": "x"}, ["option 'seed' must be a whole number, not 'x'"]),

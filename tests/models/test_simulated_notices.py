@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.models.simulated import Options
 from organism.models.simulation.notices import notices, pressure, pressure_of
+from organism.models.simulation.options import Options
 from organism.models.simulation.situation import understand
 from tests.models.simulated_world import STRING, Played, listed, play, record, tool, user
 

@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.models.contract import Request, ToolCall
-from organism.models.simulated import count_tokens
-from organism.models.simulation.tokens import answer_tokens, cut_text, message_tokens, pieces, request_tokens
+from organism.models.simulation.tokens import (
+    answer_tokens,
+    count_tokens,
+    cut_text,
+    message_tokens,
+    pieces,
+    request_tokens,
+)
 from tests.models.simulated_world import STRING, record, tool, user
 
 PROSE = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.models.simulated import Options
+from organism.models.simulation.options import Options
 from organism.models.simulation.words import one_line, sentences
 from tests.models.simulated_world import STRING, arguments, ask, listed, play, record, tool, user
 

@@ -13,10 +13,10 @@ from organism.agent.asking import GO_ON
 from organism.agent.elements import Element
 from organism.agent.xml_reading import found_in, repaired
 from organism.models.contract import Request
-from organism.models.simulation.examples import example_at
 from organism.models.simulation.options import Options
-from organism.models.simulation.spoken import spoken
 from organism.models.simulation.writing import answer
+from organism.models.simulation.xml_examples import example_at
+from organism.models.simulation.xml_requests import spoken
 from organism.payloads import Vocabulary, encode_json, encode_xml, json_schema
 
 

@@ -194,6 +194,15 @@ def test_a_name_that_does_not_exist_yet_is_looked_up_on_first_use() -> None:
         del globals()["Missing"]
 
 
+def test_a_field_of_a_base_is_read_with_the_names_of_the_bases_own_module() -> None:
+    @payload
+    class Derived(typing_api.Named):
+        more: int
+
+    assert "OnlyHere" not in globals()
+    assert Derived(typing_api.OnlyHere("a"), 1).name.text == "a"
+
+
 def test_a_ready_made_class_may_also_wait_for_a_name() -> None:
     @payload
     @dataclasses.dataclass(frozen=True)
@@ -235,7 +244,7 @@ def test_payloads_derive_from_payloads() -> None:
 
     assert is_payload(Oak("a", 1))
     assert not is_payload(Undecorated("a", 1))
-    with pytest.raises(PayloadTypeError, match="Undecorated is no payload; decorate"):
+    with pytest.raises(PayloadTypeError, match="Undecorated is not a payload; decorate"):
         describe(Undecorated)
 
 
@@ -396,8 +405,8 @@ def nested_lists(levels: int) -> Any:
         (dict[int, str], "dict[int, str] has keys of int; keys must be str"),
         (tuple[int, str], "has places of different meaning; make it a payload with named fields, or tuple[X, ...]"),
         (int | str, "is a union of other things than payloads, which texts could not tell apart; make each a payload"),
-        (NoPayload, "NoPayload is no payload; decorate the class with @payload"),
-        (list[NoPayload], "Bad.field: NoPayload is no payload"),
+        (NoPayload, "NoPayload is not a payload; decorate the class with @payload"),
+        (list[NoPayload], "Bad.field: NoPayload is not a payload"),
         (object, "object cannot be sent; make it a payload, or use what can"),
         (Any, "Any cannot be sent"),
         (None, "has no type, or None alone; write one"),
@@ -467,5 +476,5 @@ def test_two_classes_of_one_name_cannot_meet() -> None:
 
 @pytest.mark.parametrize("namespace", ["", "no uri", "relative", 'urn:x"y', "urn:x y"])
 def test_a_namespace_is_an_absolute_uri(namespace: str) -> None:
-    with pytest.raises(PayloadTypeError, match="is no absolute URI"):
+    with pytest.raises(PayloadTypeError, match="is not an absolute URI"):
         payload(namespace=namespace)

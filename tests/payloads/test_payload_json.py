@@ -152,7 +152,7 @@ def test_all_problems_are_told_at_once() -> None:
         }
     )
     assert told == (
-        "Order: 10 problems: Order.itm: is no field; did you mean 'item'?; Order.item: is missing (str); "
+        "Order: 10 problems: Order.itm: is not a field; did you mean 'item'?; Order.item: is missing (str); "
         "Order.amount: expected a decimal number (exponent within 9999), got str 'much'; "
         "Order.when: expected a date and time with its offset, such as 2026-01-31T12:00:00+01:00, got str '2026-02-30T00:00:00Z'; "
         "Order.level: expected 'LOW' | 'HIGH', got str 'MIDDLE'; "
@@ -171,8 +171,8 @@ def test_all_problems_are_told_at_once() -> None:
         ({"item": "\ud800", "amount": 1}, "Order.item: holds a lone surrogate (U+D800) at index 0"),
         ({"item": "", "amount": 1, "weight": 10**400}, "is too large for a float"),
         ({"item": "", "amount": 1, "sources": {}}, "Order.sources: expected a list, got dict {}"),
-        ({"item": "", "amount": 1, 3: 4}, "Order.3: is no field; there are item, amount, when"),
-        ({"item": "", "amount": 1, "x" * 10_000: 4}, "x: is no field; there are item"),
+        ({"item": "", "amount": 1, 3: 4}, "Order.3: is not a field; there are item, amount, when"),
+        ({"item": "", "amount": 1, "x" * 10_000: 4}, "x: is not a field; there are item"),
         ({"item": "", "amount": True}, "Order.amount: expected Decimal, got bool True"),
     ],
 )
@@ -187,7 +187,9 @@ def test_documents_name_one_payload() -> None:
     for document in documents:
         with pytest.raises(InvalidPayloadError, match=r"^expected an object like \{\"Name\": "):
             words.decode_json(document)
-    with pytest.raises(InvalidPayloadError, match=r"^'Ordr' is no payload of this organism; did you mean 'Order'\?$"):
+    with pytest.raises(
+        InvalidPayloadError, match=r"^'Ordr' is not a payload of this organism; did you mean 'Order'\?$"
+    ):
         words.decode_json({"Ordr": {}})
     with pytest.raises(InvalidPayloadError, match=r"^expected Source, got 'Order'$"):
         words.decode_json({"Order": FIELDS}, [Source])
@@ -198,8 +200,8 @@ def test_documents_name_one_payload() -> None:
     [
         ("{", "is not JSON: Expecting property name"),
         ("{} {}", "is not JSON: Extra data"),
-        ('{"a": NaN}', "is not JSON: NaN is no number of JSON"),
-        ('{"a": -Infinity}', "is not JSON: -Infinity is no number"),
+        ('{"a": NaN}', "is not JSON: NaN is not a JSON number"),
+        ('{"a": -Infinity}', "is not JSON: -Infinity is not a JSON number"),
         ('{"a": 1, "b": {"c": 1, "c": 2}}', "is not JSON: an object has the name 'c' twice"),
         (b'{"a": "\xff"}', "is not JSON: "),
         ("1" * 5_000, "is not JSON: "),
@@ -297,7 +299,7 @@ def test_the_description_for_people_and_models() -> None:
 def test_what_is_no_payload_is_refused_everywhere() -> None:
     uses: list[Any] = [json_schema, description, lambda cls: encode_json(cls("1")), lambda cls: decode_fields(cls, {})]
     for use in uses:
-        with pytest.raises(PayloadTypeError, match=r"builtins\.str is no payload; decorate the class with @payload"):
+        with pytest.raises(PayloadTypeError, match=r"builtins\.str is not a payload; decorate the class with @payload"):
             use(str)
 
 

@@ -117,9 +117,9 @@ def test_a_primitive_inside_of_a_payload_is_in_the_namespace_of_the_document() -
     [
         (
             "<Greeting><nme>Ada</nme></Greeting>",
-            "Greeting.nme: is no field; did you mean 'name'?; Greeting.name: is missing (str)",
+            "Greeting.nme: is not a field; did you mean 'name'?; Greeting.name: is missing (str)",
         ),
-        ("<Greeting><a>x</a></Greeting>", "Greeting.a: is no field; there are name; "),
+        ("<Greeting><a>x</a></Greeting>", "Greeting.a: is not a field; there are name; "),
         ("<Greeting/>", "Greeting.name: is missing (str)"),
         ("<Greeting><name>a</name><name>b</name></Greeting>", "Greeting.name: stands twice"),
         ("<Greeting>x<name>a</name></Greeting>", "Greeting: holds the text 'x', where only elements may stand"),
@@ -128,7 +128,7 @@ def test_a_primitive_inside_of_a_payload_is_in_the_namespace_of_the_document() -
             "<Greeting lang='en'><name>a</name></Greeting>",
             "Greeting: has the attribute 'lang'; only the entries of a dict have one",
         ),
-        ("<Greting/>", "'Greting' is no payload of this organism; did you mean 'Greeting'?"),
+        ("<Greting/>", "'Greting' is not a payload of this organism; did you mean 'Greeting'?"),
         ("<a:Greeting xmlns:a='urn:x'/>", "Greeting: is in the namespace 'urn:x'; write xmlns='urn:organism:payloads'"),
         (
             '<Greeting xmlns="urn:organism:payloads"><name xmlns="">a</name></Greeting>',
@@ -299,6 +299,8 @@ def test_limits() -> None:
     nested = "<Note><title/><pages/><scores/><about><Note><title/><pages/><scores/><about><Note/></about></Note></about></Note>"
     for odd in ("", "<!-- odd -->"):
         assert error_of(odd + nested, small) == "has elements nested more than 4 deep"
+    after_many = "<!-- odd --><Note>" + "<title/>" * 9 + "<Note>" * 4
+    assert error_of(after_many, small) == "has elements nested more than 4 deep"
     with pytest.raises(ValueError, match="depth"):
         Limits(depth=257)
 

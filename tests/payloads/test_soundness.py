@@ -86,7 +86,7 @@ def test_a_payload_without_its_fields_is_found_wherever_it_stands() -> None:
     hollow: Any = object.__new__(Leaf)
     for tree in (Tree(), Tree(one=Leaf())):
         assert flaw(tree) is None
-    whole = "is no whole value: AttributeError"
+    whole = "is not a whole value: AttributeError"
     assert flaw(hollow) == f"Leaf {whole}"
     assert flaw(bent(Tree(), one=hollow)) == f"Tree {whole}"
     assert flaw(bent(Tree(), more=(Leaf(), hollow))) == f"Tree {whole}"

@@ -55,7 +55,7 @@ def test_names_are_unique() -> None:
     ):
         Vocabulary([HandlerFailed])
     assert len(Vocabulary([Answer, Answer])) == len(ALL) + 1
-    with pytest.raises(PayloadTypeError, match=r"builtins\.int is no payload"):
+    with pytest.raises(PayloadTypeError, match=r"builtins\.int is not a payload"):
         Vocabulary([int])
 
 

@@ -83,6 +83,18 @@ class AlsoReady:
 
 
 @payload
+class OnlyHere:
+    text: str
+
+
+@payload
+class Named:
+    """Its annotation names what whoever derives from it has not imported."""
+
+    name: OnlyHere
+
+
+@payload
 class Kitten(Cat):
     mother: Cat
 

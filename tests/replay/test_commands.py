@@ -63,7 +63,7 @@ def test_a_fork_runs_to_its_end_and_prints_what_run_prints(ran: tuple[Desk, str]
     assert done.code == 0
     assert done.object["thread"] != thread
     assert done.object["replies"][0]["payload"] == {"Done": {"text": "all", "parts": ["ADA0", "ADA1"]}}
-    assert "goes on from 2 entries of" in done.err
+    assert "continues after 2 entries of" in done.err
     assert len(at.organism("threads", "--json").objects) == 2
     assert at.organism("verify").code == 0
     assert at.organism("fork", thread).code == 0
@@ -81,7 +81,7 @@ def test_a_fork_has_its_origins_labels_and_those_that_it_is_given(desk: Desk) ->
     assert other["replies"][0]["payload"]["Done"]["parts"] == ["arm=short", "site=a", "who=me"]
     assert desk.organism("replay", other["thread"]).code == 0
     wrong = desk.organism("fork", thread, "--label", "arm")
-    assert (wrong.code, wrong.err) == (2, "--label arm: is no KEY=VALUE\n")
+    assert (wrong.code, wrong.err) == (2, "--label arm: is not KEY=VALUE\n")
     desk.forget()
 
 
@@ -120,7 +120,7 @@ def test_a_file_that_lacks_a_threads_payloads_is_said_in_a_line(ran: tuple[Desk,
     for command in ("replay", "fork"):
         done = at.organism(command, thread, "other.yaml")
         assert (done.code, done.out) == (5, "")
-        assert "'Job' is no payload of this organism" in done.err.splitlines()[-1]
+        assert "'Job' is not a payload of this organism" in done.err.splitlines()[-1]
         assert done.err.splitlines()[-1].startswith(f"error: thread '{thread}', entry 1: ")
         assert "unexpected" not in done.err
     assert len(at.organism("threads", "--json").objects) == 1
@@ -144,8 +144,8 @@ def test_what_the_file_has_no_handler_for_any_more_is_a_difference(ran: tuple[De
         (("--at", "0"), "it can be forked at 1 to"),
         (("--at", "100"), "not at 100"),
         (("--set", "budget.tokes=5"), "tokes"),
-        (("--journal", "memory:"), "ends with the process"),
-        (("--journal", "sqlite:other.db"), "is not there yet"),
+        (("--journal", "memory:"), "ends with its process"),
+        (("--journal", "sqlite:other.db"), "does not exist yet"),
     ],
 )
 def test_a_fork_that_cannot_be_is_refused(ran: tuple[Desk, str], words: tuple[str, ...], said: str) -> None:

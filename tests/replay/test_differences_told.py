@@ -158,7 +158,7 @@ def test_an_alias_that_is_no_more_makes_it_unsure(world: Recorded) -> None:
     model = ScriptedModel(lambda _: Says(text="said", usage=(10, 5)))
     world.send("call", Go("x"), models=model.models() | {"small": model.models()["default"]})
     found = world.replay(handlers=instead("call", other))
-    assert [why for _, why in found.unsure] == ["it asked model 'small', which is no alias any more"]
+    assert [why for _, why in found.unsure] == ["it asked model 'small', which is not an alias any more"]
     assert found.differences == ()
 
 

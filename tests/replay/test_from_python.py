@@ -132,14 +132,14 @@ def test_a_thread_that_runs_is_forked_as_far_as_it_is_written(tmp_path: Path) ->
     ("how", "error", "said"),
     [
         ({"thread": "nobody"}, ConfigurationError, "there is no thread 'nobody' in the journal"),
-        ({"thread": 5}, TypeError, "thread is a text, not 5"),
+        ({"thread": 5}, TypeError, "thread must be a text, not 5"),
         ({"thread": "origin.2"}, ConfigurationError, "'origin.2' is a part of 'origin'"),
         ({"at": 0}, ConfigurationError, "it can be forked at 1 to"),
         ({"at": "4"}, TypeError, "at is the number of entries"),
         ({"budget": 0}, ConfigurationError, "budget: must be a mapping of keys and not 0"),
         ({"budget": {"tokes": 5}}, ConfigurationError, "tokes"),
         ({"labels": {"arm": 1}}, TypeError, "labels are texts by name"),
-        ({"id": "origin.2"}, RoutingError, "is that of a sub-thread"),
+        ({"id": "origin.2"}, RoutingError, "was used by a sub-thread"),
     ],
 )
 def test_what_cannot_be_forked_is_said_and_leaves_nothing(
@@ -202,17 +202,17 @@ def test_a_fork_whose_caller_was_cancelled_while_it_was_written_is_taken_up_agai
 def test_what_is_no_id_and_no_organism_is_said(ran: tuple[Recorded, ScriptedModel]) -> None:
     world, _ = ran
     given: Any = 5
-    with pytest.raises(TypeError, match="thread is a text, not 5"):
+    with pytest.raises(TypeError, match="thread must be a text, not 5"):
         world.organism().replay(given)
     with pytest.raises(TypeError, match="learn_from takes an Organism, not 5"):
         world.organism().learn_from(given)
 
     async def work(organism: Organism) -> None:
-        with pytest.raises(TypeError, match="id is a text, not 5"):
+        with pytest.raises(TypeError, match="id must be a text, not 5"):
             await organism.result_of(given)
-        with pytest.raises(TypeError, match="thread is a text, not 5"):
+        with pytest.raises(TypeError, match="thread must be a text, not 5"):
             await organism.calls(given)
-        with pytest.raises(JournalError, match=r"'origin', entry \d+: .*'Said' is no payload of this organism"):
+        with pytest.raises(JournalError, match=r"'origin', entry \d+: .*'Said' is not a payload of this organism"):
             await organism.result_of("origin")
 
     world.run(work, handlers={})
@@ -222,7 +222,7 @@ def test_a_fork_whose_payloads_are_not_known_is_not_written(ran: tuple[Recorded,
     world, _ = ran
 
     async def work(organism: Organism) -> None:
-        with pytest.raises(JournalError, match=r"'origin', entry 1: .*'Go' is no payload of this organism"):
+        with pytest.raises(JournalError, match=r"'origin', entry 1: .*'Go' is not a payload of this organism"):
             await organism.fork("origin")
         assert organism.unfinished == ()
 

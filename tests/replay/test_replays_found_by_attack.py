@@ -178,7 +178,7 @@ async def counts(task: Task, ctx: Context) -> Reply[Note]:
 
 async def asks_the_same(task: Task, ctx: Context) -> Reply[Note]:
     answers = await ctx.ask_all([("counts", Task("and now?"))] * 3, expect=Note)
-    return Reply(Note(" ".join(each.text for each in answers)))
+    return Reply(Note(" ".join(each.text for each in answers if isinstance(each, Note))))
 
 
 def test_equal_questions_at_once_have_their_answers_in_the_order_in_which_they_were_asked(tmp_path: Path) -> None:
@@ -275,5 +275,38 @@ def test_what_is_no_payload_is_refused_again(tmp_path: Path) -> None:
     world = Recorded(tmp_path, handlers={"nonsense": code(asks_nonsense, peers=("other",)), "other": code(other)})
     said = world.send("nonsense", Task("x")).reply.text
     assert said == "validation validation validation routing"
+    replayed = world.replay()
+    assert (replayed.differences, replayed.unsure) == ((), ())
+
+
+@pytest.mark.parametrize("limits", [{"tokens": 60}, {"cost_usd": "0.00006"}])
+def test_a_refusal_names_the_sub_thread_that_refused(limits: dict[str, Any], tmp_path: Path) -> None:
+    """Of two, one below the other, which both are one: their figures are in its text."""
+
+    async def calls(task: Task, ctx: Context) -> Reply[Note]:
+        """Calls a model."""
+        try:
+            await ctx.complete("x" * 40, max_output_tokens=50)
+        except BudgetExhaustedError as error:
+            return Reply(Note(str(error)))
+        return Reply(Note("it was enough"))
+
+    def asks_of(peer: str) -> dict[str, Any]:
+        async def asking(task: Task, ctx: Context) -> Reply[Note]:
+            """Has it done."""
+            return Reply(await ctx.ask(peer, task, expect=Note))
+
+        return {"code": asking, "peers": [peer]}
+
+    (unit,) = limits
+    handlers = {
+        "root": asks_of("outer"),
+        "outer": {**asks_of("inner"), "budget": limits},
+        "inner": {"code": calls, "budget": {unit: 1000}},
+    }
+    said = ScriptedModel([Says(text="so", usage=(10, 5))])
+    world = Recorded(tmp_path, handlers=handlers, models=models(said, price={"input": 1, "output": 1}))
+    told = world.send("root", Task("go")).reply
+    assert " of 1000 " not in told.text
     replayed = world.replay()
     assert (replayed.differences, replayed.unsure) == ((), ())

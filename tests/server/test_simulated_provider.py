@@ -179,7 +179,7 @@ BAD: Final[Mapping[str, tuple[str, Any, str]]] = {
     "a use": (MESSAGES, said({"role": "assistant", "content": [USED]}), "its calls have no result behind it: c1"),
     "a result": (MESSAGES, said({"role": "user", "content": [RESULT]}), "is a result of 'c1'"),
     "thinking": (MESSAGES, said(thinking={"type": "enabled", "budget_tokens": 2000}), "must be less than max_tokens"),
-    "a list": (CHAT, [1], "is no JSON object"),
+    "a list": (CHAT, [1], "is not a JSON object"),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from organism.models.messages import EFFORTS
+from organism.models.anthropic.request import EFFORTS
 from organism.models.simulation.options import Options
 from organism.server import chat, messages
 from organism.server.http import Answer, Asked
@@ -85,6 +85,8 @@ REFUSED: Final[Mapping[str, tuple[str, dict[str, Any], str]]] = {
     "more heat than can be": (CHAT, said(temperature=10**400), "temperature: must be from 0 to 2"),
     "tools that are no list": (CHAT, said(tools={"name": "look_up"}), "tools: must be an array"),
     "one id for two calls": (CHAT, said({"role": "assistant", "tool_calls": [CALL, CALL]}), "two of them have the same id"),
+    "a result of nothing": (CHAT, said({"role": "tool", "content": "x"}), "messages[0].tool_call_id: is missing"),
+    "a call of nothing": (CHAT, said({"role": "assistant", "tool_calls": [CALL | {"function": {"arguments": "{}"}}]}), "messages[0].tool_calls[0].function.name: is missing"),
     "an answer of another kind": (CHAT, said(response_format={"type": "yaml"}), "response_format.type: 'yaml' is not one of"),
     "no turns": (MESSAGES, HELLO | {"messages": []}, "messages: must have at least one message"),
     "a turn that is a number": (MESSAGES, said({"role": "user", "content": 5}), "messages[0].content: must be a string or an array of blocks"),

@@ -95,7 +95,7 @@ class ModelCalls:
         if call is not None:
             call.line, call.cost, call.why, call.settled = len(self._page.lines), cost, why, True
             self._settled_at[call.held.call or fact.hold] = fact.at
-        what = "was out when its process ended" if call is not None and call.lost else "gets no answer"
+        what = "was under way when its process ended" if call is not None and call.lost else "gets no answer"
         self._page.add(fact.at, depth, f"call {fact.hold} {what} [{cost}]{why}")
 
     def _completes(self, fact: facts.CallCompleted, depth: int) -> None:

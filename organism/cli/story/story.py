@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.cli.amounts import figure_text, limits_text
-from organism.cli.crossings import warning_lines
+from organism.cli.budget_warnings import warning_lines
 from organism.cli.phrases import (
     cut_text,
     failure_text,
@@ -24,7 +23,7 @@ from organism.cli.report import field_lines
 from organism.cli.story.asks import OpenAsks
 from organism.cli.story.calls import ModelCalls
 from organism.cli.story.page import Page
-from organism.cli.tables import counted
+from organism.cli.tables import counted, figure_text, limits_text
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import titled
@@ -108,7 +107,7 @@ class Story:
                 yield f"{posted.to} has {self._name(ref)}: {short(posted.payload)}"
         for held in self._calls.out():
             if self._wanted(held.thread):
-                yield f"call {held.hold} to {one_line(held.backend)} is out: {held_text(held)} held"
+                yield f"call {held.hold} to {one_line(held.backend)} is under way: {held_text(held)} held"
 
     def _wanted(self, thread: str) -> bool:
         return self._only is None or thread in self._only
@@ -155,9 +154,9 @@ class Story:
                 return f"{handler}{cut_text(cut)}"
             case facts.Noticed(handler=handler):
                 told = [step.seq for step in fact.steps if isinstance(step, facts.WarningTold)]
-                return f"{handler} reads in its prompt of {counted(len(told), 'warning')}"
+                return f"{handler} gets {counted(len(told), 'warning')} in its prompt"
             case facts.Diverged(handler=handler, keys=keys):
-                return f"{handler} did not ask again for {counted(len(keys), 'thing')} that it had asked for before"
+                return f"{handler} went another way than before the restart: {counted(len(keys), 'earlier request')} not made again"
             case _:
                 return ""
 
@@ -170,7 +169,7 @@ class Story:
                 # Journals of before say under which accounts it was, and not which of them refused it.
                 under = f" ({', '.join(fact.accounts)})" if fact.scope == "account" and fact.account is None else ""
                 whose = one_line(f"{titled(fact.scope, fact.account)}{under}")
-                return f"{who} is refused: {fact.unit} of the {whose} would not bear {need} more"
+                return f"{who} is refused: {fact.unit} of the {whose} cannot cover {need} more"
             case facts.Exhausted():
                 refused = f"; {counted(len(fact.dropped), 'queued message')} refused" if fact.dropped else ""
                 return f"{one_line(fact.failure.text) or 'exhausted'}{refused}"
@@ -199,7 +198,7 @@ class Story:
                 self._paused.discard(fact.thread)
                 return f"{whose}goes on after {_idle(fact)} that do not count: {why}"
             case facts.StoodStill():
-                return f"{whose}waits for people alone: its time stands still"
+                return f"{whose}waits only for people: its clock stands still"
             case facts.WentOn():
                 return f"{whose}goes on after {_idle(fact)} that do not count"
             case facts.Stopped():
@@ -273,7 +272,7 @@ class Story:
             case facts.Left(sender=sender, payload=payload):
                 self._say(fact.at, depth, f"{sender} replies", payload)
             case facts.CameLate(frame=frame, payload=payload):
-                self._say(fact.at, depth, f"{self._handler(frame)} replies too late, and is not heard", payload)
+                self._say(fact.at, depth, f"{self._handler(frame)} replies too late, and the reply is dropped", payload)
             case facts.Cut(ask=ask):
                 self._drop(step.dropped)
                 self._page.add(fact.at, depth, f"{self._asker(ask)} waits no longer for {self._handler(ask)}")

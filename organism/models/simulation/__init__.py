@@ -5,6 +5,5 @@ language, ``documents`` finds XML and JSON, ``fields`` guesses what a name means
 sentences, ``situation`` is the whole prompt understood. What it fills: ``schemas`` and ``checking`` are JSON Schema,
 ``patterns`` and ``defaults`` the plainest values, ``evidence`` what could stand in a field, ``filling`` puts it there. What
 it does: ``toolbox`` tells tools apart, ``drafting`` makes arguments at any length, ``planning`` chooses the next step,
-``writing`` makes it fit the output. ``examples`` and ``spoken`` do all of this in XML, where a prompt asks for that; ``continuing`` goes
-on with what was cut.
+``writing`` makes it fit the output, and goes on with what was cut. ``xml_requests`` and ``xml_examples`` do all of this in XML, where a prompt asks for that. ``backend`` is the provider.
 """

@@ -51,7 +51,7 @@ def check_options(options: Mapping[str, Any]) -> list[str]:
     for name, value in options.items():
         if name not in KNOWN:
             problems.append(
-                f"'{name}' is no option of the simulated model{suggestion(name, KNOWN)} (known: {', '.join(KNOWN)})"
+                f"'{name}' is not an option of the simulated model{suggestion(name, KNOWN)} (known: {', '.join(KNOWN)})"
             )
         elif (problem := _problem(name, value)) is not None:
             problems.append(problem)

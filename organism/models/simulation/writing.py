@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from organism.models.contract import FinishReason, RawUsage, Response, ToolCall
-from organism.models.simulation.continuing import interrupted
 from organism.models.simulation.dice import Dice
 from organism.models.simulation.drafting import Drafts
 from organism.models.simulation.planning import Intent, Planner
 from organism.models.simulation.situation import understand
-from organism.models.simulation.spoken import spoken
 from organism.models.simulation.style import Style
-from organism.models.simulation.tokens import answer_tokens, compact, count_tokens, cut_text, request_tokens
+from organism.models.simulation.tokens import answer_tokens, compact, count_tokens, cut_text, request_tokens, text_of
+from organism.models.simulation.xml_requests import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from organism.models.contract import Request
+    from organism.models.contract import Message, Request
     from organism.models.simulation.documents import Json
     from organism.models.simulation.options import Options
-    from organism.models.simulation.spoken import Spoken
+    from organism.models.simulation.xml_requests import Spoken
 
+_GO_ON: Final = re.compile(r"\b(?:go on|continue) exactly where\b", re.IGNORECASE)
 _TALKATIVE: Final = 2
 """With fewer sentences than this to spend, none goes along with tool calls."""
 
@@ -40,7 +41,7 @@ class Written:
 def answer(request: Request, options: Options) -> Response:
     """The answer to a request: a pure function of the request and the options."""
     seed = options.seed if request.seed is None else request.seed
-    base, said = interrupted(request)
+    base, said = _interrupted(request)
     lot = Dice.of(seed, *(compact(message) for message in base.messages), base.tool_choice)
     heard, speech = spoken(base) or (base, None)
     situation = understand(heard.messages)
@@ -162,3 +163,24 @@ class _Writer:
             if count_tokens(text) <= self._room:
                 return Written(text=text)
         return Written(text=cut_text(text, self._room), finish_reason="length")
+
+
+# Going on with an answer that was cut for length
+
+
+def _interrupted(request: Request) -> tuple[Request, str]:
+    """The request as it was before its answer was cut, and what was said of that so far; empty where none was cut."""
+    messages = list(request.messages)
+    said = ""
+    while len(messages) > 2 and _is_asked_to_go_on(messages[-2].get("role"), messages[-1]):
+        said = text_of(messages[-2].get("content")) + said
+        del messages[-2:]
+    return (evolve(request, messages=messages), said) if said else (request, "")
+
+
+def _is_asked_to_go_on(before: object, message: Message) -> bool:
+    return (
+        before == "assistant"
+        and message.get("role") == "user"
+        and _GO_ON.search(text_of(message.get("content"))) is not None
+    )

@@ -57,7 +57,7 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
     if await durable.end_of(id_) is None:
         return f"{said[0]}; {GO_ON}"
     # What a person was asked from outside is replied to with the answer: nothing of it is left to go on.
-    return f"{said[0]}; {await over(durable, id_)}; 'organism show {id_}' tells how"
+    return f"{said[0]}; {await over(durable, id_)}; 'organism show {id_}' shows how"
 
 
 def _thread_in(kernel: Kernel, chain: str, id_: str) -> Thread:
@@ -100,7 +100,7 @@ def more(name: str, budget: BudgetSettings, units: Mapping[str, Any]) -> dict[st
     """The amounts; raises ConfigurationError for a unit that is not limited."""
     wrong = [unit for unit in units if getattr(budget.limits, unit) is None]
     if wrong:
-        raise ConfigurationError([f"{name} has no limit of {wrong[0]}: there is nothing to add to"])
+        raise ConfigurationError([f"{name} has no limit of {wrong[0]} that could be raised"])
     return dict(units)
 
 
@@ -121,7 +121,7 @@ async def too_late(durable: Durable, id_: str, order: Order) -> str:
     if order.do != "add-budget":
         return said
     unit = next(iter(order.units or {}), UNITS[0])
-    return f"{said}; a copy of it may go on with a higher limit: organism fork {id_} --set budget.{unit}=LIMIT"
+    return f"{said}; to continue a copy with a higher limit: organism fork {id_} --set budget.{unit}=LIMIT"
 
 
 async def over(durable: Durable, id_: str) -> str:

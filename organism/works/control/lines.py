@@ -39,16 +39,16 @@ async def tell(path: Path, order: Order) -> Mapping[str, Any]:
                 await stream.send(order.as_line())
                 answer = await _whole_line(stream)
     except (anyio.BrokenResourceError, anyio.EndOfStream, TimeoutError, ConnectionResetError) as error:
-        raise JournalError(f"the process that works on the journal says nothing ({path})") from error
+        raise JournalError(f"the process that works on the journal does not answer ({path})") from error
     try:
         said: Any = json.loads(answer)
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
-        raise JournalError(f"what listens at {path} says nothing that can be understood")
+        raise JournalError(f"the answer of the process that listens at {path} cannot be understood")
     found = cast("dict[str, Any]", said)
     if found.get("ok") is not True:
-        why = str(found.get("error", "it was not done"))
+        why = str(found.get("error", "it was not done, and no reason was given"))
         raise JournalError(why) if found.get("journal") is True else ConfigurationError([why])
     return found
 

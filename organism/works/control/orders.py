@@ -24,8 +24,8 @@ _NUMBERS: Final = ("until", "room")
 _PARTED: Final = ("cost_usd", "seconds")
 """Units of which there are parts."""
 _SHAPE: Final = (
-    "a request has the texts `do`, `thread`, `question`, `text` and `refuse`, amounts by unit in `units`, "
-    "and the numbers `until` and `room`"
+    "a request has the texts 'do', 'thread', 'question', 'text' and 'refuse', amounts by unit in 'units', "
+    "and the numbers 'until' and 'room'"
 )
 
 
@@ -48,17 +48,17 @@ class Order:
 
     def __attrs_post_init__(self) -> None:
         if self.do not in DO:
-            raise ConfigurationError([f"{told(self.do)} cannot be done; there are: {', '.join(DO)}"])
+            raise ConfigurationError([f"{told(self.do)} is not an order; there are: {', '.join(DO)}"])
         if self.thread is None and self.do not in {"resume", "prune", "status"}:
             raise ConfigurationError([f"{self.do}: name the thread"])
         if self.do == "add-budget":
             _check_units(self.units)
         if self.do == "answer" and (self.question is None or (self.text is None) == (self.refuse is None)):
-            raise ConfigurationError(["answer: name the question, and what its answer is, or why there is none"])
+            raise ConfigurationError(["answer: name the question, and give its answer or the reason why there is none"])
         if self.do == "retry" and self.question is None:
             raise ConfigurationError(["retry: name the dead letter"])
         if self.do == "prune" and self.until is None and self.room is None:
-            raise ConfigurationError(["prune: say until when, or to how many bytes"])
+            raise ConfigurationError(["prune: give a time or a size in bytes"])
 
     def as_line(self) -> bytes:
         """The line of JSON that is sent."""
@@ -67,7 +67,7 @@ class Order:
         }
         line = json.dumps({key: value for key, value in given.items() if value is not None}).encode() + b"\n"
         if len(line) > LONGEST:
-            raise ConfigurationError([f"{self.do}: {len(line):,} bytes are too long, {LONGEST:,} are taken"])
+            raise ConfigurationError([f"{self.do}: {len(line):,} bytes are too long; {LONGEST:,} is the most"])
         return line
 
     @classmethod
@@ -96,7 +96,7 @@ class Order:
 
 def _check_units(units: Mapping[str, Any] | None) -> None:
     if not units:
-        raise ConfigurationError(["add-budget: say how much of what, as in tokens=1000"])
+        raise ConfigurationError(["add-budget: name a unit and an amount, as in tokens=1000"])
     wrong = [f"add-budget: {each}" for unit, amount in units.items() if (each := _wrong(unit, amount)) is not None]
     if wrong:
         raise ConfigurationError(wrong)
@@ -105,11 +105,11 @@ def _check_units(units: Mapping[str, Any] | None) -> None:
 def _wrong(unit: str, amount: Any) -> str | None:
     if unit not in UNITS:
         known = suggestion(unit, UNITS) or f"; there are: {', '.join(UNITS)}"
-        return f"{told(unit)} is no unit{known}"
+        return f"{told(unit)} is not a unit{known}"
     if isinstance(amount, bool) or not isinstance(amount, int | float | str):
         return f"{unit} is a number"
     if not adds(amount) or (isinstance(amount, float) and not math.isfinite(amount)):
-        return f"{unit}: {told(amount, 40)} must be above 0: it comes on top of the limit"
+        return f"{unit}: {told(amount, 40)} must be above 0: it is added to the limit"
     if isinstance(amount, float) and unit not in _PARTED and not amount.is_integer():
-        return f"{unit}: {amount!r} is no whole number"
+        return f"{unit}: {amount!r} is not a whole number"
     return None

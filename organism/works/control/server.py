@@ -55,7 +55,9 @@ class Control:
             listener = await anyio.create_unix_listener(self._path, mode=0o600)
         except (OSError, NotImplementedError, ValueError) as error:
             _log.warning(
-                "no other process can pause or cancel threads: %s cannot be listened on: %s", self._path, error
+                "other processes cannot pause, cancel or answer threads here: listening on %s failed: %s",
+                self._path,
+                error,
             )
             return
         try:
@@ -85,7 +87,7 @@ class Control:
                 with anyio.move_on_after(PATIENCE):
                     await stream.send(said)
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            _log.debug("whoever asked on %s has gone", self._path)
+            _log.debug("the client on %s has gone", self._path)
         finally:
             self._talking -= 1
 
@@ -130,7 +132,7 @@ class Control:
         conversation = self._pump.kernel.state.conversations[found.id]
         before = conversation.budget
         found.add_budget(**more(named(conversation), before, order.units or {}))
-        await self._durable.flush()
+        await self._durable.settled(conversation.chain)
         return {"thread": found.id, "said": raised_to(named(conversation), before, conversation.budget)}
 
     async def _sent_again(self, letter: str) -> dict[str, Any]:
@@ -180,10 +182,12 @@ class Control:
             return await written_down(self._durable, chain, id_, order)
         for handle in await self._ingress.take_up(chain):
             handle.resume()
+        await self._durable.settled(chain)
         return f"thread {id_} goes on"
 
     async def _resume_all(self) -> dict[str, Any]:
         await self._ingress.resume(paused=True)
+        await self._pump.settled()
         threads = list(self._live())
         return {"threads": threads, "said": f"{len(threads)} {'thread goes' if len(threads) == 1 else 'threads go'} on"}
 

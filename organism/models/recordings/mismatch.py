@@ -1,0 +1,102 @@
+"""What is said of a request that a recording has no answer to: which recorded one is nearest, and in what they differ. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from organism.models.recordings.takes import document_of
+from organism.names import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_MOST: Final = 2
+"""Differences that are told."""
+_LONG: Final = 48
+"""Characters of a value that are shown."""
+_NOTHING: Final = object()
+
+
+def told_of(request: str, most: int, lines: Iterable[bytes]) -> str:
+    """In words: ``request`` is what was asked, as canonical JSON, ``most`` the tokens of output that it may have; ``lines`` are
+    those of the recording.
+    """
+    asked = {"max_output_tokens": most, **json.loads(request)}
+    best: tuple[bool, int, int] | None = None
+    found: list[str] = []
+    number = 0
+    for line in lines:
+        try:
+            document = document_of(line)
+            other = {"max_output_tokens": document["max_output_tokens"], **document["request"]}
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+        number += 1
+        differing = list(_differences(asked, other, ""))
+        # The model first, then how far the two go together: that is where a run has left its recording.
+        rank = (asked["model"] != other.get("model"), -_together(asked, other), len(differing))
+        if best is None or rank < best:
+            best, found = rank, differing
+    if best is None:
+        return "has no answer to this request: it is empty"
+    if not found:
+        return "has a stream of this request whose reader left, and no whole answer"
+    more = f", and {len(found) - _MOST} more" if len(found) > _MOST else ""
+    return f"has no answer to this request; the nearest of {number} differs in {'; '.join(found[:_MOST])}{more}"
+
+
+def _together(asked: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    """How many messages two requests begin with in common."""
+    count = 0
+    for ours, theirs in zip(_messages(asked), _messages(other), strict=False):
+        if ours != theirs:
+            break
+        count += 1
+    return count
+
+
+def _messages(request: Mapping[str, Any]) -> Sequence[object]:
+    """The messages of a request; none where a line of a recording has something else there."""
+    found: object = request.get("messages")
+    return cast("Sequence[object]", found) if _is_list(found) else ()
+
+
+def _differences(ours: object, theirs: object, path: str) -> Iterator[str]:
+    """Where two values of JSON differ, each with what stands here and there."""
+    if ours == theirs:
+        return
+    if _is_mapping(ours) and _is_mapping(theirs):
+        here, there = cast("Mapping[str, object]", ours), cast("Mapping[str, object]", theirs)
+        for name in dict.fromkeys((*here, *there)):
+            inner = f"{path}.{name}" if path else name
+            yield from _differences(here.get(name, _NOTHING), there.get(name, _NOTHING), inner)
+    elif _is_list(ours) and _is_list(theirs):
+        pairs = zip_longest(cast("list[object]", ours), cast("list[object]", theirs), fillvalue=_NOTHING)
+        for index, (one, another) in enumerate(pairs):
+            yield from _differences(one, another, f"{path}[{index}]")
+    else:
+        yield f"{path}: {_shown(ours, theirs)} here, {_shown(theirs, ours)} there"
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _shown(value: object, other: object) -> str:
+    """A value, cut to where it begins to differ from the other."""
+    if value is _NOTHING:
+        return "nothing"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str) or not isinstance(other, str):
+        return excerpt(text, _LONG)
+    start = next(
+        (at for at, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), min(len(text), len(other))
+    )
+    return f"'{excerpt(text, _LONG, start=max(0, start - _LONG // 3))}'"

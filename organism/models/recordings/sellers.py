@@ -1,0 +1,33 @@
+"""Whom recorded models were bought from: their prices are those of then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+if TYPE_CHECKING:
+    from organism.settings import BackendSettings, ModelSettings, Settings
+
+
+def with_sellers(settings: Settings) -> Settings:
+    """The settings, with whom the recorded models were bought from: their prices are those of then. What cannot be read has
+    no sellers.
+    """
+    if not any(backend.recording for model in settings.models.values() for backend in model.backends):
+        return settings
+    models = {name: _with_sellers(model) for name, model in settings.models.items()}
+    return evolve(settings, models=models)
+
+
+def _with_sellers(model: ModelSettings) -> ModelSettings:
+    return evolve(model, backends=tuple(map(with_seller, model.backends)))
+
+
+def with_seller(backend: BackendSettings) -> BackendSettings:
+    """A backend, with whom it was bought from where it is a recorded one; as :func:`with_sellers`."""
+    if backend.recording is None:
+        return backend
+    from organism.models.recordings.playback import first_seller
+
+    return evolve(backend, seller=first_seller(backend.recording, backend.model))
