@@ -59,13 +59,18 @@ def _told_to_nobody(_came: str) -> None:
     """Nobody asks what came."""
 
 
+def _not_noted() -> None:
+    """Nobody asks whether it was sent."""
+
+
 @frozen(kw_only=True)
 class Request:
     """One attempt at one backend. ``tool_choice`` is ``auto``, ``required``, ``none`` or a tool's name; ``returns`` is the
     JSON Schema (with a ``title``) that the text must satisfy; ``options`` are the backend's own, ``extra`` the call's.
 
     ``came`` is called with the output that has come when an attempt is cancelled, or runs out of time, within an answer that comes whole:
-    it may be billed.
+    it may be billed. ``unsent`` is called where such an attempt ends before anything of it was sent, as while it waits for its connection: it costs
+    nothing.
     """
 
     model: str
@@ -80,6 +85,7 @@ class Request:
     options: Mapping[str, Any] = NOTHING
     extra: Mapping[str, Any] = NOTHING
     came: Callable[[str], object] = field(default=_told_to_nobody, eq=False, repr=False)
+    unsent: Callable[[], object] = field(default=_not_noted, eq=False, repr=False)
 
 
 @quick

@@ -95,6 +95,7 @@ class Provider:
         if ill == "refuse":
             bill.free = True
             raise httpx2.ConnectError("no")
+        await request.extensions["trace"]("http11.send_request_headers.started", {})  # as each connection does
         await anyio.sleep(seconds)
         if ill.isdigit():
             bill.free = True

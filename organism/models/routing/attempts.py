@@ -109,6 +109,8 @@ class Attempt:
     ended: float = 0.0
     """When it was settled."""
     touched: bool = False
+    unsent: bool = False
+    """It was given up before there was a connection: nothing can be billed."""
     charge: Charge | None = None
     learned: bool = False
     """Its prompt is known by what was reported for it."""
@@ -132,7 +134,11 @@ class Attempt:
             options=self.deployment.settings.options,
             extra=call.extra,
             came=self.received.append,
+            unsent=self._note_unsent,
         )
+
+    def _note_unsent(self) -> None:
+        self.unsent = True
 
     async def ask(self) -> Response:
         """The whole answer. Raises BackendError, also for what a provider does that no provider should."""
@@ -174,7 +180,10 @@ class Attempt:
 
     def timed_out(self) -> BackendError:
         """The error of an attempt that took longer than the backend's ``timeout``."""
-        return BackendError("timeout", f"no answer within {self.deployment.settings.timeout:g} s")
+        seconds = f"{self.deployment.settings.timeout:g} s"
+        if self.unsent:
+            return BackendError("connection", f"no connection within {seconds}")
+        return BackendError("timeout", f"no answer within {seconds}")
 
     def answered(self, response: Response) -> Completion:
         """Settles a whole answer, and makes of it what the caller gets."""
@@ -282,7 +291,7 @@ class Attempt:
 
     def abandoned(self) -> None:
         """Settles what was left without an answer: cancelled, or its stream not read to the end."""
-        if self.touched:
+        if self.touched and not self.unsent:
             self._settle_part()
         else:
             self.release()

@@ -47,8 +47,15 @@ class Sending:
 
     came: Callable[[str], object] = field(default=str)
     output_tokens: int = 0
-    begun: bool = False
-    """Whether something of it may be on its way: what fails before that costs nothing."""
+    written: bool = False
+    """What fails before cannot be written, whoever it is sent to."""
+    sent: bool = False
+    """Something of it may be on its way. It is not while it waits for its connection."""
+
+    async def heed(self, event: str, _: object) -> None:
+        """Hears how far the client has come: see the ``trace`` extension of httpx."""
+        if event.endswith(".send_request_headers.started"):
+            self.sent = True
 
 
 _sending: Final[ContextVar[Sending]] = ContextVar("organism_sending")
@@ -57,23 +64,29 @@ _sending: Final[ContextVar[Sending]] = ContextVar("organism_sending")
 @contextmanager
 def sending(request: Request) -> Generator[None]:
     """A block in which a request is sent: hooks and readers of its answer, which an SDK calls and makes, find it there. What fails before
-    anything could be sent is raised as BackendError (``rejected``): no other attempt would fare better, and none is billed.
+    it is written is raised as BackendError (``rejected``): no other attempt would fare better, and none is billed.
     """
     state = Sending(request.came, request.max_output_tokens)
     token = _sending.set(state)
     try:
         yield
     except Exception as error:
-        if state.begun or isinstance(error, BackendError):
+        if state.written or isinstance(error, BackendError):
             raise
         raise BackendError("rejected", f"the request cannot be written: {error}") from None
+    except BaseException:
+        if not state.sent:
+            request.unsent()
+        raise
     finally:
         _sending.reset(token)
 
 
-async def mark_sent(_: httpx2.Request) -> None:
-    """Notes that the request goes out now. A hook for requests."""
-    _sending.get(Sending()).begun = True
+async def follow(request: httpx2.Request) -> None:
+    """Notes that the request is written, and how far it comes from now on. A hook for requests."""
+    state = _sending.get(Sending())
+    state.written = True
+    request.extensions = {**request.extensions, "trace": state.heed}
 
 
 async def bound(response: httpx2.Response) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 import httpx2
 
-from organism.models.transport.body import PACKED, bound, mark_sent
+from organism.models.transport.body import PACKED, bound, follow
 from organism.models.transport.errors import hear_reasons
 from organism.names import told
 
@@ -48,9 +48,9 @@ def client_of(make: Callable[..., httpx2.AsyncClient], *, most: int) -> httpx2.A
     client = plain(most)
     # Where it can no longer be seen whether there are proxies, the plain client is the safe answer.
     if getattr(client, "_mounts", True):
-        client.event_hooks = {"request": [_sweeping(client), mark_sent], "response": [bound, hear_reasons]}
+        client.event_hooks = {"request": [_sweeping(client), follow], "response": [bound, hear_reasons]}
     else:
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [mark_sent], "response": [bound, hear_reasons]}
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [follow], "response": [bound, hear_reasons]}
         client = make(transport=Connections(connection, most=most), event_hooks=hooks)
     client.headers["accept-encoding"] = PACKED
     return client
