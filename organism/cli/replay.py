@@ -11,7 +11,7 @@ from attrs import asdict
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, Given, Labels, Sets, pairs
-from organism.cli.check import checked
+from organism.cli.check import loaded
 from organism.cli.conduct import Fork
 from organism.cli.exit_codes import FAILED
 from organism.cli.journals import OfFile, OfJournal, OfThread, Where
@@ -45,7 +45,7 @@ def replay(
     that handlers have outside of the organism happen again.
     """
     over = pairs("--set", set) | ({} if journal is None else {"journal": journal})
-    organism = Organism.of(checked(file, over, streams, written=by_journal if journal else "--set {}".format))
+    organism = Organism.of(loaded(file, over, streams, written=by_journal if journal else "--set {}".format))
     with Where(file=file, journal=journal).opened() as found:
         chain = meant(found, thread).chain
     with logging_to(streams, verbose=False, debug=debug), redirect_stdout(streams.err):

@@ -35,16 +35,18 @@ CALLS: Final = range(MESSAGES)
 
 @define
 class Bill:
-    """What one request came to: (input, output, cache reads, cache writes), if its answer says so and arrived; ``free``: it was refused."""
+    """What one request came to: (input, output, cache reads, cache writes), if its answer says so. That was ``told`` once it was sent, and has
+    ``arrived`` for sure where the answer was read to its end; ``free``: it was refused. A stream may say at its beginning what its
+    input came to (``begins``, ``begun`` once it was sent), and break before it says more.
+    """
 
     server: str
     usage: tuple[int, int, int, int] | None = None
+    begins: tuple[int, int, int] | None = None
+    begun: bool = False
+    told: bool = False
     arrived: bool = False
     free: bool = False
-
-    @property
-    def known(self) -> bool:
-        return self.usage is not None and self.arrived
 
 
 class Provider:
@@ -56,6 +58,7 @@ class Provider:
         """The most requests that were under way at once."""
         self._under_way = 0
         self._dice = random.Random(seed)
+        self._instants = random.Random(seed)
         self._ill = ill
 
         async def handle(_: object, request: httpx2.Request) -> httpx2.Response:
@@ -96,7 +99,8 @@ class Provider:
             bill.free = True
             raise httpx2.ConnectError("no")
         await request.extensions["trace"]("http11.send_request_headers.started", {})  # as each connection does
-        await anyio.sleep(seconds)
+        # No two answers come in one instant: what the first one's end cancels, the other would have brought, or not, as the loop has it.
+        await anyio.sleep(seconds + self._instants.random() / 100)
         if ill.isdigit():
             bill.free = True
             wait = {"retry-after": str(dice.choice((0, 3)))} if ill == "429" else {}
@@ -107,6 +111,7 @@ class Provider:
             name = "output_tokens" if anthropic else "completion_tokens"
             said = {**said, name: "7"} if ill == "wrong" else {key: each for key, each in said.items() if key != name}
         bill.usage = None if ill in {"nothing", "wrong", "half", "cut", "garbage"} else usage
+        bill.begins = (usage[0], *usage[2:])
         called = _called(dice, [str(_spec(tool)["name"]) for tool in asked.get("tools", ())])
         chunks = (_FORMS[anthropic, streamed])(called, said)
         if ill in {"cut", "garbage"}:
@@ -122,16 +127,20 @@ class _Body(httpx2.AsyncByteStream):
     def __init__(self, bill: Bill, chunks: Sequence[bytes], *, breaks: bool, seconds: float) -> None:
         self._bill, self._chunks, self._breaks, self._seconds = bill, chunks, breaks, seconds
         self._closed = False
+        telling = [number for number, chunk in enumerate(chunks, 1) if b'"usage"' in chunk] or [len(chunks)]
+        self._begun, self._told = telling[0], telling[-1]
+        """The first piece that tells of usage, and the last one: what comes behind it changes nothing."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for number, chunk in enumerate(self._chunks, 1):
             await anyio.sleep(self._seconds)
             if self._closed:
                 raise httpx2.ReadError("closed")
-            self._bill.arrived = number == len(self._chunks)
+            self._bill.begun, self._bill.told = number >= self._begun, number >= self._told
             yield chunk
         if self._breaks:
             raise httpx2.ReadError("broken")
+        self._bill.arrived = True
 
     async def aclose(self) -> None:
         self._closed = True
@@ -356,16 +365,22 @@ class Books:
         for server in {bill.server for bill in provider.bills}:
             bills = [bill for bill in provider.bills if bill.server == server]
             charges = [(fact.charge, held) for fact, held in self.settled if fact.backend.endswith(f"@{server}")]
-            known = [bill.usage for bill in bills if bill.known and bill.usage is not None]
+            told = Counter(bill.usage for bill in bills if bill.told and bill.usage is not None)
+            arrived = Counter(bill.usage for bill in bills if bill.arrived and bill.usage is not None)
             reported = [charge for charge, _ in charges if not charge.estimated and charge.input_tokens]
-            said = [
+            said = Counter(
                 (each.input_tokens, each.output_tokens, each.cache_read_tokens, each.cache_write_tokens)
                 for each in reported
-            ]
-            assert Counter(said) == Counter(known)
-            assert sum(each.cost for each in reported) == sum(map(cost, known))
+            )
+            begun = Counter(
+                bill.begins for bill in bills if bill.begins and bill.begun and not (bill.told and bill.usage)
+            )
+            broken = Counter((given, read, written) for given, _, read, written in (said - told).elements())
+            assert arrived <= said
+            assert broken <= begun, broken - begun
+            assert sum(each.cost for each in reported) == sum(map(cost, said.elements()))
             guessed = [(charge, held) for charge, held in charges if charge.estimated]
-            assert len(guessed) == sum(not (bill.known or bill.free) for bill in bills)
+            assert len(reported) + len(guessed) == sum(not bill.free for bill in bills)
             assert all(charge.output_tokens <= held.output for charge, held in guessed)
 
     @property

@@ -57,6 +57,17 @@ def test_a_replay_shows_the_first_difference(ran: tuple[Desk, str]) -> None:
     assert "Ada" in lines[3]
 
 
+def test_a_replay_needs_no_key_as_it_calls_no_model(desk: Desk) -> None:  # noqa: F811 - the fixture
+    desk.write("organism.yaml", FILE)
+    thread = desk.organism("run", "--to", "spender", "--send", '{"Job": {"text": "ada"}}', "--json").object["thread"]
+    model = "{provider: openai, model: nobody-knows-it, api_key_env: NO_SUCH_KEY}"
+    desk.write("organism.yaml", FILE + f"    models:\n      default:\n        backends: [{model}]\n")
+    assert desk.organism("check").code == 2
+    done = desk.organism("replay", thread)
+    assert done.code == 0
+    assert done.out.startswith("the same: 1 delivery and ")
+
+
 def test_a_fork_runs_to_its_end_and_prints_what_run_prints(ran: tuple[Desk, str]) -> None:
     at, thread = ran
     done = at.organism("fork", thread, "--at", "2", "--json")
