@@ -79,6 +79,19 @@ class Whole(Protocol):
         ...
 
 
+@define
+class Unsent:
+    """Whether an attempt was given up before anything of it was sent, as its request's provider says: nothing can be billed. Apart from the
+    attempt, since whoever keeps the request would keep the whole call.
+    """
+
+    noted: bool = False
+
+    def note(self) -> None:
+        """Nothing was sent."""
+        self.noted = True
+
+
 @define(kw_only=True, eq=False)
 class Attempt:
     """One attempt whose claim is held. :meth:`settle` ends it, once; the run settles what nobody else did.
@@ -109,8 +122,7 @@ class Attempt:
     ended: float = 0.0
     """When it was settled."""
     touched: bool = False
-    unsent: bool = False
-    """It was given up before there was a connection: nothing can be billed."""
+    unsent: Unsent = field(factory=Unsent)
     charge: Charge | None = None
     learned: bool = False
     """Its prompt is known by what was reported for it."""
@@ -134,11 +146,8 @@ class Attempt:
             options=self.deployment.settings.options,
             extra=call.extra,
             came=self.received.append,
-            unsent=self._note_unsent,
+            unsent=self.unsent.note,
         )
-
-    def _note_unsent(self) -> None:
-        self.unsent = True
 
     async def ask(self) -> Response:
         """The whole answer. Raises BackendError, also for what a provider does that no provider should."""
@@ -181,7 +190,7 @@ class Attempt:
     def timed_out(self) -> BackendError:
         """The error of an attempt that took longer than the backend's ``timeout``."""
         seconds = f"{self.deployment.settings.timeout:g} s"
-        if self.unsent:
+        if self.unsent.noted:
             return BackendError("connection", f"no connection within {seconds}")
         return BackendError("timeout", f"no answer within {seconds}")
 
@@ -291,7 +300,7 @@ class Attempt:
 
     def abandoned(self) -> None:
         """Settles what was left without an answer: cancelled, or its stream not read to the end."""
-        if self.touched and not self.unsent:
+        if self.touched and not self.unsent.noted:
             self._settle_part()
         else:
             self.release()
