@@ -42,7 +42,7 @@ LONGEST_OPEN_SECONDS: Final = 60.0
 
 LEFT_ALONE: Final = "is left alone until it can be tried again"
 """What a failure says of a handler whose circuit is open."""
-_UNFIT: Final = " any more"
+NO_MORE: Final = "any more"
 """What a failure ends with for a message that an earlier process accepted, and whose handler is gone, or takes other payloads now."""
 
 
@@ -99,7 +99,7 @@ def is_dead(policy: OnFailure, code: str) -> bool:
 
 def turned_away(handler: str, failure: Failure) -> bool:
     """Whether a message to this handler failed without being delivered. A handler of which another failed in this way has asked that one."""
-    return failure.text.startswith(f"'{handler}' ") and failure.text.endswith((LEFT_ALONE, _UNFIT))
+    return failure.text.startswith(f"'{handler}' ") and failure.text.endswith((LEFT_ALONE, NO_MORE))
 
 
 def counts(code: str) -> bool:
