@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from organism.organism import Organism
     from organism.payloads import payload
     from organism.payloads.plain import Text
+    from organism.pump.accounts import AccountHandle
     from organism.pump.handles import ConversationHandle, ThreadHandle
     from organism.results import DeadMessage, Difference, Event, Question, Replayed, Statistics, ThreadResult
     from organism.usage import Usage
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccountHandle",
     "BudgetExhaustedError",
     "Completion",
     "ConfigurationError",
@@ -85,6 +87,7 @@ __all__ = [
 __getattr__ = late(
     __name__,
     {
+        "AccountHandle": "organism.pump.accounts",
         "BudgetExhaustedError": "organism.errors",
         "Completion": "organism.models.completion",
         "ConfigurationError": "organism.errors",

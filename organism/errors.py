@@ -8,6 +8,7 @@
     │   ├── PayloadTypeError          the class itself cannot be a payload (raised when it is declared)
     │   └── InvalidPayloadError       a value, XML or JSON document does not fit its payload class
     ├── RoutingError                  an address is unknown, or not a peer
+    │   └── IdTakenError              the id of a thread stands for another message, or for a sub-thread
     ├── NotRunningError               the organism, thread or delivery does not run, or not any more
     ├── QueueFullError                the queue is full and ``on_full`` is ``refuse``, or a reader of events fell too far behind
     ├── Refused                       raised *by* a handler: a failure for the caller that is not retried
@@ -75,6 +76,15 @@ class InvalidPayloadError(PayloadError, ValueError):
 
 class RoutingError(OrganismError):
     """An address is unknown to the organism."""
+
+
+class IdTakenError(RoutingError):
+    """The id under which something is sent or forked is that of a thread which began otherwise. ``id`` is that id, ``why`` says how it did."""
+
+    def __init__(self, id_: str, why: str) -> None:
+        self.id = id_
+        self.why = why
+        super().__init__(f"thread id {told(id_)} {why}")
 
 
 class NotRunningError(OrganismError):
@@ -187,18 +197,18 @@ class BudgetExhaustedError(OrganismError):
     """A limit refuses a call or a message before anything was spent.
 
     ``unit`` is what ran short, ``scope`` the kind of node whose limit it is (``thread``, ``organism``, ...), and ``account``
-    (``kind:name``) the account, if it is one's. ``used``, ``held``, ``limit`` and ``need`` are in that unit: int, or Decimal in USD for
-    ``cost_usd``.
+    (``kind:name``) the account, if it is one's. ``used``, ``held``, ``limit`` and ``need`` are in that unit: int, Decimal in USD for
+    ``cost_usd``, and float where ``seconds`` are not whole.
     """
 
     def __init__(
         self,
         unit: str,
         scope: str,
-        used: int | Decimal,
-        held: int | Decimal,
-        limit: int | Decimal,
-        need: int | Decimal,
+        used: float | Decimal,
+        held: float | Decimal,
+        limit: float | Decimal,
+        need: float | Decimal,
         *,
         hint: str = "",
         account: str | None = None,
@@ -213,6 +223,12 @@ class BudgetExhaustedError(OrganismError):
         self.hint = hint
         text = f"{unit} of the {titled(scope, account)}: {used:,} used, {held:,} held, limit {limit:,}, needed {need:,}"
         super().__init__(f"{text}; {hint}" if hint else text)
+
+
+def out_of_seconds(scope: str, used: float, limit: float) -> BudgetExhaustedError:
+    """The refusal of what comes when the seconds of this scope are used up; thousandths are the smallest parts that it names."""
+    spent, most = (int(each) if each.is_integer() else each for each in (round(float(used), 3), round(float(limit), 3)))
+    return BudgetExhaustedError("seconds", scope, spent, 0, most, 1)
 
 
 _ATTEMPT: Final = re.compile(r": attempt \d+: ")

@@ -17,7 +17,10 @@ CONVERSATION: Final = "conversation:"
 """How the ids of chains begin that hold a conversation; no thread may be called so."""
 
 ACCOUNT: Final = "account:"
-"""How the name of an account's node begins; it is followed by ``kind:name``."""
+"""How the name of an account's node begins, and that of its chain; it is followed by ``kind:name``. No thread may be called so."""
+
+CEILING: Final = "ceiling:"
+"""The chain of the organism's own limits; no thread may be called so."""
 
 TOOL: Final = "."
 """What parts an agent's name from that of its tool, in the name of the handler that the tool is; no other handler has one."""
@@ -39,6 +42,8 @@ LONGEST_TOOL: Final = 64
 _DIGITS: Final = 8
 _SHOWN: Final = 5
 """Names that begin alike and are told."""
+_TOLD: Final = 20
+"""Names that are told where a name is none of them."""
 _LONGEST: Final = 200
 """Characters of a name that are told."""
 _HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -66,6 +71,21 @@ def names_nothing(name: str) -> bool:
 def tool_handler(agent: str, tool: str) -> str:
     """The name of the handler that an agent's tool is: ``AGENT.TOOL``."""
     return f"{agent}{TOOL}{tool}"
+
+
+def is_of_limits(chain: str) -> bool:
+    """Whether this is a chain that no threads are in: it tells how the limits of an account, or of the organism, were raised."""
+    return chain == CEILING or chain.startswith(ACCOUNT)
+
+
+def chain_of_limits(node: str) -> str:
+    """The chain that tells how the limits of a node were raised which many threads share; the organism's own has an empty name."""
+    return node or CEILING
+
+
+def node_of_limits(chain: str) -> str:
+    """The name of the node whose limits such a chain is of."""
+    return "" if chain == CEILING else chain
 
 
 def is_tool(handler: str) -> bool:
@@ -123,6 +143,13 @@ def written_out(text: str) -> str:
     return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 thread``, ``1,200 threads``; nouns in ``y`` change."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"
+
+
 def printable(text: str, *, at_most: int) -> str:
     """The beginning of a text in one line, with every character written out that is none to be seen."""
     cut = excerpt(text, at_most)
@@ -168,6 +195,12 @@ def _near(wrong: str, known: Iterable[str], most: int, guesses: Guesses | None) 
     if len(names) > MOST_LOOKED_AT or not (guesses is None or guesses.may_compare(len(names))):
         return []
     return difflib.get_close_matches(wrong, names, n=most, cutoff=0.6)
+
+
+def there_are(known: Sequence[str]) -> str:
+    """``"; there are: a, b, c"``, or the first of them and how many more there are; nothing where there are none."""
+    some, more = ", ".join(known[:_TOLD]), len(known) - _TOLD
+    return f"; there are: {some}{f' and {more} more' if more > 0 else ''}" if known else ""
 
 
 def begun(text: str, known: Collection[str]) -> list[str]:

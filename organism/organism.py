@@ -17,7 +17,6 @@ import anyio
 
 from organism import config
 from organism.agent import ready
-from organism.config.hooks import with_hook
 from organism.errors import NotRunningError, OrganismError, check_expect
 from organism.kernel import Kernel
 from organism.models.preflight import BackendChecks
@@ -26,13 +25,14 @@ from organism.models.recordings.sellers import with_sellers
 from organism.names import ORGANISM, told
 from organism.pump import runtime
 from organism.pump.clock import Clock
+from organism.pump.inside import check_outside, variables_of
 from organism.pump.live_handles import LiveHandles
 from organism.works import dead, inbox
 from organism.works.audience import Audience
 from organism.works.bursar import BURSAR
 from organism.works.counts import statistics_of, usage_of
+from organism.works.hooked import Hooked
 from organism.works.ingress import checked_labels
-from organism.works.inside import check_outside, variables_of
 from organism.works.learning import Learning
 from organism.works.naming import Names, drawn
 from organism.works.replays import replayed
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from organism.config.keywords import Keywords
-    from organism.hooks import Hook, Point
     from organism.journal import MemoryJournal
+    from organism.pump.accounts import AccountHandle
     from organism.pump.bare import BareThread
     from organism.pump.handles import ConversationHandle, ThreadHandle
     from organism.pump.text_listeners import TextDelta
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 
-class Organism:
+class Organism(Hooked):
     """A set of handlers on one message pump. Use it as ``async with Organism.load("organism.yaml") as organism: ...``.
 
     Without a file: ``Organism(name="demo", handlers={"greeter": greet}, budget={"tokens": 5000}, models={...})``. The keywords are the keys
@@ -120,14 +120,19 @@ class Organism:
         self._learning = Learning(settings.name)
         self.kernel = Kernel(settings)
 
+    def __repr__(self) -> str:
+        stands = "new" if self._works is None else "running" if self._works.running else "closed"
+        return f"<{type(self).__name__} '{self.settings.name}', {stands}>"
+
     # Starting and closing
 
     async def start(self) -> None:
         """Starts the organism in the background of the running event loop. Any task may close it again; each organism starts once."""
         self._check_new("make a new one to start again")
         with self._starting:
-            elapsed = runtime.elapsed(precise=perf_counter, steady=time.monotonic)
-            clock = Clock(elapsed, wall=time.time, steady=time.monotonic)
+            clock = Clock(
+                runtime.elapsed(precise=perf_counter, steady=time.monotonic), wall=time.time, steady=time.monotonic
+            )
             self._now = clock.now
             environ = dict(os.environ)
             await made_ready(self.settings.models, environ=environ, at=self._wall())
@@ -188,19 +193,9 @@ class Organism:
         return self._works
 
     def _taking_in(self) -> Works:
-        if self._works is None:
-            return self._running()
-        self._works.taking_in()
-        return self._works
-
-    def add_hook(self, point: Point, hook: Hook) -> None:
-        """Calls ``hook(event, ctx)`` at this point of all work, after the hooks that were added before it (see :mod:`organism.hooks`).
-
-        Raises ConfigurationError if ``point`` or ``hook`` is not valid, and NotRunningError once the organism has started: hooks do
-        not change during running work.
-        """
-        self._check_new("add hooks before that")
-        self.settings = with_hook(self.settings, point, hook)
+        works = self._works or self._running()
+        works.taking_in()
+        return works
 
     def learn_from(self, other: Organism) -> None:
         """Estimates prompts by what ``other`` has learned of its models; from now on both learn together, with all that learn with either.
@@ -237,7 +232,8 @@ class Organism:
         - ``conversation``: the conversation whose next turn this is; the turn begins when those before it have ended.
         - ``accounts``: the accounts that pay for it, name by kind (``{"tenant": "acme"}``). A conversation keeps those of its first turn.
         - ``id``: the thread's id. If it exists, here or in the journal, nothing is sent, and its handle is returned. So a send that was
-          cancelled, whose message may have been accepted, can be repeated with the same id.
+          cancelled, whose message may have been accepted, can be repeated with the same id. Raises IdTakenError if that thread began with
+          another message.
 
         Raises RoutingError, ConfigurationError, BudgetExhaustedError, QueueFullError; JournalError if the message could not be written down.
         """
@@ -265,8 +261,7 @@ class Organism:
     @property
     def unfinished(self) -> tuple[str, ...]:
         """What an earlier process left unfinished in the journal, and was not resumed yet: ids of threads, and ``conversation:ID``."""
-        durable = None if self._works is None else self._works.durable
-        return () if durable is None else durable.unfinished
+        return () if self._works is None or self._works.durable is None else self._works.durable.unfinished
 
     def inbox(self) -> tuple[Question, ...]:
         """The questions that people have not answered yet, the oldest first, in the threads that this process has."""
@@ -388,6 +383,10 @@ class Organism:
     async def conversation_of(self, id_: str) -> ConversationHandle | None:
         """The handle of a conversation, to read and change its limits; ``None`` if it has not begun. Continues turns that were left unfinished."""
         return await self._running().ingress.conversation(id_)
+
+    def account_of(self, name: str) -> AccountHandle:
+        """The handle of an account (``tenant:acme``), or of the ``ceiling``, to read and raise its limits. Raises ConfigurationError."""
+        return self._running().ingress.account(name)
 
     # Questions
 

@@ -217,6 +217,15 @@ class Reached:
 
 
 @quick
+@frozen
+class Raised:
+    """How much more a quota's limits allow in the window of an hour; ``node`` as :class:`Reached` has it, ``amounts`` as budgets' vectors."""
+
+    node: str
+    amounts: tuple[int, int, int, int, int, int]
+
+
+@quick
 @frozen(kw_only=True)
 class Spending:
     """What one handler spent within one hour (whole hours since 1970, UTC) at one backend of one model alias, in threads with
@@ -236,5 +245,5 @@ class Spending:
     """The accounts whose quotas the threads were under, ``kind:name`` each."""
     tags: tuple[str, ...] = ()
     unpriced: bool = False
-    reached: Reached | None = None
-    """What such a row says instead of a sum: which level of a quota was reached in that hour."""
+    tells: Reached | Raised | None = None
+    """What such a row says instead of a sum: a level of a quota that was reached in that hour, or how its limits were raised then."""

@@ -125,7 +125,7 @@ EXCUSED: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             f"organism.config.{name} imports 'organism.config.templates' in a function"
-            for name in ("notices", "prompts", "wording")
+            for name in ("prompts", "wording")
         ),
         "Jinja2 loads with the first text that is written in it; a file without one is checked in half the time",
     ),

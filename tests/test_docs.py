@@ -128,9 +128,10 @@ class fresh_modules:  # noqa: N801 - used as a context manager
 
 
 def steadied(text: str, *, figures: bool) -> list[str]:
-    """Lines without what differs from run to run: ids, seconds, and blanks; without ``figures`` all numbers too."""
+    """Lines without what differs from run to run: ids, seconds, instants, and blanks; without ``figures`` all numbers too."""
     text = re.sub(r"\b[0-9a-f]{16}\b", "<id>", text)
     text = re.sub(r"\d+\.\d\ds?$", "<seconds>", text, flags=re.MULTILINE)
+    text = re.sub(r"\b\d{4}-\d\d-\d\d \d\d:\d\d UTC", "<instant>", text)
     if not figures:
         text = re.sub(r", [\d,]+ held", "", text)
         text = re.sub(r"\d[\d,.]*\d|\d", "<n>", text)

@@ -56,6 +56,16 @@ async def test_a_handle_has_what_the_reference_names_and_nothing_else() -> None:
         handle.cancel()
 
 
+def test_the_reference_has_every_logger_and_no_other() -> None:
+    modules = (path.read_text("utf-8") for path in (REFERENCE.parent.parent.parent / "organism").rglob("*.py"))
+    named = {name for text in modules for name in re.findall(r'getLogger\(f?"(organism[^"]*)"\)', text)}
+    named = {name.replace("{self.name}", "NAME") for name in named}
+    table = REFERENCE.read_text("utf-8").partition("## Loggers\n")[2].partition("\n## ")[0]
+    assert {
+        f"organism{name.removeprefix('organism')}" for name in re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE)
+    } == named
+
+
 def test_typing_extensions_are_for_type_checkers_alone() -> None:
     """Nothing that is installed with the package brings them along on every Python."""
     modules = [path.read_text("utf-8") for path in (REFERENCE.parent.parent.parent / "organism").rglob("*.py")]

@@ -32,8 +32,11 @@ PIN: Final = re.compile(
 TRACES: Final = re.compile(
     r"(?<![\w.~-])/(?:work|root|home|Users|opt)/"
     r"|pypi\.org|pythonhosted\.org|registry\.npmjs\.org|registry\.yarnpkg\.com|--(?:extra-)?index-url[ =]|--find-links[ =]"
+    r"|pip install (?:-\S+ )*[\"']?organism\b"
 )
-"""Paths of somebody's machine, and hosts of package registries: where packages come from is the user's choice."""
+"""Paths of somebody's machine, hosts of package registries (where packages come from is the user's choice), and the bare name of the
+project as something to install: in registries it is somebody else's package.
+"""
 
 
 def requirements(*groups: str) -> list[str]:
@@ -162,11 +165,13 @@ def test_no_file_tells_of_a_machine() -> None:
         ("file:///{}/wheels", "opt"),
         ("https://{}/simple", "pypi" + ".org"),
         ("--index-{} x", "url"),
+        ('pip install -q "{}[openai]"', "organism"),
     ],
 )
 def test_a_trace_is_seen(text: str, trace: str) -> None:
     assert TRACES.search(text.format(trace))
     assert not TRACES.search("see docs/work/notes.md, ./root/x, ~/home/y and https://example.org/work-in-progress")
+    assert not TRACES.search("pip install ../organism, pip install 'PATH[openai]'")
 
 
 Make = Callable[..., "subprocess.CompletedProcess[str]"]

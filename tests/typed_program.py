@@ -176,8 +176,10 @@ async def wrong(organism: Organism, ctx: Context) -> None:
     await ctx.complete("Plan.", max_tokens=20)  # type: ignore[call-overload]
     Organism(nam="typed")  # type: ignore[call-arg]
     Organism(runtime="gevent")  # type: ignore[arg-type]
-    organism.add_hook("on_message", counts)  # type: ignore[arg-type]
-    organism.add_hook("on_massage", sees)  # type: ignore[arg-type]
+    organism.add_hook("on_message", counts)  # type: ignore[call-overload]
+    organism.add_hook("on_massage", sees)  # type: ignore[call-overload]
+    organism.add_hook("before_model_call", sees)  # type: ignore[call-overload]
+    organism.add_hook("on_abort", lambda _event, _ctx: Change("later"))  # type: ignore[call-overload]
 
 
 async def used(folder: Path, model: ScriptedModel) -> None:

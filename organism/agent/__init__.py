@@ -14,8 +14,21 @@ Reading order:
 * ``context`` - what it may do that other handlers may not
 """
 
-from organism.agent.context import AgentContext
-from organism.agent.history import recap
-from organism.agent.loop import ready
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from organism.late import late
+
+if TYPE_CHECKING:
+    from organism.agent.context import AgentContext
+    from organism.agent.history import recap
+    from organism.agent.loop import ready
 
 __all__ = ["AgentContext", "ready", "recap"]
+
+__getattr__ = late(
+    __name__,
+    {"AgentContext": "organism.agent.context", "ready": "organism.agent.loop", "recap": "organism.agent.history"},
+)
+# Loaded late: a recap is all that commands want which work on a journal, and they need no event loop.

@@ -22,6 +22,7 @@ from organism.agent.wording import SystemPrompt, incoming
 from organism.agent.xml_speech import XmlSpeech
 from organism.errors import BudgetExhaustedError, HandlerFailedError
 from organism.models.frozen_json import Fixed
+from organism.names import counted
 from organism.payloads.primitives import BudgetExhausted
 from organism.pump.keys import ASKS_LAST
 
@@ -112,7 +113,9 @@ class _Turns:
             if reply is not None:
                 await self._compacting.over()
                 return reply
-        raise HandlerFailedError("no_reply", f"'{self._ctx.name}' did not reply within {self._agent.max_turns} turns")
+        raise HandlerFailedError(
+            "no_reply", f"'{self._ctx.name}' did not reply within {counted(self._agent.max_turns, 'turn')}"
+        )
 
     def _told(self) -> Told:
         """What it is told of its budget in its next prompt."""

@@ -10,14 +10,16 @@ import math
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from organism.budget.claims import CALLS, COST, VECTOR, Vector, six
-from organism.usage import PICO_PER_USD, usd
+from organism.usage import PICO_PER_USD, added, usd
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from organism.settings import Grace, Limits, Policy
 
 NO_LIMIT: Final = 1 << 80
@@ -108,6 +110,21 @@ def _limit(limits: Limits, unit: str) -> int:
     # A limit finer than 10^-12 USD is rounded down: it may be reached too early, but not too late.
     # A limit too large for the vectors still counts as a limit.
     return min(NO_LIMIT - 1, math.floor(Fraction(value) * PICO_PER_USD) if unit == "cost_usd" else int(value))
+
+
+def raised(limits: Limits, more: Sequence[int]) -> Limits:
+    """Limits that allow so much more, in inner amounts; what is not limited stays without a limit."""
+    changes: dict[str, Any] = {}
+    for unit, amount in enumerate(more):
+        have: int | Decimal | None = getattr(limits, VECTOR[unit])
+        if amount and have is not None:
+            changes[VECTOR[unit]] = added(Decimal(have), usd(amount)) if unit == COST else int(have) + amount
+    return evolve(limits, **changes)
+
+
+def amounts_of(limits: Limits) -> Vector:
+    """Limits as inner amounts, money rounded down; what is not limited is 0."""
+    return six([0 if getattr(limits, unit) is None else _limit(limits, unit) for unit in VECTOR])
 
 
 def _kept(unit: int, limit: int, grace: Grace | None) -> int | Fraction:

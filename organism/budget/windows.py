@@ -15,6 +15,7 @@ from attrs import frozen
 
 from organism.budget.claims import NOTHING, Vector
 from organism.settings import WindowKind
+from organism.usage import Raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,3 +86,15 @@ def used_in(window: Window, spendings: Iterable[Spending]) -> Used:
         (reads, writes, reasoning),
         any(row.estimated for row in rows),
     )
+
+
+def raised_in(window: Window, node: str, spendings: Iterable[Spending]) -> Vector:
+    """By how much a ledger says that the limits of a node were raised in a window. For ``run`` that is nothing, as in :func:`used_in`."""
+    if window.kind == "run":
+        return NOTHING
+    told = [
+        row.tells.amounts
+        for row in spendings
+        if isinstance(row.tells, Raised) and row.tells.node == node and row.hour * HOUR in window
+    ]
+    return tuple(map(sum, zip(NOTHING, *told, strict=True)))

@@ -2,7 +2,7 @@
 
 The modules, in the order to read them:
 
-* the frame: ``entry``, ``main``, ``exit_codes``, ``help_format``; ``arguments`` (options that commands share, and usage errors)
+* the frame: ``entry``, ``signals``, ``main``, ``exit_codes``, ``help_format``; ``arguments`` (options that commands share, and usage errors)
 * output: ``streams``, ``text``, ``tables`` (with figures in words); ``log_lines`` (log records as lines)
 * running an organism: ``check``, ``sending`` (what to send to whom), ``running`` (the options of a run), ``run`` (and resume), ``conduct``
   (one run, from its start to its exit code) and ``interrupts``; ``chat`` and ``talking`` (one conversation); ``people`` and ``input_lines``

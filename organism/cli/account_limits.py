@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from organism import config
-from organism.budget.caps import figure
+from organism.budget.caps import figure, raised
 from organism.budget.claims import VECTOR
-from organism.budget.windows import Window, used_in, window_of
+from organism.budget.windows import Window, raised_in, used_in, window_of
 from organism.cli.journals import is_there
 from organism.cli.tables import figure_text, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.kernel.pools import quota_of
+from organism.names import ACCOUNT
 from organism.settings import Quota
+from organism.usage import Raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from organism.cli.streams import Streams
+    from organism.settings import Limits
     from organism.usage import Spending
 
 ALL: Final = "all"
@@ -33,6 +36,7 @@ ALL: Final = "all"
 _HEAD: Final = ("account", "unit", "used", "limit", "left", "window")
 _WIDEST: Final = 60
 _UNKNOWN: Final = "?"
+_FIGURES: Final = ("used", "limit", "left")
 
 
 @frozen
@@ -68,11 +72,22 @@ class AccountLimits:
             "limits": {
                 each.unit: {
                     key: format(value, "f") if each.unit == "cost_usd" and value is not None else value
-                    for key, value in (("used", each.used), ("limit", each.limit), ("left", each.left))
+                    for key, value in zip(_FIGURES, (each.used, each.limit, each.left), strict=True)
                 }
                 for each in self.rows
             },
         }
+
+    def as_cells(self) -> dict[str, Any]:
+        """The same as columns, three for each unit that an account may be limited in; empty where it is not."""
+        said = self.as_json()
+        limits = said["limits"]
+        figures = {f"{unit}_{key}": limits.get(unit, {}).get(key) for unit in VECTOR for key in _FIGURES}
+        return {"window": said["window"] if limits else None, "ends": said["ends"], **figures}
+
+
+NO_LIMITS: Final = AccountLimits(None, window_of("total", 0), ())
+"""Those of an account that has none."""
 
 
 def limits_of(file: Path, spendings: Iterable[Spending], streams: Streams) -> tuple[AccountLimits, ...]:
@@ -86,25 +101,26 @@ def limits_of(file: Path, spendings: Iterable[Spending], streams: Streams) -> tu
     except ConfigurationError as error:
         streams.note(f"note: limits are not shown, since they cannot be read: {error.mistakes[0]}")
         return ()
-    rows = [row for row in spendings if row.reached is None]
-    names = {name for row in rows for name in row.accounts} | {name for name in quotas if ":" in name}
+    rows = tuple(spendings)
+    raised_ones = {row.tells.node.removeprefix(ACCOUNT) for row in rows if isinstance(row.tells, Raised)} - {""}
+    names = {name for row in rows for name in row.accounts} | raised_ones | {name for name in quotas if ":" in name}
     now = datetime.now(UTC).timestamp()
-    found = [
-        _of(name, quota_of(quotas, name) or Quota(), [row for row in rows if name in row.accounts], now)
-        for name in sorted(names)
-    ]
+    found = [_of(name, quota_of(quotas, name) or Quota(), rows, now) for name in sorted(names)]
     return tuple(each for each in (*found, _of(None, ceiling, rows, now)) if each.rows)
 
 
 def _of(account: str | None, quota: Quota, rows: Sequence[Spending], now: float) -> AccountLimits:
+    """How it stands, with what its limits were raised by in this window."""
     window = window_of(quota.window, now)
-    return AccountLimits(account, window, tuple(_rows(quota, window, rows)))
+    limits = raised(quota.limits, raised_in(window, "" if account is None else f"{ACCOUNT}{account}", rows))
+    own = rows if account is None else [row for row in rows if account in row.accounts]
+    return AccountLimits(account, window, tuple(_rows(limits, window, own)))
 
 
-def _rows(quota: Quota, window: Window, rows: Sequence[Spending]) -> Iterator[Row]:
+def _rows(limits: Limits, window: Window, rows: Sequence[Spending]) -> Iterator[Row]:
     amounts = used_in(window, rows).amounts
     for unit, name in enumerate(VECTOR):
-        limit: int | Decimal | None = getattr(quota.limits, name)
+        limit: int | Decimal | None = getattr(limits, name)
         if limit is not None:
             yield Row(name, limit, None if window.kind == "run" else figure(unit, amounts[unit]))
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, get_args
 
+from attrs import fields
 from cyclopts import (
     CoercionError,
     CycloptsError,
@@ -21,6 +22,7 @@ from organism.cli.streams import Streams
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.names import suggestion
+from organism.settings import UNITS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,6 +58,9 @@ def _whole(_type: object, tokens: Sequence[Token]) -> int:
     return int(tokens[0].value)
 
 
+_BESIDE: Final = {"name", "folder", "notes"}
+"""What settings have beside the keys of a file."""
+_PLAIN: Final = (str, int, float, type(None))
 _AGE: Final = re.compile(r"([0-9]{1,6})([dh])")
 WHOLE: Final = Parameter(metavar="N", converter=_whole)
 
@@ -113,7 +118,8 @@ def _place_and_problem(error: CycloptsError) -> tuple[str, str]:
         case UnknownOptionError(token=token, argument_collection=known):
             option = (token.keyword or token.value).partition("=")[0]
             names = [name for argument in known if argument.parse for name in argument.names]
-            return one_line(option), f"there is no such option{_near(option, names)}"
+            hint = (_by_set(option) if "--set" in names else "") or _near(option, names)
+            return one_line(option), f"there is no such option{hint}"
         case UnusedCliTokensError(unused_tokens=tokens):
             return one_line(" ".join(tokens or ())), "is more than it takes"
         case MissingArgumentError(argument=argument, keyword=keyword) if argument is not None:
@@ -128,6 +134,18 @@ def _place_and_problem(error: CycloptsError) -> tuple[str, str]:
         case _:
             error.verbose = False
             return "", one_line(str(error)).rstrip(".")
+
+
+def _by_set(option: str) -> str:
+    """What to type instead of an option that is a key of the file, or a limit of its budget; nothing for any other."""
+    name = option.lstrip("-").replace("-", "_")
+    if name in UNITS:
+        return f"; set that limit with '--set budget.{name}=VALUE'"
+    found = next((each for each in fields(Settings) if each.name == name and name not in _BESIDE), None)
+    if found is None:
+        return ""
+    key = name if isinstance(found.default, _PLAIN) else f"{name}.KEY"
+    return f"; set that key of the file with '--set {key}=VALUE'"
 
 
 def _near(option: str, names: Iterable[str]) -> str:

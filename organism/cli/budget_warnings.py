@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from organism.cli.tables import counted, figure_text
+from organism.cli.tables import figure_text
 from organism.errors import titled
-from organism.names import ACCOUNT
+from organism.names import ACCOUNT, counted
 from organism.record.facts import WarningRaised
 
 if TYPE_CHECKING:

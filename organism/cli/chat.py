@@ -57,9 +57,9 @@ def chat(
     """Talks to a handler in one conversation: each line is a turn, as plain text, XML or JSON.
 
     Replies go to standard output, everything else to standard error. Ctrl-D ends the chat; Ctrl-C cancels the turn under way, or
-    ends the chat if there is none; SIGTERM gives the turn the grace time, leaves it in a journal on a disk, and ends the chat.
+    ends the chat if there is none; SIGTERM and SIGHUP give it the grace time, leave it in a journal on a disk, and end the chat.
     Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; else 4 if a turn
-    still waits for a person; 2 if the file or the command line is wrong; 130 on Ctrl-C, 143 on SIGTERM.
+    still waits for a person; 2 if the file or the command line is wrong; 130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP.
     """
     options.check()
     settings = options.settings(file, streams)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 from organism import config
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.exit_codes import WRONG
-from organism.cli.tables import amounts_text, counted, limits_text
+from organism.cli.tables import amounts_text, limits_text
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import ConfigurationError
 from organism.models.preflight import BackendChecks
-from organism.names import called_as
+from organism.names import called_as, counted
 from organism.settings import Limits, OnFailure
 
 if TYPE_CHECKING:

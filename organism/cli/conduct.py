@@ -12,13 +12,14 @@ import anyio
 from attrs import frozen
 
 from organism.cli.exit_codes import COMPLETED, DAMAGED, EXHAUSTED, FAILED, PAUSED, WRONG
-from organism.cli.interrupts import end_now, exit_code
+from organism.cli.interrupts import end_now
 from organism.cli.people import People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
-from organism.cli.tables import counted
+from organism.cli.signals import exit_code
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import BudgetExhaustedError, ConfigurationError, JournalError, NotRunningError, OrganismError
+from organism.names import counted
 from organism.pump import runtime
 from organism.record.facts import Forked, Resumed
 from organism.settings import StartMessage
@@ -181,7 +182,7 @@ class _Run:
                 deaf()
             following.cancel_scope.cancel()
         for result in resting:
-            self._say(result)
+            self._say(result, told_below=self._live[result.thread].waits_for_people and self._asks(result.thread))
 
     async def _take_up(self) -> None:
         left = len(self._organism.unfinished)
@@ -357,8 +358,11 @@ class _Run:
 
     def _all_wait_for_people(self) -> bool:
         """Whether each thread that is left has asked somebody: before that is answered, to go on with it would change nothing."""
-        asking = tuple(f"{question.thread}." for question in self._asked)
-        return all(any(each.startswith(f"{id_}.") for each in asking) for id_ in self._live)
+        return all(self._asks(id_) for id_ in self._live)
+
+    def _asks(self, thread: str) -> bool:
+        """Whether one of the questions that are told of is a thread's, or of one below it."""
+        return any(f"{question.thread}.".startswith(f"{thread}.") for question in self._asked)
 
     def _say_left(self, count: int, whose: str, how: str, then: str = "") -> None:
         is_, them = ("is", "it") if count == 1 else ("are", "them")
@@ -366,7 +370,8 @@ class _Run:
             f"{counted(count, 'thread')}{whose} {is_} {how}; {then}go on with {them}: {self._orders.again}"
         )
 
-    def _say(self, result: ThreadResult) -> None:
+    def _say(self, result: ThreadResult, *, told_below: bool = False) -> None:
+        """What a thread came to; what is wrong with it, unless that is told below with all that people are asked."""
         self._results.append(result)
         if result.outcome != "completed":
             self._codes.add({"exhausted": EXHAUSTED, "paused": PAUSED}.get(result.outcome, FAILED))
@@ -376,7 +381,7 @@ class _Run:
         else:
             self._say_to_people(result)
         problem = problem_line(result)
-        if problem is not None:
+        if problem is not None and not told_below:
             self._streams.note(problem)
 
     def _say_to_people(self, result: ThreadResult) -> None:

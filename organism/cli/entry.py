@@ -1,14 +1,11 @@
-"""The first of the command line that runs: from here on Ctrl-C is no crash, also while Python still loads the rest."""
+"""The first of the command line that runs: from here on no signal is a crash, also while Python still loads the rest."""
 
 from __future__ import annotations
 
-import sys
+from organism.cli import signals
 
-from organism.cli.exit_codes import INTERRUPTED
+signals.answer(signals.end_at_once)
 
-try:
-    from organism.cli.main import main
-except KeyboardInterrupt:
-    sys.exit(INTERRUPTED)
+from organism.cli.main import main  # noqa: E402 - now it is heard what comes while this is loaded
 
 __all__ = ["main"]

@@ -1,17 +1,18 @@
-"""Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends the process at once; and so does what holds that end up."""
+"""Signals to a run: the first asks for an orderly end, the second ends the process at once; and so does what holds that end up."""
 
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from anyio.lowlevel import current_token
+
+from organism.cli import signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,12 +20,10 @@ if TYPE_CHECKING:
 
     from organism.cli.streams import Streams
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-
 
 class Interrupts:
-    """Listens to signals while the block is open. Open it around the event loop: one that comes while the loop starts or ends would
-    else be raised in the middle of it.
+    """Listens to signals from the block on. Open it around the event loop: one that comes while the loop starts or ends would else be
+    raised in the middle of it. Behind the block the first one changes nothing any more, until somebody else answers them.
 
     ``number`` is the signal that came first, ``None`` before; :meth:`wait` waits for it. ``last_words`` is called before the
     second one ends the process, which then is not undone: it is for a terminal that is to be left in order. After :meth:`again`
@@ -40,7 +39,6 @@ class Interrupts:
         """The first signal, and ``None`` when the block is left: a signal handler may put into it, and start no thread."""
         self._wakes: tuple[Callable[[], object], ...] = ()
         """Wake those who wait. A tuple: the signal handler may come while one is added."""
-        self._before: dict[int, Any] = {}
 
     async def wait(self) -> None:
         """Waits until a signal came."""
@@ -63,7 +61,7 @@ class Interrupts:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             # anyio's receiver would hear nothing while a handler keeps the event loop busy, however often Ctrl-C is typed.
-            self._before = {number: signal.signal(number, self._came) for number in _SIGNALS}
+            signals.answer(self._came)
             if self._at_most is not None:
                 threading.Thread(target=self._see_to_the_end, args=(self._at_most,), daemon=True).start()
         return self
@@ -72,9 +70,6 @@ class Interrupts:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._news.put(None)
-        for number, before in self._before.items():
-            # None: it was not set from Python, and Python cannot set it back.
-            signal.signal(number, signal.SIG_DFL if before is None else before)
 
     def _came(self, number: int, _frame: FrameType | None) -> None:
         if self.number is None:
@@ -84,7 +79,7 @@ class Interrupts:
                 wake()
             return
         self._last_words()
-        os._exit(exit_code(number))
+        signals.end_at_once(number)
 
     def _see_to_the_end(self, at_most: float) -> None:
         number = self._news.get()
@@ -94,7 +89,7 @@ class Interrupts:
             self._news.get(timeout=min(at_most, threading.TIMEOUT_MAX))
         except Empty:
             self._last_words()
-            os._exit(exit_code(number))
+            signals.end_at_once(number)
 
 
 def end_now(code: int, streams: Streams) -> None:
@@ -103,8 +98,3 @@ def end_now(code: int, streams: Streams) -> None:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-def exit_code(number: int) -> int:
-    """The exit code of a process that ends for a signal, as shells count them: 130 for Ctrl-C."""
-    return 128 + number

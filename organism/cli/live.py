@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from organism.cli.streams import WIDEST
-from organism.cli.tables import counted, money
+from organism.cli.tables import money
 from organism.cli.text import harmless, wrapped
 from organism.durations import duration
+from organism.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

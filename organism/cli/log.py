@@ -43,7 +43,7 @@ def log(
 ) -> int:
     """Prints the facts of a thread and those below it, one per line: number, time (UTC), thread, what happened."""
     with where.opened() as found:
-        those = meant(found, thread)
+        those = meant(found, thread, limits=True)
         pause = partial(time.sleep, INTERVAL) if follow else None
         for document in documents_of(found, those, pause=pause):
             streams.result(json.dumps(document) if jsonl else line_of(document))

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 
+from organism.cli import signals
 from organism.cli.arguments import usage_error
 from organism.cli.exit_codes import DAMAGED, FAILED, INTERRUPTED, WRONG
 from organism.cli.help_format import Columns
 from organism.cli.log_lines import in_full, in_short
-from organism.cli.streams import Streams
+from organism.cli.streams import Streams, lasting
 from organism.cli.text import harmless, one_line
 from organism.errors import ConfigurationError, EscalatedError, JournalError, OrganismError
 from organism.likeness import without_secrets
@@ -59,7 +60,11 @@ GROUPS: Final = {
         "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, or sends one again."),
         "pause": ("organism.cli.orders:pause", "THREAD", "Pauses a thread."),
         "cancel": ("organism.cli.orders:cancel", "THREAD", "Cancels a thread."),
-        "add-budget": ("organism.cli.orders:add_budget", "THREAD UNIT=AMOUNT...", "Raises the limits of a thread."),
+        "add-budget": (
+            "organism.cli.orders:add_budget",
+            "[THREAD] UNIT=AMOUNT...",
+            "Raises the limits of a thread, or of an account.",
+        ),
     },
     "Replay and vary": {
         "replay": (
@@ -96,9 +101,16 @@ def main() -> None:
     """Runs the command of this process's command line, and exits with its code."""
     # What a command loads is no garbage: Python would look for some a hundred times meanwhile, and once more when it ends, in all of it.
     gc.set_threshold(OBJECTS)
-    streams = Streams(out=sound(sys.stdout, "w"), err=sound(sys.stderr, "w"), input=sound(sys.stdin, "r"))
-    code = execute(sys.argv[1:], streams)
-    _end_on_signal(code, streams)
+    try:
+        # What listens to no signals itself is interrupted by an exception, which event loops know.
+        if signal.getsignal(signal.SIGINT) is signals.end_at_once:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.stderr = lasting(sound(sys.stderr, "w"))  # whoever writes to it, be it a handler
+        streams = Streams(out=sound(sys.stdout, "w"), err=sys.stderr, input=sound(sys.stdin, "r"))
+        code = _run(sys.argv[1:], streams)
+        _end_on_signal(code, streams)
+    except KeyboardInterrupt:  # before the command, or behind it
+        sys.exit(INTERRUPTED)
     gc.freeze()
     sys.exit(code)
 
@@ -111,22 +123,25 @@ def _end_on_signal(code: int, streams: Streams) -> None:
     def end(_number: int, _frame: FrameType | None) -> Never:
         os._exit(code)
 
-    def ignore() -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
     for stream in (streams.out, streams.err):
         with suppress(OSError, ValueError):  # Python tries again, and tells
             stream.flush()
-    for number in signals:
-        signal.signal(number, end)
+    signals.answer(end)
     # Later than that Python has no handlers of its own any more, and a signal would kill it half-way.
-    atexit.register(ignore)
+    atexit.register(signals.answer, signal.SIG_IGN)
 
 
 def execute(arguments: Sequence[str], streams: Streams) -> int:
-    """Runs the command that ``arguments`` name; gives the exit code."""
+    """Runs the command that ``arguments`` name, in a process that goes on when it has ended; gives the exit code."""
+    before = signals.answers()
+    try:
+        return _run(arguments, streams)
+    finally:
+        signals.set_back(before)
+
+
+def _run(arguments: Sequence[str], streams: Streams) -> int:
+    """The same; signals are answered from then on as the command has it, until :func:`main` says otherwise."""
     debug = "--debug" in arguments  # until they are understood
     try:
         command, bound, given = _application(arguments, streams).parse_args(
@@ -179,6 +194,8 @@ def _about(error: Exception) -> str:
     if isinstance(error, EscalatedError):
         # The log said why when it happened, and so does the outcome of the thread.
         return "error: the organism has stopped, as 'on_failure' of a handler says"
+    if isinstance(error, ImportError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # a command that cannot be loaded: what says so names only the command
     about = one_line(str(error)) if isinstance(error, OrganismError) else f"unexpected {in_short(error)}"
     return without_secrets(f"error: {about}; --debug shows the traceback")
 

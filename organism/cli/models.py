@@ -22,6 +22,7 @@ from organism.models.context_windows import window_of
 from organism.models.factories import check_backends
 from organism.models.prices import FREE, check_prices, rates
 from organism.models.tokens.usage import Measured
+from organism.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -198,7 +199,7 @@ def _backend(number: int, row: BackendRow) -> Iterator[str]:
     window = "unknown" if row.context_window is None else f"{row.context_window:,} tokens"
     rates_ = {"requests per minute": row.requests_per_minute, "tokens per minute": row.tokens_per_minute}
     limits = [f"{limit:,} {what}" for what, limit in rates_.items() if limit is not None]
-    limits += [f"{row.max_concurrent:,} calls at once", f"{duration(row.timeout)} per attempt"]
+    limits += [f"{counted(row.max_concurrent, 'call')} at once", f"{duration(row.timeout)} per attempt"]
     yield f"     price   {_price(row.price)}"
     yield f"     window  {window}"
     yield f"     limits  {', '.join(limits)}"

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from organism import config
 from organism.cli.arguments import Given, pairs
-from organism.cli.journals import HERE, InJournal, OfThread, Where
+from organism.cli.journals import HERE, InJournal, OfThread, Where, is_there
 from organism.cli.reading import meant
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError, JournalHeldError
@@ -25,9 +25,10 @@ from organism.journal.lock import spoken
 from organism.kernel import Kernel
 from organism.names import CONVERSATION
 from organism.payloads import Vocabulary
+from organism.pump.accounts import CEILING
 from organism.pump.writer import in_place
 from organism.settings import Settings
-from organism.works.control import Order, tell, too_late, written_down
+from organism.works.control import Order, given_more_in, tell, too_late, written_down
 from organism.works.dead import retry_written_down
 from organism.works.durable import Durable
 from organism.works.vocabulary import payload_classes
@@ -166,11 +167,20 @@ def cancel(
 
 
 def add_budget(
-    thread: OfThread,
-    /,
-    *units: Annotated[
-        str, Parameter(name="UNIT=AMOUNT", help="What to add to which limit, as in tokens=1000 cost_usd=0.5.")
+    *words: Annotated[
+        str,
+        Parameter(
+            name="[THREAD] UNIT=AMOUNT",
+            help="A thread's id, a unique prefix of it, or the name of a conversation; then what to add to which limit, as in tokens=1000 cost_usd=0.5.",
+        ),
     ],
+    account: Annotated[
+        str | None,
+        Parameter(
+            metavar="KIND=NAME", help="Raise the limits of this account, instead of a thread's, until its window ends."
+        ),
+    ] = None,
+    ceiling: Annotated[bool, Parameter(help="The same with the limits of the organism.")] = False,
     where: InJournal = HERE,
     streams: Given,
 ) -> int:
@@ -178,7 +188,53 @@ def add_budget(
 
     A process that works on the journal does it; if there is none, it is written into the journal.
     """
-    return ordered("add-budget", thread, where, streams, _amounts(units))
+    shared = _shared(account, ceiling=ceiling)
+    if shared is not None:
+        return _quota_raised(Order(do="add-budget", account=shared, units=_amounts(words)), where, streams)
+    if not words:
+        raise ConfigurationError(["organism add-budget: name a thread, or an account with --account KIND=NAME"])
+    return ordered("add-budget", words[0], where, streams, _amounts(words[1:]))
+
+
+def _shared(account: str | None, *, ceiling: bool) -> str | None:
+    """The name of the limits that many threads share, where those are meant."""
+    if account is None:
+        return CEILING if ceiling else None
+    if ceiling:
+        raise ConfigurationError([f"--account {one_line(account)} and --ceiling: raise one after the other"])
+    ((kind, name),) = pairs("--account", [account], form="KIND=NAME").items()
+    return f"{kind}:{name}"
+
+
+def _quota_raised(order: Order, where: Where, streams: Streams) -> int:
+    """Raises limits that many threads share, and says what was done; gives the exit code."""
+    said = None
+    while said is None:
+        where.check_there()
+        said = told(where.place, order)
+        if said is None:
+            with suppress(JournalHeldError):
+                said = anyio.run(_raise_quota, where, order, backend="trio")
+    streams.result(said)
+    return 0
+
+
+async def _raise_quota(where: Where, order: Order) -> str:
+    """Of the organism's file, what it says of limits alone is read: the rest need not be right, nor its code run."""
+    if not is_there(where.file):
+        raise ConfigurationError(
+            [f"{where.file}: there is no such file, and the limits are in it: name it with --file"]
+        )
+    ceiling, accounts = config.quotas(where.file, environ=os.environ)
+    place = where.place
+    settings = Settings(name="", journal=place.url, folder=place.folder, ceiling=ceiling, accounts=accounts)
+    kernel = Kernel(settings)
+    durable = Durable(settings, kernel, None, now=time.time, offload=_in_place, hand_over=in_place)
+    await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
+    try:
+        return await given_more_in(kernel, durable, order, time.time())
+    finally:
+        await durable.close()
 
 
 def _amounts(units: Iterable[str]) -> dict[str, int | float | str]:

@@ -16,7 +16,7 @@ from organism.journal.contract import Chain
 from organism.journal.standing import opens_nothing
 from organism.journal.values import PlainPayload
 from organism.kernel.steps import warned_of
-from organism.names import CONVERSATION, ambiguous, begun, successor_of, suggestion, told
+from organism.names import CONVERSATION, ambiguous, begun, is_of_limits, successor_of, suggestion, told
 from organism.payloads import encode_json, encode_xml
 from organism.record import facts
 from organism.results import ThreadResult, result_of
@@ -240,19 +240,21 @@ class Meant:
     thread: str
 
 
-def meant(journal: Journal, text: str) -> Meant:
+def meant(journal: Journal, text: str, *, limits: bool = False) -> Meant:
     """The thread with this id, or with the only id that begins so; a turn is one too, and a conversation is named by its own id.
 
-    Sub-threads are named in full. Raises ConfigurationError where there is none, or more than one.
+    Sub-threads are named in full; with ``limits``, what tells how an account's were raised is named so too. Raises ConfigurationError
+    where there is none, or more than one.
     """
-    chains = {chain.root: chain for chain in journal.chains()}
+    chains = {chain.root: chain for chain in journal.chains() if limits or not is_of_limits(chain.root)}
     for root in (text, CONVERSATION + text):
         if root in chains:
             return Meant(chains[root], root)
     inside = journal.root_of(text)
     if inside is not None and inside in chains:
         return Meant(chains[inside], text)
-    roots = [root for root in chains if text and root.removeprefix(CONVERSATION).startswith(text)]
+    known = [root for root in chains if not is_of_limits(root)]  # of those, only whole names are meant
+    roots = [root for root in known if text and root.removeprefix(CONVERSATION).startswith(text)]
     if len(roots) == 1:
         return Meant(chains[roots[0]], roots[0])
     turns = {} if roots else dict(_turns(journal, chains))

@@ -18,8 +18,8 @@ from organism.cli.journals import OfFile, OfJournal, OfThread, Where
 from organism.cli.log_lines import logging_to
 from organism.cli.reading import meant
 from organism.cli.running import PLAIN, OfRun, by_journal
-from organism.cli.tables import counted
 from organism.cli.text import harmless, one_line
+from organism.names import counted
 from organism.organism import Organism
 
 if TYPE_CHECKING:

@@ -50,8 +50,10 @@ def problem_line(result: ThreadResult) -> str | None:
         return None
     why = f": {one_line(result.error)}" if result.error else ""
     if result.outcome == "exhausted":
-        came = "answered with what it had" if result.replies else "ended without an answer"
-        return f"exhausted: {result.handler} {came}{why} [thread {result.thread}]"
+        came = " answered with what it had" if result.replies else " ended without an answer"
+        if why.startswith(": answered "):  # of a last answer on grace, the error says so itself
+            came, why = "", why.removeprefix(":")
+        return f"exhausted: {result.handler}{came}{why} [thread {result.thread}]"
     code = f" ({result.code})" if result.code and result.code != result.outcome else ""
     return f"{result.outcome}: {result.handler}{code}{why} [thread {result.thread}]"
 

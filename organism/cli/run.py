@@ -50,8 +50,8 @@ def run(
     Replies and a table of what was spent go to standard output; progress, warnings and logs go to standard error.
     Exits with 0; 1 if a thread failed, was cancelled or stopped, or the timeout was reached; else 3 if one was exhausted;
     else 4 if one is paused; 2 if the file or the command line is wrong; 5 if the journal is damaged or another process holds
-    it; 130 on Ctrl-C, 143 on SIGTERM. After such a signal, running work has the grace time to finish; a journal on a disk keeps
-    the rest for 'organism resume'. A second signal ends the process at once.
+    it; 130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP. After such a signal, running work has the grace time to finish; a journal
+    on a disk keeps the rest for 'organism resume'. A second signal ends the process at once.
     """
     options.check()
     labels = pairs("--label", label)

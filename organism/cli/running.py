@@ -60,7 +60,7 @@ class Options:
         float,
         Parameter(
             metavar="SECONDS",
-            help=f"How long running work may take to finish after Ctrl-C or SIGTERM; {GRACE:g} by default.",
+            help=f"How long running work may take to finish after Ctrl-C, SIGTERM or SIGHUP; {GRACE:g} by default.",
         ),
     ] = GRACE
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, InvalidPayloadError
-from organism.names import suggestion
+from organism.names import suggestion, there_are
 from organism.payloads import Vocabulary, takes_lines
 from organism.payloads.faults import OtherPayloadError
 from organism.payloads.primitives import ORGANISM_ONLY
@@ -52,7 +52,7 @@ def handler_of(settings: Settings, to: str | None) -> HandlerSettings:
             raise ConfigurationError([f"--to is missing: name a handler; there are: {', '.join(settings.handlers)}"])
         return settings.handlers[one[0]]
     if to not in settings.handlers:
-        near = suggestion(to, settings.handlers) or f"; there are: {', '.join(settings.handlers)}"
+        near = suggestion(to, settings.handlers) or there_are(tuple(settings.handlers))
         raise ConfigurationError([f"--to {one_line(to)}: is not a handler{near}"])
     return settings.handlers[to]
 

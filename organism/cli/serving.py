@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from organism.cli.interrupts import Interrupts, exit_code
+from organism.cli.interrupts import Interrupts
+from organism.cli.signals import exit_code
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.server.http import listening

@@ -78,7 +78,7 @@ def _served(host: str, port: int, streams: Streams, **model: Any) -> int:
     try:
         from organism.cli.serving import serve
     except ModuleNotFoundError as error:
-        line = f"organism simulate: needs '{error.name}', which is not installed; pip install organism[simulate]"
+        line = f"organism simulate: needs '{error.name}', which is not installed; install organism with its extra 'simulate'"
         raise ConfigurationError([line]) from error
     return serve(host, port, streams, **model)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Protocol, TextIO
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from attrs import define
 
@@ -96,7 +97,27 @@ class Streams:
             self.lose(stream, lost)
 
 
-def _to_nowhere(stream: TextIO) -> None:
+class _Lasting(FileIO):
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            _to_nowhere(self)
+            return memoryview(data).nbytes
+
+
+def lasting(stream: TextIO) -> TextIO:
+    """A stream to the same file that cannot be lost: where that takes nothing more, as a terminal that was closed, it goes nowhere. What
+    is drawn there, and what handlers print, is worth no work that is under way.
+    """
+    buffer = getattr(stream, "buffer", None)
+    if not isinstance(getattr(buffer, "raw", buffer), FileIO):
+        return stream
+    raw = _Lasting(stream.fileno(), "w", closefd=False)
+    return TextIOWrapper(BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=True)
+
+
+def _to_nowhere(stream: TextIO | FileIO) -> None:
     """Python flushes its streams when it ends, and would say that nobody reads them; so they go nowhere from here on."""
     with suppress(OSError):  # it is no file
         number = stream.fileno()

@@ -100,10 +100,3 @@ def size(count: int) -> str:
             return f"{number:.1f} {unit}" if unit != "B" else f"{count} B"
         number /= 1000
     return f"{number:.1f} {_SIZES[-1]}"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 thread``, ``1,200 threads``; nouns in ``y`` change."""
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"

@@ -15,11 +15,12 @@ from organism.cli.board import Board
 from organism.cli.conduct import interrupted, keep_drawing
 from organism.cli.exit_codes import EXHAUSTED, FAILED, PAUSED
 from organism.cli.input_lines import InputLines
-from organism.cli.interrupts import end_now, exit_code
+from organism.cli.interrupts import end_now
 from organism.cli.live import LiveAnswer
 from organism.cli.people import People, waits
 from organism.cli.report import partial_text, problem_line, reply_text
 from organism.cli.sending import payload_of
+from organism.cli.signals import exit_code
 from organism.cli.text import harmless, one_line
 from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
 from organism.names import excerpt

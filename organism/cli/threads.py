@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
 from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.reading import threads_of
-from organism.cli.tables import counted, csv_line, instant, money, table
+from organism.cli.tables import csv_line, instant, money, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
-from organism.names import suggestion
+from organism.names import counted, suggestion
 from organism.settings import UNITS
 from organism.usage import Usage
 

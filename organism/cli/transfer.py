@@ -16,13 +16,12 @@ from cyclopts import Parameter
 from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
 from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.reading import meant
-from organism.cli.tables import counted
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.chain import verify as first_flaw
 from organism.journal.codec import decode_entry
 from organism.journal.standing import opens_nothing
-from organism.names import told
+from organism.names import counted, is_of_limits, told
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -47,7 +46,10 @@ def export(
     """
     damage = Damage()
     with where.opened() as found:
-        those = [meant(found, text).chain.root for text in threads] or [chain.root for chain in found.chains()]
+        # What was given to accounts stays with the journal that it was given in.
+        those = [meant(found, text).chain.root for text in threads] or [
+            chain.root for chain in found.chains() if not is_of_limits(chain.root)
+        ]
         count = entries = 0
         for root in dict.fromkeys(those):
             problem = found.verify(root)

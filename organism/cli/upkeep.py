@@ -13,10 +13,11 @@ from organism.cli.arguments import Given, moment
 from organism.cli.exit_codes import DAMAGED
 from organism.cli.journals import HERE, InJournal, Where
 from organism.cli.orders import asked
-from organism.cli.tables import counted, instant, size, table
+from organism.cli.tables import instant, size, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError, JournalError, JournalHeldError
 from organism.journal.pruning import Mark, Pruned, chosen, outcome
+from organism.names import counted, is_of_limits
 from organism.works.control import Order
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ def verify(
     with where.opened() as found:
         flaws = found.flaws()
         damaged = {root for root, _ in flaws if root is not None}
-        sound = [chain.entries for chain in found.chains() if chain.root not in damaged]
+        sound = {chain.root: chain.entries for chain in found.chains() if chain.root not in damaged}
     for root, problem in flaws:
         streams.result(one_line(problem) if root is None else f"thread {one_line(root)}: {one_line(problem)}")
-    about = f"{counted(len(sound), 'thread')} with {counted(sum(sound), 'entry')}"
+    threads = sum(not is_of_limits(root) for root in sound)
+    limits = f" and {counted(len(sound) - threads, 'record')} of raised limits" if len(sound) > threads else ""
+    about = f"{counted(threads, 'thread')}{limits} with {counted(sum(sound.values()), 'entry')}"
     if flaws:
         streams.result(f"{counted(len(damaged), 'thread') + ' ' if damaged else ''}damaged; sound: {about}")
         return DAMAGED

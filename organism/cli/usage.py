@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from cyclopts import Parameter
 
 from organism.budget.claims import CALLS, MESSAGES, TOKENS
-from organism.cli.account_limits import ALL, limits_of, limits_table
+from organism.cli.account_limits import ALL, NO_LIMITS, limits_of, limits_table
 from organism.cli.arguments import Given, moment
 from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.reading import facts_of, meant, threads_of
 from organism.cli.report import ESTIMATE
-from organism.cli.tables import counted, csv_line, money, table
+from organism.cli.tables import csv_line, money, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.journal.codec import decode_entry
 from organism.journal.standing import Standing
-from organism.names import suggestion
+from organism.names import counted, suggestion
 from organism.record.calls import COLUMNS, call_rows
 from organism.usage import Tally, pico
 
@@ -40,6 +40,7 @@ _WIDEST: Final = 60
 _NONE: Final = "-"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LABEL: Final = "label:"
+Form = Literal["table", "json", "csv"]
 Way = Callable[["Spending"], Iterable[str]]
 """What a row of the ledger is counted under: nothing, one name, or several."""
 _WAYS: Final[Mapping[str, Way]] = {
@@ -80,17 +81,20 @@ def usage(
         bool, Parameter(help="A row for each model call instead; docs/reference/calls.md explains the columns.")
     ] = False,
     json: Annotated[bool, Parameter(help="JSON lines: one object per row, none for the sum.")] = False,
-    csv: Annotated[bool, Parameter(help="With --calls: comma-separated values, with a header line.")] = False,
+    csv: Annotated[
+        bool, Parameter(help="Comma-separated values, with a header line: one line per row, none for the sum.")
+    ] = False,
     where: InJournal = HERE,
     streams: Given,
 ) -> int:
     """Shows what was spent, also by threads that were removed since. Days are in UTC."""
     _check(thread, by, since, calls=calls, json=json, csv=csv)
+    form: Form = "json" if json else "csv" if csv else "table"
     by = by or "handler"
     first = -math.inf if since is None else moment("--since", since, now=datetime.now(UTC)) // 3600
     if calls:
         with where.opened() as found:
-            tell_calls(found, thread, "json" if json else "csv" if csv else "table", streams)
+            tell_calls(found, thread, form, streams)
         return 0
     way = None if by == "thread" else _way(by)
     with where.opened() as found:
@@ -100,20 +104,32 @@ def usage(
         damage = Damage()
         rows = _by_thread(found, damage) if way is None else by_key(spent, way)
         limits = limits_of(where.file, every, streams) if by == "account" else ()
-    _tell(rows, whole, by, streams, limits, json=json)
+    if form == "table":
+        _tell(rows, whole, by, streams, limits)
+    else:
+        _tell_programs(rows, by, form, streams, limits)
     return damage.told(streams)
 
 
-def _tell(
-    rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, limits: Sequence[AccountLimits], *, json: bool
+def _tell_programs(
+    rows: Mapping[str, Tally], by: str, form: Form, streams: Streams, limits: Sequence[AccountLimits]
 ) -> None:
-    if json:
-        by_name = {each.account: each for each in limits if each.account is not None}
-        for name in dict.fromkeys((*rows, *by_name)):
-            stands = by_name[name].as_json() if name in by_name else {}
-            used = _figures(rows.get(name, Tally()))
-            streams.result(jsons.dumps({by: None if name == _NONE else name, "usage": used, **stands}))
-        return
+    """One object or one line for each row; accounts that have spent nothing have one for their limits."""
+    by_name = {each.account: each for each in limits if each.account is not None}
+    if form == "csv":
+        stands = NO_LIMITS.as_cells() if by == "account" else {}
+        streams.result(csv_line((by, *_cells(Tally()), *stands)))
+    for name in dict.fromkeys((*rows, *by_name)):
+        used, key = rows.get(name, Tally()), None if name == _NONE else name
+        if form == "json":
+            beside = by_name[name].as_json() if name in by_name else {}
+            streams.result(jsons.dumps({by: key, "usage": _figures(used), **beside}))
+        else:
+            stands = by_name.get(name, NO_LIMITS).as_cells() if by == "account" else {}
+            streams.result(csv_line((key, *_cells(used).values(), *stands.values())))
+
+
+def _tell(rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, limits: Sequence[AccountLimits]) -> None:
     lines = [(cut(one_line(by), _WIDEST), *_HEAD), *(_row(name, used) for name, used in rows.items())]
     if by == "thread":
         lines += _beside(rows.values(), whole)
@@ -137,8 +153,6 @@ def _check(thread: str | None, by: str | None, since: str | None, *, calls: bool
     if since is not None and (calls or by == "thread"):
         beside = "--calls" if calls else "--by thread"
         raise ConfigurationError([f"organism usage --since {one_line(since)}: cannot go with {beside}"])
-    if csv and not calls:
-        raise ConfigurationError(["organism usage --csv: needs --calls; sums are printed as a table, or with --json"])
     if csv and json:
         raise ConfigurationError(["organism usage: --json and --csv cannot go together"])
 
@@ -163,7 +177,7 @@ def by_key(spendings: Iterable[Spending], key: Way) -> dict[str, Tally]:
     """The sums of what was spent, by what ``key`` says, in the order of the names; what has several counts under each."""
     tallies: dict[str, Tally] = {}
     for row in spendings:
-        if row.reached is not None:
+        if row.tells is not None:
             continue
         for name in tuple(key(row)) or (_NONE,):
             tally = tallies.setdefault(name, Tally())
@@ -244,11 +258,16 @@ def _figures(spent: Tally) -> dict[str, object]:
     return {**figures, "unpriced": True} if spent.unpriced else figures
 
 
+def _cells(spent: Tally) -> dict[str, object]:
+    """The same as columns, which are there in every row."""
+    return {**_figures(spent), "unpriced": spent.unpriced}
+
+
 _CALLS: Final = ("thread", "handler", "model", "outcome", "need", "tokens", "cost USD", "nearest limit", "was told")
 _WIDE: Final = 20
 
 
-def tell_calls(journal: Journal, thread: str | None, form: Literal["table", "json", "csv"], streams: Streams) -> None:
+def tell_calls(journal: Journal, thread: str | None, form: Form, streams: Streams) -> None:
     """Prints the calls of a thread with those below it, or of all. Raises ConfigurationError where that thread is not there."""
     rows = _calls_of(journal, thread)
     if form == "json":

@@ -2,7 +2,7 @@
 
 Every source becomes one tree of values that know their place (``yamltext``, ``scalars``, ``layers``, ``tree``, ``places``). The tree is
 read by the shapes that the keys are declared with (``shapes``, ``sections``, ``paths``, ``references``, ``wording`` and its
-``templates``), and every mistake is noted on the way. ``document`` declares the keys at the top; ``budgets``, ``backends``,
+``templates``), and every mistake is noted on the way; names of handlers and models are looked at last (``named``). ``document`` declares the keys at the top; ``budgets``, ``backends``,
 ``handlers``, ``start`` and the other modules those below. What is right beside a mistake is built all the same (``drafts``), so that
 whatever depends on it alone is checked in the same round; it leaves the room only where there is no mistake. Nothing is started and
 nothing is called.
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.config.budgets import ACCOUNTS, BUDGET, CEILING, name_problem
 from organism.config.document import settings_of, with_models
-from organism.config.grants import with_decider
 from organism.config.layers import PREFIX, from_python, in_python, laid, overlays_of_environ, overlays_of_set
+from organism.config.named import with_decider
 from organism.config.places import Mistakes, Place, shown
 from organism.config.places import Path as Keys
 from organism.config.shapes import Reading, one_of

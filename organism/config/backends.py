@@ -14,23 +14,22 @@ from organism.config.paths import FilePath
 from organism.config.places import shown, where
 from organism.config.recordings import check_options as check_recorded
 from organism.config.recordings import with_recording
-from organism.config.references import loaded
+from organism.config.references import Reference, loaded
+from organism.config.scalars import Wrong
 from organism.config.sections import Anything, ListOf, Record, Section
 from organism.config.shapes import (
     BROKEN,
-    Broken,
     Choice,
     Exact,
+    Name,
     Number,
     OrNull,
     Reading,
     Text,
     Truth,
     Whole,
-    no_model,
     one_of,
 )
-from organism.config.tree import Node, Scalar
 from organism.names import ORGANISM, is_handler_name, sounds_secret, suggestion
 from organism.settings import (
     BackendSettings,
@@ -47,6 +46,8 @@ from organism.settings import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
+
+    from organism.config.tree import Scalar
 
 
 class Checks(Protocol):
@@ -90,31 +91,29 @@ class _Maker:
 
 
 @frozen
-class _Provider(Text):
+class _Provider(Reference):
     """A built-in one by its name, ``package.module:factory``, or the factory itself in Python."""
 
     wanted: str = "a provider"
 
-    def read(self, node: Node, reading: Reading) -> Any:
-        if isinstance(node, Scalar) and node.style == "python" and _is_factory(node.value):
-            name = getattr(node.value, "__qualname__", type(node.value).__qualname__)
-            return _Maker(str(name), node.value)
-        name = super().read(node, reading)
-        if name is BROKEN or name in _PROVIDERS:
-            return BROKEN if name is BROKEN else _Maker(name)
-        if ":" in name:
-            return _loaded(name, node, reading)
-        use = f"use {one_of((*_PROVIDERS, 'package.module:factory'))}"
-        return reading.wrong(node, f"{shown(name)} is not a provider{suggestion(name, _PROVIDERS) or f'; {use}'}")
+    def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
+        if text in _PROVIDERS:
+            return _Maker(text)
+        if ":" not in text:
+            use = f"; use {one_of((*_PROVIDERS, 'package.module:factory'))}"
+            return Wrong(f"{shown(text)} is not a provider{suggestion(text, _PROVIDERS) or use}")
+        found: object = loaded(text, scalar, reading)
+        if found is BROKEN or _is_factory(found):
+            return BROKEN if found is BROKEN else _Maker(text, found)
+        return Wrong(f"{shown(text)} makes no provider: it must be a function or a BackendFactory")
 
+    def may_be(self, given: object) -> bool:
+        """Whether it makes providers."""
+        return _is_factory(given)
 
-def _loaded(name: str, node: Node, reading: Reading) -> _Maker | Broken:
-    factory: object = loaded(name, node, reading)
-    if isinstance(factory, Broken):
-        return factory
-    if not _is_factory(factory):
-        return reading.wrong(node, f"{shown(name)} makes no provider: it must be a function or a BackendFactory")
-    return _Maker(name, factory)
+    def made(self, found: Any) -> Any:
+        """The factory, under its own name."""
+        return _Maker(str(getattr(found, "__qualname__", type(found).__qualname__)), found)
 
 
 def _is_factory(value: object) -> bool:
@@ -220,18 +219,14 @@ def _must_be_priced(top: Section) -> bool:
     return any(each is not None and each.limits.cost_usd is not None for each in limited)
 
 
-def check_downgrades(sections: Mapping[str, Section], aliases: Collection[str] | None) -> None:
-    """Notes downgrades to what is no alias, and those that lead back to where they came from; ``aliases`` are all that the file
-    names, also broken ones (``None``: that cannot be told).
-    """
+def check_downgrades(sections: Mapping[str, Section]) -> None:
+    """Notes downgrades that lead back to where they came from."""
     leads = {name: section.values["downgrade"] for name, section in sections.items() if section.values.get("downgrade")}
     to: dict[str, str] = {name: down.values["to"] for name, down in leads.items() if "to" in down.values}
     for name, target in to.items():
         down: Section = leads[name]
         if target == name:
             down.wrong("to", f"{shown(target)} is the alias itself: name a cheaper one, or leave 'downgrade' out")
-        elif aliases is not None and target not in aliases:
-            down.wrong("to", no_model(target, aliases, down.reading.mistakes.guesses))
         elif name in (circle := _circle(name, to)):
             down.wrong("to", f"goes in a circle ({' -> '.join((*circle, name))}): a call would never arrive")
 
@@ -287,7 +282,7 @@ _BACKEND: Final = Record(
     tolerant=True,
 )
 _DOWNGRADE: Final = Record(
-    {"at": Choice(get_args(Level)), "to": Text("the name of an alias")}, required=("at", "to"), tolerant=True
+    {"at": Choice(get_args(Level)), "to": Name(of="model")}, required=("at", "to"), tolerant=True
 )
 MODEL: Final = Record(
     {

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from attrs import evolve, frozen
 
+from organism.config.named import decides_nothing
 from organism.config.places import shown
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import BROKEN, Broken, Choice, Exact, Found, Located, Number, Reading, Text, Whole
+from organism.config.shapes import BROKEN, Broken, Choice, Exact, Name, Number, Reading, Whole
 from organism.config.tree import Table
 from organism.config.yamltext import unfold
 from organism.names import names_nothing
@@ -83,7 +84,7 @@ _POLICY: Final[Mapping[str, Shape]] = {
     "accounting": Choice(("estimate", "strict")),
     "on_unpriced": Choice(("refuse", "ignore")),
     "notify": ListOf(Choice(("agent", "caller")), unique=True),
-    "grants_by": Located(Text("the name of a handler", nullable=True)),
+    "grants_by": Name(nullable=True, unable=decides_nothing),
     "grants_up_to": Record(
         {"seconds": Number(), "cost_usd": Exact(), **dict.fromkeys(_COUNTED, Whole())},
         make=lambda section: MappingProxyType({unit: Decimal(str(most)) for unit, most in section.values.items()}),
@@ -141,9 +142,7 @@ def _split(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
     limits = {name: value for name, value in section.values.items() if name in _LIMITS}
     others = {name: value for name, value in section.values.items() if name not in limits}
     if "grants_by" in others:
-        found: Found = others["grants_by"]
-        section.reading.deciders.append(found)
-        others["grants_by"] = found.value or ""  # that nobody decides is said, and goes over what is above
+        others["grants_by"] = others["grants_by"] or ""  # that nobody decides is said, and goes over what is above
     if "on_unpriced" in section.wrong_keys:
         others["on_unpriced"] = "ignore"  # it may be what was meant
     return limits, others

@@ -7,24 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism.agentsettings import Compaction, Prune
 from organism.config.sections import Record, Section
-from organism.config.shapes import Exact, Found, Located, OrNull, Text, Whole, no_model
+from organism.config.shapes import Exact, Name, OrNull, Whole
 from organism.config.wording import Wording
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from organism.config.wording import Template
 
 _SUMMARY: Final = ("name", "description", "messages", "tokens")
 """What the wording of a summary may name."""
-
-
-def check_compaction(agent: Section, aliases: Collection[str] | None) -> None:
-    """Notes where the summaries of an agent are to come from what is no model; ``None``: that cannot be told."""
-    if aliases is None:
-        return
-    section: Section | None = agent.values.get("compaction")
-    found = None if section is None else section.values.get("model")
-    if section is not None and found is not None and found.value is not None and found.value not in aliases:
-        section.wrong("model", no_model(found.value, aliases, section.reading.mistakes.guesses))
 
 
 def compaction_of(section: Section | None) -> Compaction | None:
@@ -32,9 +22,9 @@ def compaction_of(section: Section | None) -> Compaction | None:
     if section is None:
         return None
     said = dict(section.values)
-    model = said.pop("model", None)
-    shares: dict[str, Any] = {key: float(said.pop(key)) for key in ("at", "hard_limit") if key in said}
-    return Compaction(model=None if model is None else model.value, **shares, **said)
+    said |= {key: float(said[key]) for key in ("at", "hard_limit") if key in said}
+    prompt: Template | None = said.pop("prompt", None)
+    return Compaction(**said, prompt=None if prompt is None else prompt.text)
 
 
 def _compaction(section: Section) -> Section:
@@ -45,12 +35,7 @@ def _compaction(section: Section) -> Section:
     at, hard = values.get("at", Decimal("0.6")), values.get("hard_limit", Decimal("0.9"))
     if hard < at <= 1 and section.wrong_keys.isdisjoint({"at", "hard_limit"}):
         section.wrong("at" if "at" in values else "hard_limit", f"'at' ({at}) is above 'hard_limit' ({hard})")
-    model: Found | None = values.get("model")
-    if (
-        values.get("prompt") is not None
-        and "model" not in section.wrong_keys
-        and (model is None or model.value is None)
-    ):
+    if values.get("prompt") is not None and "model" not in section.wrong_keys and values.get("model") is None:
         section.wrong("prompt", "is the prompt of the model that sums up, and 'model' is missing beside it")
     return section
 
@@ -61,7 +46,7 @@ COMPACTION: Final[Any] = OrNull(
             "at": Exact(above=0),
             "hard_limit": Exact(above=0),
             "keep_turns": Whole(least=1),
-            "model": Located(Text("the name of a model", nullable=True)),
+            "model": Name(of="model", nullable=True),
             "prompt": Wording(nullable=True, names=_SUMMARY),
         },
         make=_compaction,

@@ -9,20 +9,19 @@ from attrs import evolve, fields
 
 from organism.config.backends import MODEL, SIMULATED, alias_problem, check_backends, check_downgrades, models_of
 from organism.config.budgets import ACCOUNTS, CEILING, CONVERSATION, ROOT_BUDGET
-from organism.config.failures import dead_letters_of
-from organism.config.grants import check_deciders
 from organism.config.handlers import CODE_TIMEOUT, DEFAULTS, HANDLER, Known, handler_of, name_problem, under_defaults
 from organism.config.hooks import HOOKS
-from organism.config.ignored import ignored, never_at_cap
+from organism.config.ignored import forgotten, ignored, never_at_cap
 from organism.config.journals import JournalUrl, check_session_log
 from organism.config.layers import from_python
 from organism.config.loops import LOOPS
+from organism.config.named import check_names, hears_of_none, no_handler, no_model
 from organism.config.paths import FolderPath, NewFilePath
 from organism.config.places import FILE, Mistakes, Place, shown
 from organism.config.prompts import with_agents_md
 from organism.config.recordings import with_recordings
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import Choice, Located, Number, OrNull, Reading, Text, Whole, no_handler, no_model
+from organism.config.shapes import Choice, Name, Number, OrNull, Reading, Text, Whole
 from organism.config.start import START, message_of
 from organism.config.tools import check_tools
 from organism.config.tree import Entry, Items, Table
@@ -31,7 +30,7 @@ from organism.errors import PayloadTypeError
 from organism.functions import FunctionCall, FunctionResult
 from organism.names import is_organism_name, nearest
 from organism.payloads import Vocabulary
-from organism.settings import ModelSettings, Settings, StartMessage
+from organism.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -64,10 +63,10 @@ TOP: Final = Record(
         "handlers": MapOf(HANDLER, name_problem),
         "hooks": HOOKS,
         "loops": OrNull(LOOPS),
-        "dead_letters": Located(Text("the name of a handler", nullable=True)),
+        "dead_letters": Name(nullable=True, unable=hears_of_none),
         "scheduling": Choice(("breadth-first", "depth-first")),
         "max_handlers": Whole(least=1),
-        "watchdog": Number(above=0, most=_DAY, nullable=True),
+        "watchdog": Number(above=0, most=_DAY, nullable=True, hint="null means never"),
         "queue": Whole(least=1),
         "on_full": Choice(("wait", "refuse")),
         "thread_queue": Whole(least=1),
@@ -78,7 +77,10 @@ TOP: Final = Record(
         "start": ListOf(START),
     },
     required=("organism",),
-    refused={"name": "the name of the organism has the key 'organism'"},
+    refused={
+        "name": "the name of the organism has the key 'organism'",
+        "agents": "agents are handlers: write each below 'handlers', as in `handlers: {writer: {description: ..., agent: {...}}}`",
+    },
     tolerant=True,
 )
 """Every key there is at the top."""
@@ -98,30 +100,29 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Ch
     reading = Reading(mistakes, folder, TOP)
     top: Section = TOP.read(_with_defaults(_without_slips(tree, mistakes), mistakes), reading)
     names = _names(top, "handlers")
-    drafts = _drafts(top, names)
-    start = _start(top, drafts, names)
-    dead_letters = dead_letters_of(top, drafts, names)
-    check_deciders(reading, drafts, names)
+    drafts = _drafts(top)
+    check_names(reading, drafts, names, _names(top, "models"))
+    start = tuple(filter(None, (message_of(section, drafts) for section in top.values.get("start", ()))))
     check_tools(drafts)
     check_session_log(top)
-    check_downgrades(top.values.get("models", {}), _names(top, "models"))
+    check_downgrades(top.values.get("models", {}))
     if checks is not None:
         check_backends(top, checks, folder)
     mistakes.raise_any()
     whole = {name: draft.settings for name, draft in drafts.items() if draft.settings is not None}
     handlers, notes = with_agents_md(MappingProxyType(whole), folder)
     models = with_recordings(models_of(top.values.get("models", {})), top.values.get("record"), folder)
-    built = {"organism", "defaults", "handlers", "models", "start", "dead_letters"}
+    built = {"organism", "defaults", "handlers", "models", "start"}
     return Settings(
         name=top.values["organism"],
         handlers=handlers,
         models=models,
         start=start,
-        dead_letters=dead_letters,
         folder=folder,
         notes=(
             *_notes(top, models),
             *never_at_cap(top.values.get("conversation")),
+            *forgotten(top.values),
             *ignored(handlers, models),
             *notes,
         ),
@@ -179,10 +180,10 @@ def _with_defaults(tree: Table, mistakes: Mistakes) -> Table:
     return evolve(tree, entries={**tree.entries, "handlers": entry})
 
 
-def _drafts(top: Section, names: Collection[str] | None) -> Mapping[str, Draft]:
-    """All handlers as far as they could be read; references are checked against all that are named."""
+def _drafts(top: Section) -> Mapping[str, Draft]:
+    """All handlers as far as they could be read."""
     sections: Mapping[str, Section] = top.values.get("handlers", {})
-    known = Known(names, _aliases(top), _code_timeout(top))
+    known = Known(_aliases(top), _code_timeout(top))
     drafts = {name: handler_of(name, section, known) for name, section in sections.items()}
     _one_class_a_name(drafts)
     return drafts
@@ -249,11 +250,6 @@ def _spoken(draft: Draft) -> Iterator[type]:
         yield from said.values.get("replies", ())
         if said.values.get("tools"):
             yield from (FunctionCall, FunctionResult)
-
-
-def _start(top: Section, drafts: Mapping[str, Draft], names: Collection[str] | None) -> tuple[StartMessage, ...]:
-    messages = [message_of(section, drafts, names) for section in top.values.get("start", ())]
-    return tuple(message for message in messages if message is not None)
 
 
 def _notes(top: Section, models: Mapping[str, ModelSettings]) -> tuple[str, ...]:

@@ -32,7 +32,8 @@ class Draft:
     @property
     def peers(self) -> tuple[str, ...]:
         """Whom it may address, as far as is known."""
-        return tuple(one.value for one in self.section.values.get("peers", ()))
+        peers: tuple[str, ...] = self.section.values.get("peers", ())
+        return peers
 
     @property
     def replies(self) -> tuple[type, ...] | None:

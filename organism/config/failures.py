@@ -1,22 +1,18 @@
-"""``on_failure:`` of a handler, and ``dead_letters:``: what comes of a message whose handler failed (R9)."""
+"""``on_failure:`` of a handler: what comes of a message whose handler failed (R9)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from organism.config.places import shown
+from organism.config.scalars import Wrong
 from organism.config.sections import ListOf, Record, Section
-from organism.config.shapes import Choice, Number, Whole, no_handler
-from organism.payloads.primitives import DeadLetter
+from organism.config.shapes import Choice, Number, Whole
 from organism.settings import OnFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from typing import Any
-
-    from organism.config.drafts import Draft
-    from organism.config.shapes import Found, Reading
-    from organism.config.tree import Node
+    from organism.config.shapes import Reading
+    from organism.config.tree import Scalar
 
 _CODES: Final = ("crashed", "timeout", "validation", "routing", "no_reply")
 """What another attempt may mend."""
@@ -32,12 +28,11 @@ _NEVER: Final = {
 class _Code(Choice):
     """A failure's code that may be tried again; of the others it is said why they are not."""
 
-    def read(self, node: Node, reading: Reading) -> Any:
-        """The code."""
-        value = getattr(node, "value", None)
-        if isinstance(value, str) and value in _NEVER:
-            return reading.wrong(node, f"{shown(value)} {_NEVER[value]}; leave it out")
-        return super().read(node, reading)
+    def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
+        code = scalar.value
+        return (
+            Wrong(f"{shown(code)} {_NEVER[code]}; leave it out") if code in _NEVER else super()._value(scalar, reading)
+        )
 
 
 def with_backoff(section: Section) -> Section:
@@ -62,25 +57,3 @@ ON_FAILURE: Final = Record(
     tolerant=True,
 )
 """What comes of a failure of one handler."""
-
-
-def dead_letters_of(top: Section, handlers: Mapping[str, Draft], names: Collection[str] | None) -> str | None:
-    """The handler that is told of dead letters; ``None`` for none, also after it was noted that it cannot be. ``names`` are those of
-    all handlers, also of those that nothing is known of; ``None`` where they could not be read.
-    """
-    found: Found | None = top.values.get("dead_letters")
-    name = None if found is None else found.value
-    if found is None or not isinstance(name, str):
-        return None
-    handler = handlers.get(name)
-    if handler is None:
-        if names is not None and name not in names:
-            top.reading.wrong(found.node, no_handler(name, names))
-        return None
-    if handler.accepts is not None and DeadLetter not in handler.accepts:
-        takes = ", ".join(each.__name__ for each in handler.accepts)
-        top.reading.wrong(
-            found.node,
-            f"{shown(name)} takes {takes}, and no DeadLetter: name a handler that takes organism.primitives:DeadLetter",
-        )
-    return name

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import evolve, fields, frozen
 
 from organism.config.budgets import BUDGET
-from organism.config.compaction import COMPACTION, PRUNE, check_compaction, compaction_of
+from organism.config.compaction import COMPACTION, PRUNE, compaction_of
 from organism.config.drafts import Draft, classes_of
 from organism.config.failures import ON_FAILURE
+from organism.config.named import no_model
 from organism.config.notices import NOTICES
 from organism.config.places import shown
-from organism.config.prompts import PromptShape, check_prompt
+from organism.config.prompts import PROMPT, check_prompt
 from organism.config.references import Reference
 from organism.config.sections import Anything, ListOf, Record, Section
-from organism.config.shapes import Choice, Found, Located, Number, OrNull, Text, Whole, no_handler, no_model
+from organism.config.shapes import Choice, Name, Number, OrNull, Text, Whole
 from organism.config.tools import TOOL_CALLS, TOOL_OUTPUT, TOOLS, with_tools
 from organism.config.tree import Node, Table
 from organism.config.yamltext import merged
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _ONCE: Final = OnFailure()
 """What comes of a failure where nothing is said of it."""
 _LEAST_OUTPUT: Final = cast("int", fields(AgentSettings).min_output_tokens.default)
+_USUAL: Final = cast("str", fields(AgentSettings).model.default)
 CODE_TIMEOUT: Final = 30.0
 """Seconds that a code handler may run where nothing is said; agents have no timeout."""
 
@@ -82,12 +84,10 @@ class _PayloadShape(Reference):
 
 @frozen
 class Known:
-    """What handlers may refer to: names of handlers; aliases with the ``max_output_tokens`` of each (``None``: unknown).
-
-    ``None`` for all: they could not be read, and nothing is said about references to them.
+    """What holds for all handlers: the aliases, with the ``max_output_tokens`` of each (``None``: unknown); ``None`` for all of them where
+    they could not be read.
     """
 
-    handlers: Collection[str] | None
     aliases: Mapping[str, int | None] | None
     timeout: float | None = CODE_TIMEOUT
     """Seconds that code may run which says nothing of it."""
@@ -101,7 +101,7 @@ def handler_of(name: str, section: Section, known: Known) -> Draft:
     person: Section | None = values.get("human")
     if code is not None and code.problem:
         section.wrong("code", code.problem)
-    peers = _peers_of(section, name, known)
+    peers: tuple[str, ...] = section.values.get("peers", ())
     _one_kind(section)
     if "human" in section.table.entries:
         values = _of_person(section)
@@ -170,32 +170,22 @@ def _is_own(section: Section, key: str) -> bool:
     return node is not None and node.path[:1] == ("handlers",)
 
 
-def _peers_of(section: Section, name: str, known: Known) -> tuple[str, ...]:
-    found: tuple[Found, ...] = section.values.get("peers", ())
-    for one in found:
-        if known.handlers is not None and one.value not in {name, ORGANISM} and one.value not in known.handlers:
-            section.reading.wrong(one.node, no_handler(one.value, known.handlers, section.reading.mistakes.guesses))
-    return tuple(one.value for one in found)
-
-
 def _agent_of(section: Section, known: Known) -> AgentSettings | None:
-    said = {key: value for key, value in section.values.items() if key not in {"model", "tools", "prompt"}}
-    model: str = section.values["model"].value if "model" in section.values else "default"
+    said: dict[str, Any] = {"model": _USUAL, **section.values, "prompt": check_prompt(section)}
     wish = said.get("max_output_tokens")
     if known.aliases is not None:
-        if "model" not in section.wrong_keys and model not in known.aliases:
-            section.wrong("model", no_model(model, known.aliases, section.reading.mistakes.guesses))
-        wish = known.aliases.get(model) if wish is None else wish
+        if "model" not in section.table.entries and _USUAL not in known.aliases:
+            section.wrong("model", no_model(_USUAL, known.aliases, section.reading.mistakes.guesses))
+        wish = known.aliases.get(said["model"]) if wish is None else wish
     least = said.get("min_output_tokens")
     if wish is not None and least is None:
         said["min_output_tokens"] = min(_LEAST_OUTPUT, wish)
     elif wish is not None and least is not None and least > wish:
         section.wrong("min_output_tokens", f"{least} is more than the {wish} output tokens that are wished for")
-    prompt = check_prompt(section)
     if "compaction" in said:
-        check_compaction(section, known.aliases)
         said["compaction"] = compaction_of(said["compaction"])
-    return AgentSettings(model=model, prompt=prompt, **said) if said.get("accepts") and said.get("replies") else None
+    said.pop("tools", None)  # :func:`with_tools` makes them
+    return AgentSettings(**said) if said.get("accepts") and said.get("replies") else None
 
 
 def name_problem(name: str) -> str | None:
@@ -226,8 +216,8 @@ _PAYLOADS: Final[Mapping[str, Shape]] = {
 }
 """What an agent or a person takes, and what it answers with."""
 _OF_AGENTS: Final[Mapping[str, Shape]] = {
-    "model": Located(Text("the name of a model")),
-    "prompt": PromptShape(),
+    "model": Name(of="model"),
+    "prompt": PROMPT,
     "peers_as": Choice(("tools", "xml")),
     "tools": TOOLS,
     "max_turns": Whole(least=1),
@@ -255,7 +245,7 @@ _NOT_OF_PEOPLE: Final = {
 }
 """Keys of other handlers, and why a person has none of them."""
 _SHARED: Final[Mapping[str, Shape]] = {
-    "peers": ListOf(Located(Text("the name of a handler")), unique=True),
+    "peers": ListOf(Name(organism=True), unique=True),
     "timeout": Number(above=0, nullable=True),
     "concurrency": Whole(least=1, nullable=True),
     "budget": OrNull(BUDGET),

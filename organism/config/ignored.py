@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from organism.settings import ConversationSettings, HandlerSettings, ModelSettings
+    from organism.settings import ConversationSettings, HandlerSettings, ModelSettings, Quota
 
+_MEMORY: Final = "memory:"
+_SHOWN: Final = 3
+"""Names that a line has."""
 _WITHOUT_SEED: Final = frozenset({"anthropic"})
 """Providers whose protocol has no seed."""
 
@@ -19,6 +22,21 @@ def never_at_cap(conversation: ConversationSettings | None) -> Iterator[str]:
         yield (
             "conversation: 'on_cap: rotate' needs a limit of 'messages', and there is none: at any other limit the turns of a conversation"
             " are refused; limit 'messages', or leave 'on_cap' out"
+        )
+
+
+def forgotten(top: Mapping[str, Any]) -> Iterator[str]:
+    """A line where limits count for longer than a process may live, and the journal keeps nothing for the next one."""
+    if top.get("journal", _MEMORY) != _MEMORY:
+        return
+    quotas: dict[str, Quota] = {"ceiling": top["ceiling"]} if "ceiling" in top else {}
+    quotas |= {f"accounts.{name}": quota for name, quota in top.get("accounts", {}).items()}
+    lasting = [name for name, quota in quotas.items() if quota.window != "run"]
+    if lasting:
+        more = f" and {len(lasting) - _SHOWN} more" if len(lasting) > _SHOWN else ""
+        yield (
+            f"{', '.join(lasting[:_SHOWN])}{more}: what was spent is forgotten when the process ends, since journal '{_MEMORY}' keeps nothing; "
+            "name one that lasts, as in 'journal: sqlite:organism.db'"
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
 from organism.config.paths import is_file, is_folder, located
 from organism.config.places import shown
+from organism.config.scalars import Wrong
 from organism.config.shapes import Text, one_of
 from organism.names import suggestion
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from organism.config.sections import Section
     from organism.config.shapes import Reading
-    from organism.config.tree import Node
+    from organism.config.tree import Scalar
 
 _MEMORY: Final = "memory:"
 _LINES: Final = "jsonl:"
@@ -32,13 +33,10 @@ class JournalUrl(Text):
 
     wanted: str = "a journal, as in 'sqlite:organism.db'"
 
-    def read(self, node: Node, reading: Reading) -> Any:
+    def _said(self, text: str, _: Scalar, reading: Reading, /) -> str | Wrong:
         """The text as it was written: a relative path in it is relative to the configuration."""
-        text = super().read(node, reading)
-        if not isinstance(text, str):
-            return text
         problem = _problem(text, reading.folder)
-        return text if problem is None else reading.wrong(node, problem)
+        return text if problem is None else Wrong(problem)
 
 
 def check_session_log(top: Section) -> None:

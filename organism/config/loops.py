@@ -8,21 +8,19 @@ from organism.config.sections import Record, Section
 from organism.config.shapes import Whole
 from organism.settings import Loops
 
-_MOST: Final = 10_000
-"""A thread keeps as many digests as `within` says."""
-
 
 def _loops(section: Section) -> Loops:
     loops = Loops(**section.values)
-    if loops.within > _MOST:
-        section.wrong("within", f"{loops.within} is too much: {_MOST} is the most")
-    elif loops.within < loops.repeats and section.wrong_keys.isdisjoint({"repeats", "within"}):
+    if loops.within < loops.repeats and section.wrong_keys.isdisjoint({"repeats", "within"}):
         key = "within" if "within" in section.values else "repeats"
-        problem = (
-            f"{loops.repeats} equal messages never stand among the last {loops.within}: 'within' is at least 'repeats'"
-        )
-        section.wrong(key, problem)
+        never = f"{loops.repeats} equal messages never stand among the last {loops.within}"
+        section.wrong(key, f"{never}: 'within' is at least 'repeats'")
     return loops
 
 
-LOOPS: Final = Record({"repeats": Whole(least=2), "within": Whole(least=2)}, make=_loops, tolerant=True)
+LOOPS: Final = Record(
+    # A thread keeps as many digests as `within` says.
+    {"repeats": Whole(least=2), "within": Whole(least=2, most=10_000)},
+    make=_loops,
+    tolerant=True,
+)

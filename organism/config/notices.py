@@ -16,11 +16,14 @@ from organism.payloads import describe
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 
 if TYPE_CHECKING:
-    from organism.config.scalars import Wrong
+    from organism.config.shapes import Reading
     from organism.config.tree import Scalar
+    from organism.config.wording import Template
 
-_WARNING: Final = tuple(field.name for field in describe(BudgetWarning).fields)
-_EXHAUSTED: Final = tuple(field.name for field in describe(BudgetExhausted).fields)
+_WORDINGS: Final = {
+    key: Wording(nullable=True, names=tuple(field.name for field in describe(told).fields))
+    for key, told in (("warning", BudgetWarning), ("exhausted", BudgetExhausted), ("grace", BudgetExhausted))
+}
 _FIGURES: Final = {"threshold", "used", "held", "limit", "remaining", "calls_left"}
 
 
@@ -28,40 +31,24 @@ _FIGURES: Final = {"threshold", "used", "held", "limit", "remaining", "calls_lef
 class _FiguresShape(Choice):
     """Which figures are told; ``true`` is no text, but a word of YAML."""
 
-    words: tuple[str, ...] = ("true", "none", "placebo")
-
-    def _value(self, scalar: Scalar) -> str | Wrong:
-        return "true" if scalars.anything(scalar) is True else super()._value(scalar)
+    def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
+        return "true" if scalars.anything(scalar) is True else super()._value(scalar, reading)
 
 
 def _notices(section: Section) -> Notices:
-    notices = Notices(**section.values)
-    if notices.figures == "none":
-        for key in ("warning", "exhausted", "grace"):
-            _without_figures(section, key, getattr(notices, key), _FIGURES)
+    texts: dict[str, Template] = {key: said for key in _WORDINGS if (said := section.values.get(key)) is not None}
+    values: dict[str, Any] = {**section.values, **{key: said.text for key, said in texts.items()}}
+    notices = Notices(**values)
+    for key, said in texts.items() if notices.figures == "none" else ():
+        for name in sorted(_FIGURES):
+            line = said.line_of(name)
+            if line is not None:
+                section.wrong(key, f"{line}: {shown(name)} is a figure, and 'notices.figures' is none: leave it out")
     return notices
 
 
-def _without_figures(section: Section, key: str, text: str | None, figures: set[str]) -> None:
-    if text is None:
-        return
-    from organism.config.templates import line_of
-
-    for name in sorted(figures):
-        line = line_of(name, text)
-        if line is not None:
-            said = f"line {line}: {shown(name)} is a figure, and 'notices.figures' is none: leave it out"
-            section.wrong(key, said)
-
-
 NOTICES: Final[Any] = Record(
-    {
-        "deliver": Truth(),
-        "figures": _FiguresShape(),
-        "warning": Wording(nullable=True, names=_WARNING),
-        "exhausted": Wording(nullable=True, names=_EXHAUSTED),
-        "grace": Wording(nullable=True, names=_EXHAUSTED),
-    },
+    {"deliver": Truth(), "figures": _FiguresShape(("true", "none", "placebo")), **_WORDINGS},
     make=_notices,
     tolerant=True,
 )

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
 from organism.config.places import shown
-from organism.config.shapes import BROKEN, Broken, Reading, Text
+from organism.config.scalars import Wrong
+from organism.config.shapes import Text
 from organism.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from organism.config.tree import Node
+    from organism.config.shapes import Reading
+    from organism.config.tree import Scalar
 
 _LONGEST: Final = 500
 """Characters of a path that are told: its end says which it is."""
@@ -26,13 +26,9 @@ class FilePath(Text):
 
     wanted: str = "the path of a file"
 
-    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
-        """The path."""
-        text = super().read(node, reading)
-        if text is None or text is BROKEN:
-            return text
+    def _said(self, text: str, _: Scalar, reading: Reading, /) -> Path | Wrong:
         path = located(text, reading.folder)
-        return path if is_file(path) else reading.wrong(node, f"there is no file {shown(text)}")
+        return path if is_file(path) else Wrong(f"there is no file {shown(text)}")
 
 
 @frozen
@@ -41,9 +37,9 @@ class FolderPath(Text):
 
     wanted: str = "the path of a folder"
 
-    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
-        """The path."""
-        return _yet_to_be(super().read(node, reading), node, reading, is_file, "is a file, not a folder")
+    def _said(self, text: str, _: Scalar, reading: Reading, /) -> Path | Wrong:
+        path = located(text, reading.folder)
+        return Wrong(f"{shown(text)} is a file, not a folder") if is_file(path) else possible(text, path)
 
 
 @frozen
@@ -52,27 +48,20 @@ class NewFilePath(Text):
 
     wanted: str = "the path of a file"
 
-    def read(self, node: Node, reading: Reading) -> Path | Broken | None:
-        """The path."""
-        path = _yet_to_be(super().read(node, reading), node, reading, is_folder, "is a folder, not a file")
-        if isinstance(path, Path) and not is_folder(path.parent):
-            return reading.wrong(
-                node,
-                f"there is no folder '{printable(str(path.parent), at_most=_LONGEST)}': make it, or name another file",
-            )
-        return path
+    def _said(self, text: str, _: Scalar, reading: Reading, /) -> Path | Wrong:
+        path = located(text, reading.folder)
+        if is_folder(path):
+            return Wrong(f"{shown(text)} is a folder, not a file")
+        if "\0" in text or is_folder(path.parent):
+            return possible(text, path)
+        return Wrong(
+            f"there is no folder '{printable(str(path.parent), at_most=_LONGEST)}': make it, or name another file"
+        )
 
 
-def _yet_to_be(
-    text: Any, node: Node, reading: Reading, is_other: Callable[[Path], bool], problem: str
-) -> Path | Broken | None:
-    """The path of what may be made there, but for what is there already and something else."""
-    if text is None or text is BROKEN:
-        return text
-    if "\0" in text:
-        return reading.wrong(node, f"{shown(text)} holds a zero byte, which no path can")
-    path = located(text, reading.folder)
-    return reading.wrong(node, f"{shown(text)} {problem}") if is_other(path) else path
+def possible(text: str, path: Path) -> Path | Wrong:
+    """The path that a text names; not of one that no path can be."""
+    return Wrong(f"{shown(text)} holds a zero byte, which no path can") if "\0" in text else path
 
 
 def located(text: str, folder: Path | None) -> Path:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from organism.agentsettings import Notices
 from organism.config.drafts import classes_of
-from organism.config.shapes import BROKEN
-from organism.config.wording import Wording
+from organism.config.wording import Template, Wording
 from organism.settings import UNITS
 
 if TYPE_CHECKING:
@@ -18,49 +17,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.config.sections import Section
-    from organism.config.shapes import Broken, Reading
-    from organism.config.tree import Node
     from organism.settings import AgentSettings, HandlerSettings
 
-PROMPT: Final = (
+_NAMES: Final = (
     "name", "description", "peers", "accepts", "replies", "budget", "notices", "now", "labels", "peers_as", "agents_md"
 )  # fmt: skip
 """What the template of a prompt may name."""
+PROMPT: Final = Wording(nullable=True, names=_NAMES, prompt=True)
+"""A prompt, or ``null`` for the standard one."""
 FILE: Final = "AGENTS.md"
 MOST: Final = 64 * 1024
 """Bytes of AGENTS.md that prompts have at most."""
 
 _OF_THREADS: Final = {"labels", "now", "budget"}
 """Names whose values only a thread has: what is computed with them shows when it is rendered."""
-
-
-@frozen
-class Template:
-    """A prompt. ``line`` is what is written before the number of one of its lines: the file's path, where it has one."""
-
-    text: str
-    line: str
-    sound: bool
-    """Whether all that it names is there: else it needs no trial."""
-
-
-@frozen
-class PromptShape:
-    """A prompt, or ``null`` for the standard one; gives a :class:`Template`."""
-
-    def read(self, node: Node, reading: Reading) -> Template | Broken | None:
-        """The template, its syntax, its names and their attributes checked."""
-        shape = Wording(nullable=True, names=PROMPT)
-        before = len(reading.mistakes)
-        text = shape.read(node, reading)
-        if text is None or text is BROKEN:
-            return text
-        from organism.config.templates import wrong_attributes
-
-        line = shape.before_line(node, reading)
-        for problem in wrong_attributes(text, line):
-            reading.wrong(node, problem)
-        return Template(text, line, sound=len(reading.mistakes) == before)
 
 
 class _Labels(dict[str, str]):
@@ -77,8 +47,7 @@ def check_prompt(section: Section) -> str | None:
     template: Template | None = section.values.get("prompt")
     if template is None:
         return None
-    notices: Notices = section.values.get("notices") or Notices()
-    problem = _kept_back(template, notices) or (_failing(template, section) if template.sound else None)
+    problem = _kept_back(template, _notices_of(section)) or (_failing(template, section) if template.sound else None)
     if problem is not None:
         section.wrong("prompt", problem)
     return template.text
@@ -88,20 +57,22 @@ def _kept_back(template: Template, notices: Notices) -> str | None:
     """Where a prompt names its limits, and its notices keep them from it."""
     if notices.deliver and notices.figures != "none":
         return None
-    from organism.config.templates import line_of
-
-    at = line_of("budget", template.text)
+    at = template.line_of("budget")
     why = "'notices.figures' is none" if notices.deliver else "'notices.deliver' is false"
-    return None if at is None else f"{template.line}{at}: 'budget' has the limits, and {why}: leave it out"
+    return None if at is None else f"{at}: 'budget' has the limits, and {why}: leave it out"
+
+
+def _notices_of(section: Section) -> Notices:
+    return section.values.get("notices") or Notices()
 
 
 def _failing(template: Template, section: Section) -> str | None:
     """What fails when a prompt is rendered; nothing is said of one that names payloads which are not known."""
-    from organism.config.templates import failing, line_of
-
     unknown = [key for key in ("accepts", "replies") if classes_of(section, key) is None]
-    if any(line_of(key, template.text) is not None for key in unknown):
+    if any(template.line_of(key) is not None for key in unknown):
         return None
+    from organism.config.templates import failing
+
     return failing(template.text, template.line, _samples(section), _OF_THREADS)
 
 
@@ -112,7 +83,6 @@ def _samples(section: Section) -> dict[str, Any]:
         return [{"name": name, "description": "What it is."} for name in names]
 
     payloads: dict[str, tuple[type, ...]] = {key: section.values.get(key) or () for key in ("accepts", "replies")}
-    notices: Notices = section.values.get("notices") or Notices()
     return {
         "name": "name",
         "description": "What it does.",
@@ -120,7 +90,7 @@ def _samples(section: Section) -> dict[str, Any]:
         "accepts": entries(*(cls.__name__ for cls in payloads["accepts"])),
         "replies": entries(*(cls.__name__ for cls in payloads["replies"])),
         "budget": dict.fromkeys(UNITS, 1000),
-        "notices": notices.deliver,
+        "notices": _notices_of(section).deliver,
         "now": "2026-01-31T12:00:00+00:00",
         "labels": _Labels(),
         "peers_as": section.values.get("peers_as", "tools"),
@@ -157,11 +127,7 @@ def with_agents_md(
 
 
 def _names_it(agent: AgentSettings) -> bool:
-    if agent.prompt is None:
-        return True
-    from organism.config.templates import line_of
-
-    return line_of("agents_md", agent.prompt) is not None
+    return agent.prompt is None or Template(agent.prompt, "", sound=True).line_of("agents_md") is not None
 
 
 def _read(path: Path) -> tuple[str, int]:

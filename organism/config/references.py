@@ -7,35 +7,36 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from organism.config.shapes import BROKEN, Text
-from organism.config.tree import Scalar
 from organism.errors import ConfigurationError
 from organism.loader import ImportFailedError, load_object
 
 if TYPE_CHECKING:
-    from organism.config.shapes import Reading
-    from organism.config.tree import Node
+    from organism.config.shapes import Broken, Reading
+    from organism.config.tree import Node, Scalar
 
 
 @frozen
 class Reference(Text):
     """The object that a reference names; :meth:`made` makes the value of it."""
 
-    def read(self, node: Node, reading: Reading) -> Any:
-        """The value; BROKEN after a mistake was noted."""
-        found: Any
+    def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
+        if scalar.style == "python" and self.may_be(scalar.value):
+            return self._made(scalar.value, scalar, reading)
+        return super()._value(scalar, reading)
+
+    def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
+        found = loaded(text, scalar, reading)
+        return BROKEN if found is BROKEN else self._made(found, scalar, reading)
+
+    def _made(self, found: object, scalar: Scalar, reading: Reading) -> Any:
         try:
-            if isinstance(node, Scalar) and node.style == "python" and callable(node.value):
-                found = node.value
-            else:
-                reference = super().read(node, reading)
-                if reference is BROKEN:
-                    return BROKEN
-                found = loaded(reference, node, reading)
-            return BROKEN if found is BROKEN else self.made(found)
+            return self.made(found)
         except ConfigurationError as error:
-            for problem in error.mistakes:
-                reading.wrong(node, problem)
-            return BROKEN
+            return _noted(error, scalar, reading)
+
+    def may_be(self, given: object) -> bool:
+        """Whether what a program gave may be the thing itself, and no reference to it."""
+        return callable(given)
 
     def made(self, found: Any) -> Any:
         """What is kept of it. Raises ConfigurationError for what cannot stand here."""
@@ -54,6 +55,12 @@ def loaded(reference: str, node: Node, reading: Reading) -> Any:
     except ImportFailedError as error:
         known = error.cause in reading.failed
         reading.failed |= {module, error.cause}
-        return BROKEN if known else reading.wrong(node, str(error))
+        return BROKEN if known else _noted(error, node, reading)
     except ConfigurationError as error:
-        return reading.wrong(node, str(error))
+        return _noted(error, node, reading)
+
+
+def _noted(error: ConfigurationError, node: Node, reading: Reading) -> Broken:
+    for problem in error.mistakes:
+        reading.wrong(node, problem)
+    return BROKEN

@@ -16,27 +16,43 @@ from attrs import frozen
 from organism.config.places import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from organism.config.tree import Scalar
 
 Kind = Literal["null", "bool", "whole", "decimal", "infinite", "text", "yesno", "number"]
 
-_NULL: Final = re.compile(r"~|null|Null|NULL|")
-_BOOL: Final = re.compile(r"true|True|TRUE|false|False|FALSE")
-_YESNO: Final = re.compile(r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF")
-_WHOLE: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_DECIMAL: Final = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INFINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_NUMBER: Final = re.compile(
-    r"""[-+]?(
-        0[0-9_]+(\.[0-9_]*)?                        # 08, 010: octal, decimal or a text
-      | [0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?  # 1_000
-      | \.[0-9_]+([eE][-+]?[0-9]+)?
-      | 0[xX][0-9a-fA-F_]+ | 0o[0-7_]+ | 0b[01_]+
-      | [0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?     # 1:30: 90 for a reader of YAML 1.1
-    )""",
-    re.VERBOSE,
-)
+_KINDS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
+    ("null", re.compile(r"~|null|Null|NULL|")),
+    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE")),
+    ("yesno", re.compile(r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF")),
+    ("whole", re.compile(r"[-+]?(0|[1-9][0-9]*)")),
+    ("decimal", re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")),
+    ("infinite", re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")),
+    ("number", re.compile(
+        r"""[-+]?(
+            0[0-9_]+(\.[0-9_]*)?                        # 08, 010: octal, decimal or a text
+          | [0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?  # 1_000
+          | \.[0-9_]+([eE][-+]?[0-9]+)?
+          | 0[xX][0-9a-fA-F_]+ | 0o[0-7_]+ | 0b[01_]+
+          | [0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?     # 1:30: 90 for a reader of YAML 1.1
+        )""",
+        re.VERBOSE,
+    )),
+)  # fmt: skip
+"""What YAML readers take an unquoted text for, the first that fits; ``yesno`` and ``number`` where they do not agree."""
+_A_NUMBER: Final = "is a number in YAML: quote it to make it a text"
+_UNCLEAR: Final[Mapping[Kind, str]] = {
+    "null": "is not a value in YAML: quote it",
+    "bool": "is true or false in YAML: quote it to make it a text",
+    "yesno": "is true or false to some readers of YAML and a text to others: quote it",
+    "whole": _A_NUMBER,
+    "decimal": _A_NUMBER,
+    "infinite": _A_NUMBER,
+    "number": "is not the same number to all readers of YAML: write plain digits, or quote it",
+}
 
+_EXACT: Final = "a decimal number"
 LARGEST: Final = 10**100
 """Whole numbers and seconds end here, far above any use, before arithmetic on them fails."""
 LARGEST_EXACT: Final = Decimal(10**15)
@@ -50,38 +66,18 @@ class Wrong:
     problem: str
 
 
-def kind(text: str) -> Kind:  # noqa: PLR0911 - one line a kind
+def kind(text: str) -> Kind:
     """What YAML readers take an unquoted text for; ``yesno`` and ``number`` where they do not agree."""
-    if _NULL.fullmatch(text):
-        return "null"
-    if _BOOL.fullmatch(text):
-        return "bool"
-    if _YESNO.fullmatch(text):
-        return "yesno"
-    if _WHOLE.fullmatch(text):
-        return "whole"
-    if _DECIMAL.fullmatch(text):
-        return "decimal"
-    if _INFINITE.fullmatch(text):
-        return "infinite"
-    return "number" if _NUMBER.fullmatch(text) else "text"
+    for name, pattern in _KINDS:
+        if pattern.fullmatch(text):
+            return name
+    return "text"
 
 
 def unclear(text: str) -> str | None:
     """What is unclear about an unquoted text that is no plain text, and how to write it; ``None`` where nothing is."""
-    match kind(text):
-        case "yesno":
-            return f"{shown(text)} is true or false to some readers of YAML and a text to others: quote it"
-        case "number":
-            return f"{shown(text)} is not the same number to all readers of YAML: write plain digits, or quote it"
-        case "null":
-            return f"{shown(text)} is not a value in YAML: quote it" if text else "is empty: quote it"
-        case "bool":
-            return f"{shown(text)} is true or false in YAML: quote it to make it a text"
-        case "whole" | "decimal" | "infinite":
-            return f"{shown(text)} is a number in YAML: quote it to make it a text"
-        case "text":
-            return None
+    why = _UNCLEAR.get(kind(text))
+    return why and (f"{shown(text)} {why}" if text else "is empty: quote it")
 
 
 def is_null(scalar: Scalar) -> bool:
@@ -113,83 +109,70 @@ def text(scalar: Scalar) -> str | Wrong:
 
 def whole(scalar: Scalar) -> int | Wrong:
     """A whole number."""
-    value = scalar.value
-    if (
-        isinstance(value, Decimal)
-        and value.is_finite()
-        and value.adjusted() <= 100
-        and value == value.to_integral_value()
-    ):
+    value = _numeral(scalar, "a whole number", ("whole",))
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() <= 100 and value % 1 == 0:
         value = int(value)  # as amounts of money and of grants are, in a program
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
+    if isinstance(value, float | Decimal):
         return Wrong(f"{shown(value)} is not a whole number")
-    if isinstance(value, str):
-        wrong = _no_digits(scalar, "a whole number")
-        if wrong is not None:
-            return wrong
-        if kind(value) != "whole":
-            return Wrong(f"{shown(value)} is not a whole number")
+    if isinstance(value, Wrong):
+        return value
     # Before int(): Python refuses to read thousands of digits.
-    if len(str(value) if isinstance(value, str) else hex(value)) > len(str(LARGEST)) or abs(int(value)) > LARGEST:
+    if len(value if isinstance(value, str) else hex(value)) > len(str(LARGEST)) or abs(int(value)) > LARGEST:
         return Wrong(f"{shown(value)} is more than 10^100")
     return int(value)
 
 
 def number(scalar: Scalar) -> float | Wrong:
     """A number that may have a fraction."""
-    value = scalar.value
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
-        return Wrong(f"{shown(value)} is not a number")
-    if isinstance(value, str):
-        wrong = _no_digits(scalar, "a number")
-        if wrong is not None:
-            return wrong
-        if kind(value) not in {"whole", "decimal"}:
-            return Wrong(f"{shown(value)} is not a number")
+    value = _numeral(scalar, "a number", ("whole", "decimal"))
+    if isinstance(value, Wrong):
+        return value
     try:
         read = float(value)
     except (OverflowError, ValueError):  # an int above all floats, a signalling NaN
         read = math.inf
     if not abs(read) <= LARGEST:
-        return Wrong(
-            f"{shown(value)} is not finite" if math.isinf(read) else f"{shown(value)} is not a number below 10^100"
-        )
+        return Wrong(f"{shown(value)} is not {'finite' if math.isinf(read) else 'a number below 10^100'}")
     return read
 
 
 def exact(scalar: Scalar) -> Decimal | Wrong:
     """A decimal number, exactly as written, quoted or not. A Python float counts as its shortest text."""
-    value = scalar.value
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
-        return Wrong(f"{shown(value)} is not a decimal number")
-    if isinstance(value, str) and kind(value) not in {"whole", "decimal"}:
-        return _no_digits(scalar, "a decimal number") or Wrong(f"{shown(value)} is not a decimal number")
+    value = _numeral(scalar, _EXACT, ("whole", "decimal"))
+    if isinstance(value, Wrong):
+        return value
     try:
         read = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
     except InvalidOperation:  # an exponent beyond all decimals
         return Wrong(f"{shown(value)} is not a decimal number that can be computed with")
-    if not read.is_finite():
+    exponent = read.as_tuple().exponent
+    if not isinstance(exponent, int):
         return Wrong(f"{shown(value)} is not finite")
     if read.copy_abs() > LARGEST_EXACT:  # abs() would round it, as whoever asks has set his decimals
         return Wrong(f"{shown(value)} is more than 10^15")
-    exponent = read.as_tuple().exponent
     # Written out without an exponent, as money is, it must not fill the memory.
-    return (
-        read if isinstance(exponent, int) and abs(exponent) <= 100 else Wrong(f"{shown(value)} has too many decimals")
-    )
+    return read if abs(exponent) <= 100 else Wrong(f"{shown(value)} has too many decimals")
 
 
-def _no_digits(scalar: Scalar, wanted: str) -> Wrong | None:
-    """Why a text cannot be a number, before its digits are looked at."""
-    value: str = scalar.value
-    if scalar.style == "python" or (scalar.style == "quoted" and wanted != "a decimal number"):
-        hint = "; remove the quotes" if kind(value) in {"whole", "decimal"} else ""
+def _numeral(scalar: Scalar, wanted: str, kinds: tuple[Kind, ...]) -> str | int | float | Decimal | Wrong:
+    """What is to become a number: a text of one of these kinds, or a number of Python."""
+    value = scalar.value
+    if not isinstance(value, str):
+        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        return value if is_number else Wrong(f"{shown(value)} is not {wanted}")
+    found = kind(value)
+    sure = scalar.style == "python" or (scalar.style == "quoted" and wanted != _EXACT)
+    if found in kinds and (not sure or wanted == _EXACT):
+        return value
+    if sure:
+        hint = "; remove the quotes" if found in {"whole", "decimal"} else ""
         return Wrong(f"{shown(value)} is a text and not {wanted}{hint}")
-    if kind(value) == "number":
+    if found == "number":
         return Wrong(f"{shown(value)} is not the same number to all readers of YAML: write {wanted} in plain digits")
-    if kind(value) == "infinite":
+    if found == "infinite":
         return Wrong(f"{shown(value)} is not finite")
-    return None
+    way_out = ": write plain digits alone" if found == "text" and any(each.isdigit() for each in value) else ""
+    return Wrong(f"{shown(value)} is not {wanted}{way_out}")
 
 
 def anything(scalar: Scalar) -> Any | Wrong:  # noqa: PLR0911 - one line a kind

@@ -16,7 +16,7 @@ from organism.config.tree import Items, Node, Scalar, Table, kind_of
 from organism.config.yamltext import unfold
 from organism.names import nearest
 
-_FEW: Final = 8
+_FEW: Final = 20
 """Up to so many keys are told to who wrote one that is not among them."""
 
 

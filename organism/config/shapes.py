@@ -5,24 +5,19 @@ A shape reads a node and gives its value, or ``BROKEN`` after the mistake was no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
+from functools import partial
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from organism.config import scalars
 from organism.config.places import Mistakes, Path, shown
 from organism.config.scalars import Wrong, is_null
 from organism.config.tree import Node, Scalar, kind_of
-from organism.names import ORGANISM, suggestion
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from decimal import Decimal
-
-    from organism.names import Guesses
+from organism.names import suggestion
 
 
 class Broken(Enum):
@@ -32,6 +27,8 @@ class Broken(Enum):
 
 
 BROKEN: Final = Broken.BROKEN
+Classes: TypeAlias = Collection[type] | None
+"""The payload classes that a handler takes or replies; ``None`` where they are not known, or not all."""
 
 
 @define
@@ -42,8 +39,8 @@ class Reading:
     folder: FilePath | None = None
     root: Shape | None = None
     """The shape of the whole, to tell where a misplaced key belongs."""
-    deciders: list[Found] = field(factory=list["Found"])
-    """The handlers that are named in ``grants_by``: they can be looked at once all handlers are known."""
+    named: dict[tuple[Path, str], tuple[Name, Node]] = field(factory=dict[tuple[Path, str], tuple["Name", Node]])
+    """The handlers and models that are named, by what they stand in and the name: they can be looked at once all are known."""
     failed: set[str] = field(factory=set[str])
     """The modules that could not be imported, and why: told once, wherever they are named."""
     homes: dict[int, dict[str, list[Path]]] = field(init=False, factory=dict[int, dict[str, list[Path]]])
@@ -67,37 +64,31 @@ class Shape(Protocol):
 class Single:
     """A single value, read by ``_value``.
 
-    ``nullable``: ``null`` is allowed, and means what the key says. ``hint`` is told where a number is too little.
+    ``nullable``: ``null`` is allowed, and means what the key says. ``wanted`` is what it must be.
     """
 
     nullable: bool = field(default=False, kw_only=True)
-    hint: str = field(default="", kw_only=True)
+    wanted: str = field(default="a value", kw_only=True)
 
     def read(self, node: Node, reading: Reading) -> Any:
         """The value; ``None`` for a ``null`` that is allowed."""
         if not isinstance(node, Scalar):
-            return reading.wrong(node, f"must be {self._wanted()} and not {kind_of(node)}")
+            return reading.wrong(node, f"must be {self.wanted} and not {kind_of(node)}")
         if is_null(node):
-            if self.nullable:
-                return None
-            return reading.wrong(node, f"has no value: give {self._wanted()}, or leave the key out")
-        value = self._value(node)
+            return (
+                None if self.nullable else reading.wrong(node, f"has no value: give {self.wanted}, {_or_leave(node)}")
+            )
+        value = self._value(node, reading)
         return reading.wrong(node, value.problem) if isinstance(value, Wrong) else value
 
-    def _wanted(self) -> str:
+    def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
+        """The value, ``BROKEN`` where it was noted what is wrong with it, or else that."""
         raise NotImplementedError
 
-    def _value(self, scalar: Scalar) -> Any:
-        raise NotImplementedError
 
-    def _bounded(self, scalar: Scalar, value: Any, least: Any, above: Any = None) -> Any:
-        said = shown(scalar.value).strip("'")
-        hint = f"; {self.hint}" if self.hint else ""
-        if above is not None and value <= above:
-            return Wrong(f"{said} is not above {above}{hint}")
-        if least is None or value >= least:
-            return value
-        return Wrong(f"{said} is negative{hint}" if least == 0 else f"{said} is too little: {least} is the least{hint}")
+def _or_leave(node: Node) -> str:
+    """The way out for who has no value: an item of a list has no key."""
+    return f"or leave {'it' if node.path and isinstance(node.path[-1], int) else 'the key'} out"
 
 
 @frozen
@@ -107,80 +98,85 @@ class Text(Single):
     wanted: str = "a text"
     check: Callable[[str], str | None] | None = None
 
-    def _wanted(self) -> str:
-        return self.wanted
+    def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
+        text = scalars.text(scalar)
+        if isinstance(text, Wrong):
+            return text
+        if not text.strip():
+            return Wrong(f"is an empty text: give {self.wanted}, {_or_leave(scalar)}")
+        problem = self.check(text) if self.check else None
+        return Wrong(problem) if problem is not None else self._said(text, scalar, reading)
 
-    def _value(self, scalar: Scalar) -> str | Wrong:
-        value = scalars.text(scalar)
-        if isinstance(value, Wrong):
-            return value
-        if not value.strip():
-            return Wrong(f"is an empty text: give {self.wanted}, or leave the key out")
-        problem = self.check(value) if self.check else None
-        return Wrong(problem) if problem is not None else value
+    def _said(self, text: str, _scalar: Scalar, _reading: Reading, /) -> Any:
+        """What is kept of a text that may stand here; as ``_value``."""
+        return text
 
 
 @frozen
-class Whole(Single):
-    """A whole number from ``least`` on."""
+class Name(Text):
+    """The name of a handler, or of a model; :func:`~organism.config.named.check_names` looks at it. ``organism``: it may be the organism itself.
 
+    ``unable`` gives the problem of a handler of this name that takes and replies these classes.
+    """
+
+    of: Literal["handler", "model"] = field(default="handler", kw_only=True)
+    organism: bool = field(default=False, kw_only=True)
+    unable: Callable[[str, Classes, Classes], str | None] | None = field(default=None, kw_only=True)
+    wanted: str = field(init=False, default=Factory(lambda self: f"the name of a {self.of}", takes_self=True))
+
+    def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
+        reading.named.setdefault((scalar.path[:-1], text), (self, scalar))
+        return text
+
+
+@frozen
+class Amount(Single):
+    """A number as ``parse`` reads it: from ``least`` on, above ``above``, below ``below``, and not above ``most``. ``hint`` is told to who
+    gave one that is out of bounds, or a word.
+    """
+
+    parse: Callable[[Scalar], Any]
+    wanted: str = field(kw_only=True)
     least: int | None = 0
-
-    def _wanted(self) -> str:
-        return "a whole number"
-
-    def _value(self, scalar: Scalar) -> int | Wrong:
-        value = scalars.whole(scalar)
-        return value if isinstance(value, Wrong) else self._bounded(scalar, value, self.least)
-
-
-@frozen
-class Number(Single):
-    """A number from 0 on, above ``above``, and not above ``most``."""
-
-    above: float | None = None
-    most: float | None = None
-
-    def _wanted(self) -> str:
-        return "a number"
-
-    def _value(self, scalar: Scalar) -> float | Wrong:
-        value = scalars.number(scalar)
-        if not isinstance(value, Wrong) and self.most is not None and value > self.most:
-            said = shown(scalar.value).strip("'")
-            never = ", and null means never" if self.nullable else ""
-            return Wrong(f"{said} is too much: {self.most:g} is the most{never}")
-        return value if isinstance(value, Wrong) else self._bounded(scalar, value, 0, self.above)
-
-
-@frozen
-class Exact(Single):
-    """A decimal number, kept exactly; from 0 on, above ``above`` and below ``below``."""
-
     above: int | None = None
     below: int | None = None
+    most: int | None = None
+    hint: str = ""
 
-    def _wanted(self) -> str:
-        return "a decimal number"
-
-    def _value(self, scalar: Scalar) -> Decimal | Wrong:
-        value = scalars.exact(scalar)
+    def _value(self, scalar: Scalar, _: Reading, /) -> Any:
+        value = self.parse(scalar)
+        said = shown(scalar.value).strip("'")
         if isinstance(value, Wrong):
+            problem = value.problem
+            if not self.hint or any(each.isdigit() for each in said):
+                return value
+        elif self.below is not None and value >= self.below:
+            problem = f"{said} is not below {self.below}"
+        elif self.most is not None and value > self.most:
+            problem = f"{said} is too much: {self.most} is the most"
+        elif self.above is not None and value <= self.above:
+            problem = f"{said} is not above {self.above}"
+        elif self.least is None or value >= self.least:
             return value
-        if self.below is not None and value >= self.below:
-            return Wrong(f"{shown(value)} is not below {self.below}")
-        bounded: Decimal | Wrong = self._bounded(scalar, value, 0, self.above)
-        return bounded
+        else:
+            problem = f"{said} is negative" if self.least == 0 else f"{said} is too little: {self.least} is the least"
+        return Wrong(f"{problem}; {self.hint}" if self.hint else problem)
+
+
+Whole: Final = partial(Amount, scalars.whole, wanted="a whole number")
+Number: Final = partial(Amount, scalars.number, wanted="a number")
+"""One that may have a fraction, as a float."""
+Exact: Final = partial(Amount, scalars.exact, wanted="a decimal number")
+"""One that is kept exactly."""
 
 
 @frozen
 class Truth(Single):
     """True or false."""
 
-    def _wanted(self) -> str:
-        return "true or false"
+    wanted: str = "true or false"
 
-    def _value(self, scalar: Scalar) -> bool | Wrong:
+    def _value(self, scalar: Scalar, _: Reading, /) -> Any:
         value = scalars.anything(scalar)
         return value if isinstance(value, bool) else Wrong(f"{shown(scalar.value)} is not true or false")
 
@@ -190,20 +186,15 @@ class Choice(Single):
     """One of some words."""
 
     words: tuple[str, ...]
+    wanted: str = field(init=False, default=Factory(lambda self: one_of(self.words), takes_self=True))
 
-    def _wanted(self) -> str:
-        return one_of(self.words)
-
-    def _value(self, scalar: Scalar) -> str | Wrong:
+    def _value(self, scalar: Scalar, _: Reading, /) -> Any:
         # Looked at before the traps: `window: on` is no choice, quoted or not.
         value = scalar.value
-        if not isinstance(value, str):
-            return Wrong(f"{shown(value)} is not {one_of(self.words)}")
-        return (
-            value
-            if value in self.words
-            else Wrong(f"{shown(value)} is not {one_of(self.words)}{suggestion(value, self.words)}")
-        )
+        if value in self.words:
+            return value
+        near = suggestion(value, self.words) if isinstance(value, str) else ""
+        return Wrong(f"{shown(value)} is not {self.wanted}{near}")
 
 
 @frozen
@@ -241,20 +232,6 @@ class OrNull:
         if scalars.anything(node) is False:  # is what many take for the opposite of a section
             return reading.wrong(node, f"{shown(node.value)} is not a value for it: write null for none")
         return self.shape.read(node, reading)
-
-
-def no_handler(name: str, handlers: Collection[str], guesses: Guesses | None = None) -> str:
-    """What is wrong with a name that is none of these handlers'."""
-    if name == ORGANISM:
-        return f"{shown(name)} is the organism itself, and no handler: name one of 'handlers'"
-    hint = suggestion(name, handlers, guesses) or "; add it to 'handlers'"
-    return f"{shown(name)} is not a handler{hint}"
-
-
-def no_model(name: str, aliases: Collection[str], guesses: Guesses | None = None) -> str:
-    """What is wrong with a name that is none of these aliases."""
-    there = f"; use {one_of(sorted(aliases))}" if aliases else ""
-    return f"{shown(name)} is not a model{suggestion(name, aliases, guesses) or there}"
 
 
 def one_of(words: tuple[str, ...] | list[str]) -> str:

@@ -10,7 +10,7 @@ from attrs import frozen
 from organism.config import scalars
 from organism.config.places import shown
 from organism.config.sections import Record, Section, plain
-from organism.config.shapes import BROKEN, Broken, Found, Located, Reading, Text, no_handler, one_of
+from organism.config.shapes import BROKEN, Broken, Name, Reading, one_of
 from organism.config.tree import Items, Node, Scalar, Table
 from organism.config.yamltext import unfold
 from organism.errors import InvalidPayloadError, PayloadTypeError
@@ -20,7 +20,7 @@ from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import StartMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from organism.config.drafts import Draft
 
@@ -31,30 +31,22 @@ _STEP: Final = re.compile(r"[^.\[\]']+")
 class _Document:
     """A payload, before it is known which classes may stand there: the node itself."""
 
-    def read(self, node: Node, reading: Reading) -> Found | Broken:
+    def read(self, node: Node, reading: Reading) -> Node | Broken:
         read = unfold(node, reading.mistakes)
-        return BROKEN if read is None else Found(None, read)
+        return BROKEN if read is None else read
 
 
-START: Final = Record(
-    {"to": Located(Text("the name of a handler")), "payload": _Document()}, required=("to", "payload"), tolerant=True
-)
+START: Final = Record({"to": Name(), "payload": _Document()}, required=("to", "payload"), tolerant=True)
 """One entry, as a section; :func:`message_of` decodes it."""
 
 
-def message_of(section: Section, handlers: Mapping[str, Draft], names: Collection[str] | None) -> StartMessage | None:
-    """The message of an entry; ``None`` after its mistakes were noted, or where it is not known what its handler takes.
-
-    ``names`` are those of all handlers, also of those that nothing is known of; ``None`` where they could not be read.
-    """
-    to: Found | None = section.values.get("to")
-    document: Found | None = section.values.get("payload")
-    if to is not None and names is not None and to.value not in names:
-        section.wrong("to", no_handler(to.value, names, section.reading.mistakes.guesses))
-    handler = handlers.get(to.value) if to is not None else None
+def message_of(section: Section, handlers: Mapping[str, Draft]) -> StartMessage | None:
+    """The message of an entry; ``None`` after its mistakes were noted, or where it is not known what its handler takes."""
+    handler = handlers.get(section.values.get("to", ""))
+    document: Node | None = section.values.get("payload")
     if handler is None or handler.accepts is None or document is None:
         return None
-    payload = _decoded(document.node, handler.name, handler.accepts, section.reading)
+    payload = _decoded(document, handler.name, handler.accepts, section.reading)
     return None if payload is BROKEN else StartMessage(to=handler.name, payload=payload)
 
 

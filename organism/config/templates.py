@@ -12,6 +12,7 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, no
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 
 from organism.config.places import shown
+from organism.config.scalars import Wrong
 from organism.config.shapes import one_of
 from organism.names import suggestion
 from organism.settings import UNITS
@@ -41,15 +42,18 @@ _ENTRY: Final = ("name", "description")
 _LISTS: Final = ("peers", "accepts", "replies")
 
 
-def wrong_in(text: str, names: tuple[str, ...], line: str) -> tuple[Sequence[str], bool]:
-    """What is wrong with a text, and whether it could be understood: its syntax, or all that it names and is not among ``names``."""
+def wrong_in(text: str, names: tuple[str, ...], line: str, *, prompt: bool) -> Sequence[str] | Wrong:
+    """What is wrong with a text: filters, tests and names that there are not, other files, and of a prompt attributes that its names do
+    not have; or why it cannot be understood.
+    """
     try:
         tree = _NAMES.parse(text)
-        return [*_unknown_parts(tree, line), *_unknown_names(tree, text, names, line)], True
+        parts = _wrong_attributes(tree, line) if prompt else ()
+        return [*_unknown_parts(tree, line), *_unknown_names(tree, text, names, line), *parts]
     except TemplateSyntaxError as error:
-        return [f"{line}{error.lineno}: {(error.message or '').rstrip('.')}"], False
+        return Wrong(f"{line}{error.lineno}: {(error.message or '').rstrip('.')}")
     except RecursionError:
-        return [f"{line}1: nested too deep for Jinja2"], False
+        return Wrong(f"{line}1: nested too deep for Jinja2")
 
 
 def line_of(name: str, text: str) -> int | None:
@@ -98,9 +102,8 @@ def _unknown(node: nodes.Node) -> str | None:
 # Prompts
 
 
-def wrong_attributes(text: str, line: str) -> Iterator[str]:
+def _wrong_attributes(tree: nodes.Template, line: str) -> Iterator[str]:
     """The attributes of limits, peers and payloads that there are not, also in a branch that the trial does not take."""
-    tree = _NAMES.parse(text)
     known: dict[str, Sequence[str]] = {"budget": UNITS}
     for loop in tree.find_all(nodes.For):
         if isinstance(loop.iter, nodes.Name) and loop.iter.name in _LISTS and isinstance(loop.target, nodes.Name):

@@ -9,12 +9,13 @@ from attrs import field, frozen
 from organism.config.paths import is_file, located
 from organism.config.places import shown
 from organism.config.scalars import Wrong
-from organism.config.shapes import BROKEN, Reading, Text, one_of
+from organism.config.shapes import Text, one_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from organism.config.tree import Node
+    from organism.config.shapes import Reading
+    from organism.config.tree import Scalar
 
 MAX_BYTES: Final = 256 * 1024
 """How long a file of text may be."""
@@ -23,8 +24,25 @@ _SUFFIXES: Final = (".md", ".txt", ".j2")
 
 
 @frozen
+class Template:
+    """A text in Jinja2. ``line`` is what is written before the number of one of its lines: the path of its file, where it has one."""
+
+    text: str
+    line: str
+    sound: bool
+    """Whether all that it names is there: else it needs no trial."""
+
+    def line_of(self, name: str) -> str | None:
+        """The first line that needs this name, as it is told; ``None`` where the text gets by without it."""
+        from organism.config.templates import line_of
+
+        at = line_of(name, self.text)
+        return None if at is None else f"{self.line}{at}"
+
+
+@frozen
 class Wording(Text):
-    """A text in Jinja2.
+    """A text in Jinja2, as a :class:`Template`. ``names`` is what it may name; ``prompt``: it is an agent's, whose names have parts.
 
     One line that names a file, or ends in .md, .txt or .j2, is the path of a file, relative to the configuration; any
     other text is the wording itself.
@@ -32,31 +50,23 @@ class Wording(Text):
 
     wanted: str = "a text or the path of a file"
     names: tuple[str, ...] = field(kw_only=True)
-    """What it may name."""
+    prompt: bool = field(default=False, kw_only=True)
 
-    def before_line(self, node: Node, reading: Reading) -> str:
-        """What is written before the number of a line of this wording: its file, where it has one."""
-        text = super().read(node, reading)
-        path = _path(text, reading.folder) if isinstance(text, str) else None
-        return f"{path}:" if path else "line "
-
-    def read(self, node: Node, reading: Reading) -> Any:
-        """The text: of the file, where one is named. BROKEN where nothing can be said of it."""
-        text = super().read(node, reading)
-        if not isinstance(text, str):
-            return text
+    def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
+        """The template; a Wrong where nothing can be made of it."""
         path = _path(text, reading.folder)
-        if path is not None:
-            found = _content(path)
-            if isinstance(found, Wrong):
-                return reading.wrong(node, f"{shown(text)} {found.problem}")
-            text = found
+        content = text if path is None else _content(path)
+        if isinstance(content, Wrong):
+            return Wrong(f"{shown(text)} {content.problem}")
         from organism.config.templates import wrong_in
 
-        problems, understood = wrong_in(text, self.names, f"{path}:" if path else "line ")
+        line = f"{path}:" if path else "line "
+        problems = wrong_in(content, self.names, line, prompt=self.prompt)
+        if isinstance(problems, Wrong):
+            return problems
         for problem in problems:
-            reading.wrong(node, problem)
-        return text if understood else BROKEN
+            reading.wrong(scalar, problem)
+        return Template(content, line, sound=not problems)
 
 
 def _path(text: str, folder: Path | None) -> Path | None:

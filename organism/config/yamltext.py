@@ -5,6 +5,7 @@ Only the nodes of pyyaml are used: what a scalar means is decided where its key 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import yaml
@@ -25,12 +26,30 @@ MAX_BYTES: Final = 1024 * 1024
 
 _MERGE: Final = "<<"
 _IN_PYTHON: Final = "a program may declare more than a file: Organism(handlers={...})"
-_PROBLEMS: Final = {
-    "found character '\\t' that cannot start any token": "a tab cannot stand here: indent with spaces",
-    "mapping values are not allowed here": "a ':' is not expected here: quote a text that holds ': ' or ends in ':'",
-    "but found another document": "a second document begins here; there can be one only",
-    "expected a single document in the stream": "a second document begins here; there can be one only",
-}
+_BEGUN: Final = ("while scanning a simple key", "while scanning a quoted scalar")
+"""What pyyaml was reading where a mistake is best told of the place at which that began, and not of where it could not go on."""
+_PROBLEMS: Final = tuple((re.compile(pattern), said) for pattern, said in (
+    (r"found character '\\t'", "a tab cannot stand here: indent with spaces"),
+    (r"found character '(.)'", "a text cannot begin with {0}: quote it"),
+    (r"could not find expected ':'", "{line} is no key with a value: write 'key: value', with a blank behind the ':', or indent what goes on"),
+    (r"quoted scalar: found unexpected", "the quote that opens here is not closed"),
+    (r"mapping values are", "a ':' is not expected here: quote a text that holds ': ' or ends in ':', and indent keys like their neighbours"),
+    (r"sequence entries are", "a list cannot begin here: begin it on the next line, or write it as [...]"),
+    (r"expected ',' or '(.)'", "expected ',' or '{0}', for the bracket that opens{at}: close it, and quote a text that holds one, ', ' or ': '"),
+    (r"expected <block end>", "does not go on with what begins{at}: indent it alike, and quote a text as a whole"),
+    (r"expected the node", "a value is expected here"),
+    (r"mapping keys are", "a '?' cannot stand here: quote a text that begins with it"),
+    (r"undefined alias '(.*)'", "no '&{0}' is above this '*{0}': quote a text that begins with '*'"),
+    (r"duplicate anchor '(.*)'", "the anchor '&{0}' is there twice, first{at}: name one of them otherwise"),
+    (r"scanning an (?:alias|anchor)", "'&name' names a value, and '*name' stands for it: quote a text that begins with '&' or '*'"),
+    (r"(?:scanning|parsing) a tag|tag handle", "tags ('!...') are not read: quote a text that begins with '!'"),
+    (r"block scalar: ", "a text begins on the line below its '|' or '>': quote one that begins with these"),
+    (r"escape", "a '\\' begins an escape in double quotes: write '\\\\' for itself, or use single quotes"),
+    (r"'<document start>'", "another document begins here: leave out what begins with '...' or '%' above"),
+    (r"another document|single document", "a second document begins here; there can be one only"),
+    (r"YAML doc|YAML dir|a directive", "is not read: leave out what begins with '%'"),
+))  # fmt: skip
+"""What is found in the ``context: problem`` of pyyaml, and what is said for it; ``{at}`` is where what it was reading began."""
 
 
 def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
@@ -94,13 +113,16 @@ def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node
         mistakes.note(place, path, f"character U+{ord(text[error.position]):04X} is not allowed in YAML")
         return None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = source.at(mark.line, mark.column) if mark else source.at(0, 0)
-        mistakes.note(place, path, _PROBLEMS.get(error.problem or "", error.problem or str(error)))
+        place, problem = _said(error, text, source)
+        mistakes.note(place, path, problem)
         return None
     except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version with thousands of digits
         mark = loader.get_mark() if loader else None
-        mistakes.note(source.at(mark.line, mark.column) if mark else source.at(0, 0), path, f"is not YAML: {error}")
+        mistakes.note(
+            source.at(mark.line, mark.column) if mark else source.at(0, 0),
+            path,
+            f"is not YAML: an escape or a version is too large ({error})",
+        )
         return None
     for mark in loader.tagged:
         mistakes.note(source.at(mark.line, mark.column), path, "tags ('!...') are not read: leave it out")
@@ -111,6 +133,20 @@ def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node
     except _TooMuchError as error:
         mistakes.note(error.place, path, str(error))
         return None
+
+
+def _said(error: yaml.MarkedYAMLError, text: str, source: Source) -> tuple[Place, str]:
+    """Where a text is no YAML, and why, with the way out."""
+    whole, began = f"{error.context}: {error.problem}", error.context_mark
+    mark = began if began and whole.startswith(_BEGUN) else error.problem_mark or began
+    at = f" at {began.line + 1}:{began.column + 1}" if began and source.place is None else ""
+    place = source.at(mark.line, mark.column) if mark else source.at(0, 0)
+    for pattern, said in _PROBLEMS:
+        found = pattern.search(whole)
+        if found is not None:
+            line = shown(text.splitlines()[mark.line].strip()) if "{line}" in said and mark else ""
+            return place, said.format(*found.groups(), at=at, line=line)
+    return place, error.problem or str(error)
 
 
 def unfold(node: Node, mistakes: Mistakes) -> Node | None:
@@ -195,17 +231,22 @@ class _Reader:
     def _entries(self, node: yaml.Node, path: Path) -> dict[str, Entry]:
         own: dict[str, Entry] = {}
         inherited: dict[str, Entry] = {}
+        seen: dict[tuple[str, bool], Place] = {}
         for key, value in node.value:
             place = self._place(key)
             if not isinstance(key, yaml.ScalarNode):
                 self._mistakes.note(place, path, "a key must be a text and not a list or a mapping")
                 continue
             name: str = key.value
-            if name == _MERGE and not key.style:
+            merge = name == _MERGE and not key.style
+            first = seen.get((name, merge))
+            seen.setdefault((name, merge), place)
+            if first is not None:
+                at = f"; first at {first.line}:{first.column}" if first.line else ""
+                self._mistakes.note(place, (*path, name), f"the key {shown(name)} is there twice{at}: keep one of them")
+            elif merge:
                 for entries in self._merged(value, path):
                     inherited = entries | inherited
-            elif name in own:
-                self._duplicate(place, own[name].key, (*path, name))
             else:
                 problem = None if key.style else unclear(name)
                 if problem is not None:
@@ -222,11 +263,6 @@ class _Reader:
                     yield dict(read.entries)
             else:
                 self._mistakes.note(self._place(one), path, "'<<' takes a mapping, as in '<<: *name'")
-
-    def _duplicate(self, place: Place, first: Place, path: Path) -> None:
-        name = shown(path[-1])
-        at = f"; first at {first.line}:{first.column}" if first.line else ""
-        self._mistakes.note(place, path, f"the key {name} is there twice{at}: keep one of them")
 
     def _place(self, node: yaml.Node) -> Place:
         return self._source.at(node.start_mark.line, node.start_mark.column)

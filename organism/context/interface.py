@@ -97,7 +97,9 @@ class Context(ABC):
     @property
     @abstractmethod
     def random(self) -> Random:
-        """A generator seeded from the message's id: when the message is handled again, it draws the same numbers."""
+        """A generator seeded from the message's id: when the message is handled again, it draws the same numbers in the same order. Tasks
+        that draw side by side may get each other's: draw before you start them, or give each a generator of its own.
+        """
 
     @abstractmethod
     def now(self) -> datetime:

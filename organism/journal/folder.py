@@ -13,7 +13,7 @@ from organism.errors import JournalError
 from organism.journal.chain import canonical, content_of, head_of
 from organism.journal.codec import content, decode
 from organism.journal.folder_flaws import flaws_of
-from organism.journal.folder_index import GONE, NAME, OVER, REMOVED, SNAPSHOT, Index, Summary
+from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Index, Summary
 from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
@@ -239,8 +239,10 @@ class LinesJournal:
         return ledger.rows()
 
     def _removed(self) -> dict[str, Summary]:
-        """What chains spent that were removed, by their last hashes. The files of those that came back may stand."""
-        return {name: summary for (kind, name), summary in self._index.read(but=OVER).items() if kind in GONE}
+        """What chains spent that were removed, by their last hashes. A file of one stands where it came back, by an import or by hand, and where
+        its removal was cut short: nobody can tell one from the other, so it stays, and is a chain like others.
+        """
+        return {name: summary for (kind, name), summary in self._index.read(but=OVER).items() if kind == REMOVED}
 
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """(entries, bytes) behind the last snapshot, and that one's bytes."""
@@ -265,10 +267,6 @@ class LinesJournal:
         if self._first_line(root):
             raise JournalError(f"{self.path(root)}: thread {told(root)} is there already")
         facts = [decode(content_of(each)) for each in entries]
-        try:
-            self._index.bring_back(str(entries[-1]["hash"]))
-        except OSError as error:
-            raise JournalError(f"{self.path(root)} cannot be written: {error.strerror or error}") from error
         self._known[root] = Known(Standing(root))
         written = [canonical(content_of(each)) for each in entries]
         done = self._files.extend_all({root: written}, whole={root})[root]
@@ -419,14 +417,11 @@ class LinesJournal:
             return False
 
     def _tidied(self) -> dict[str, Summary]:
-        """Reads the index; the owner finishes removals that were cut short. Gives the last snapshots of chains that go on."""
+        """Reads the index, which the owner keeps short. Gives the last snapshots of chains that go on."""
         index = self._index.read(but=OVER)
         if not self._readonly:
             with suppress(OSError):
-                for (kind, _), summary in index.items():
-                    if kind == REMOVED and self._is(summary):
-                        self.path(summary.root).unlink()
-                self._index.shrink(sum(1 for _ in self.folder.iterdir()))
+                self._index.shrink(sum(1 for _ in self.folder.iterdir()), stands=self._is)
         return {root: summary for (kind, root), summary in index.items() if kind == SNAPSHOT}
 
     def _is(self, summary: Summary) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import asdict
 
 from organism.errors import JournalError
-from organism.journal.folder_index import GONE, NAME, OVER
+from organism.journal.folder_index import NAME, OVER, REMOVED
 from organism.journal.folder_known import Known
 from organism.journal.standing import Standing, opens_nothing
 from organism.names import told
@@ -28,14 +28,14 @@ def flaws_of(
     """
     said: dict[str, list[Summary]] = {}
     for (kind, root), summary in index.read().items():
-        if kind not in GONE:
+        if kind != REMOVED:
             said.setdefault(root, []).append(summary)
     there = files.roots()
     for root in there:
         flaw = _flaw_of(root, facts(root), said.get(root, ()), f"{files.folder / NAME}: thread {told(root)}")
         if flaw is not None:
             yield root, flaw
-    still = {root for kind, root in index.read() if kind not in GONE} if said.keys() - set(there) else set[str]()
+    still = {root for kind, root in index.read() if kind != REMOVED} if said.keys() - set(there) else set[str]()
     for root in sorted(said.keys() & still - set(there)):
         yield root, f"{files.path(root)}: is missing, and {NAME} has {said[root][0].entries} entries of it"
     changed = index.flaw()

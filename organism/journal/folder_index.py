@@ -1,8 +1,7 @@
 """What stands beside the files of a folder, so that opening it need not read those that are over: ``_index.jsonl``.
 
 A line says how a chain stood when it was over or at its last snapshot; what is missing here is read from the chain's file. Only what
-removed chains spent stands here alone, and is on the disk before their files go; that one comes back is, before its file does. No root
-thread has a file of this name.
+removed chains spent stands here alone, and is on the disk before their files go. No root thread has a file of this name.
 
 Each line ends with a sum over what is before it. One that was changed is passed over, and the owner writes it anew from the chain.
 """
@@ -14,14 +13,14 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, frozen
 
 from organism.errors import JournalError
 from organism.journal.chain import canonical
 from organism.journal.standing import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from organism.journal.disk import Disk
@@ -32,10 +31,9 @@ NAME: Final = "_index.jsonl"
 OVER: Final = "over"
 SNAPSHOT: Final = "snapshot"
 REMOVED: Final = "removed"
-BACK: Final = "back"
-"""Of a chain that was removed and is taken in again: its file is no longer one that a removal has left behind."""
-GONE: Final = (REMOVED, BACK)
-"""What is said of chains that may have no file: what such a chain spent stands here alone, then."""
+"""Of a chain that may have no file: what it spent stands here alone, then."""
+_BACK: Final = "back"
+"""The same, as an earlier version wrote it of a chain that came back."""
 _ENOUGH: Final = 1_000
 """Lines that are never too many."""
 _SUM: Final = 16
@@ -45,7 +43,7 @@ _MARK: Final = b',"sum":"'
 
 @frozen(kw_only=True)
 class Summary:
-    """How a chain stood: at its end (``over``, ``removed``, ``back``), or right before its last snapshot.
+    """How a chain stood: at its end (``over``, ``removed``), or right before its last snapshot.
 
     ``size`` are the bytes of its file up to there, ``hash`` is that of its last entry, ``spent`` what it spent until then,
     ``threads`` what was opened in it but the root thread.
@@ -87,11 +85,8 @@ class Index:
         """
         found: dict[tuple[str, str], Summary] = {}
         for number, summary in self._lines(but):
-            if summary.kind in GONE:
-                name = summary.hash or f"{number}"
-                for kind in GONE:
-                    found.pop((kind, name), None)  # it may come and go again, and has spent once
-                found[summary.kind, name] = summary
+            if summary.kind == REMOVED:
+                found[REMOVED, summary.hash or f"{number}"] = summary  # it may come and go again, and has spent once
                 found.pop((OVER, summary.root), None)
                 found.pop((SNAPSHOT, summary.root), None)
             else:
@@ -126,12 +121,6 @@ class Index:
         self._disk.append(self._path, b"", at=self._last)
         self._size = self._last
 
-    def bring_back(self, last: str) -> None:
-        """Says that the chain with this last hash was not left behind by its removal, where there was one; raises OSError."""
-        gone = self.read(but=OVER).get((REMOVED, last))
-        if gone is not None:
-            self.add([evolve(gone, kind=BACK)])
-
     def mend(self, lacking: Collection[Summary]) -> None:
         """Leaves damaged lines out, and adds what was found in the chains instead; raises OSError."""
         if self._flawed:
@@ -139,20 +128,22 @@ class Index:
         if lacking:
             self.add(lacking)
 
-    def shrink(self, chains: int) -> None:
+    def shrink(self, chains: int, *, stands: Callable[[Summary], bool]) -> None:
         """Writes it anew where most of it is out of date, by how many chains there are; raises OSError.
 
-        The files of removed chains are to be gone: of all of them one line stays.
+        Of all removed chains one line stays, but for those whose file ``stands``.
         """
         if sum(1 for _ in self._raw()) <= _ENOUGH + 2 * chains:
             return
-        self._anew(gone=True)
+        self._anew(gone=lambda summary: summary.kind == REMOVED and not stands(summary))
 
-    def _anew(self, *, gone: bool = False) -> None:
-        found = list(self.read().values())
-        removed = [summary for summary in found if gone and summary.kind == REMOVED]
+    def _anew(self, *, gone: Callable[[Summary], bool] = lambda _: False) -> None:
+        found: list[Summary] = []
+        removed: list[Summary] = []
+        for summary in self.read().values():
+            (removed if gone(summary) else found).append(summary)
         if removed:
-            found = [_together(removed), *(summary for summary in found if summary.kind != REMOVED)]
+            found.insert(0, _together(removed))
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
         data = b"".join(map(_line, found))
@@ -222,4 +213,6 @@ def _summary(raw: bytes) -> Summary:
     read: dict[str, Any] = json.loads(body + b"}" if mark else raw)
     read["spent"] = tuple(tuple(row) for row in read["spent"])
     read["threads"] = tuple(read["threads"])
+    if read["kind"] == _BACK:
+        read["kind"] = REMOVED
     return Summary(**read)

@@ -54,6 +54,12 @@ CREATE UNIQUE INDEX entries_of ON entries (chain, n);
 {"; ".join(THREADS)};
 {_LEDGER.format(name="ledger")}{_LEDGER.format(name="removed")}"""
 
+_HEAD: Final = 100
+"""Bytes of the head of a SQLite file: its pages' size, and then what reads and writes it."""
+_LOGGED: Final = b"\x02\x02"
+"""What is written goes to a log first (WAL)."""
+_EMPTY: Final = "is empty: the run that creates it has only begun, or was ended at that point"
+
 _ROOT: Final = ROOT.encode()
 _MARKS: Final = tuple((each.text.encode(), each.mark.encode()) for each in FRAGMENTS)
 _STANDING: Final = tuple((mark, fragment) for fragment, mark in _MARKS)
@@ -106,6 +112,7 @@ def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> 
             raise JournalError(f"{path} is a folder; a sqlite journal is a file (jsonl:DIR is a folder)")
         if path.exists() and not path.is_file():
             raise JournalError(f"{path} is not a file")  # a pipe is opened when somebody else opens it, and maybe never
+        _check_whole(path, readonly=readonly)
         if readonly:
             db = _reading(path, patience)
         else:
@@ -121,6 +128,32 @@ def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> 
     except OSError as error:
         raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
     return db
+
+
+def _wal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _check_whole(path: Path, *, readonly: bool) -> None:
+    """Raises JournalError for a file that was copied alone before anything had come there from the log beside it: it would be taken for new.
+
+    It is looked at before it is opened, which makes a log.
+    """
+    if not path.exists() or _wal_of(path).exists():
+        return
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    page = int.from_bytes(head[16:18], "big")
+    if head[18:20] != _LOGGED or path.stat().st_size > page:
+        return
+    if readonly:
+        raise JournalError(
+            f"{path} {_EMPTY}, or it was copied without {_wal_of(path).name}, which holds what is written first"
+        )
+    raise JournalError(
+        f"{path} holds nothing, and {_wal_of(path).name}, which holds what is written first, is not beside it; copy both, or delete "
+        f"{path.name} to begin anew"
+    )
 
 
 @contextmanager
@@ -142,7 +175,7 @@ def _reading(path: Path, patience: float) -> sqlite3.Connection:
         with closed_on_failure(db):
             db.execute("SELECT 1 FROM sqlite_master").fetchall()
     except sqlite3.OperationalError:
-        if path.with_name(f"{path.name}-wal").exists():
+        if _wal_of(path).exists():
             raise
         # In a folder that cannot be written, where nobody else can write it either.
         return sqlite3.connect(f"{name}?immutable=1", isolation_level=None, check_same_thread=False, uri=True)
@@ -184,7 +217,7 @@ def _check(path: Path, db: sqlite3.Connection) -> None:
     if application == APPLICATION and version in _READ:
         return
     if not (application or version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
-        raise JournalError(f"{path} is empty: the run that creates it has only begun, or was ended at that point")
+        raise JournalError(f"{path} {_EMPTY}")
     if application != APPLICATION:
         raise JournalError(f"{path} is not a journal of an organism; it is a SQLite database of another program")
     age, way_out = (
@@ -230,14 +263,14 @@ def said(path: Path, error: Exception) -> str:
 
 def _unopened(path: Path) -> str:
     """Why a file cannot be opened. SQLite says no more than that; the system does, of each file that belongs to it."""
-    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+    wal = _wal_of(path)
+    for each in (path, wal, path.with_name(f"{path.name}-shm")):
         try:
             each.open("rb").close()
         except FileNotFoundError:
             continue
         except OSError as error:
             return f"{each} cannot be opened: {error.strerror or error}"
-    wal = path.with_name(f"{path.name}-wal")
     if wal.exists():
         return f"{path} cannot be opened: its folder may not be written; copy it together with {wal.name} to one that may be"
     return f"{path} cannot be opened: its folder may not be written, or is not there"

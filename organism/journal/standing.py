@@ -6,15 +6,16 @@ A journal keeps this beside each chain that it writes, so that it need not read 
 from __future__ import annotations
 
 import json
+from operator import index
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import fields
 
-from organism.budget.claims import MESSAGES, VECTOR
+from organism.budget.claims import MESSAGES, NOTHING, VECTOR, six
 from organism.journal.writers import json_text
-from organism.names import ACCOUNT, CONVERSATION, told
+from organism.names import ACCOUNT, CONVERSATION, node_of_limits, told
 from organism.record import facts
-from organism.usage import Reached, Spending
+from organism.usage import Raised, Reached, Spending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,9 @@ Key = tuple[int, str, str, str, str]
 Sums = list[int]
 """The six amounts, the three details, and a number of bits: :data:`ESTIMATED`, :data:`UNPRICED`."""
 _WIDTH: Final = 10
+_TIMES: Final = 0
+"""Where it is counted how often limits were raised by the same amounts in an hour."""
+_ONCE: Final = (1, *(0,) * (_WIDTH - 1))
 ESTIMATED: Final = 1
 """Some of it is an estimate."""
 UNPRICED: Final = 2
@@ -95,11 +99,13 @@ def spending(key: Key, amounts: Sequence[int]) -> Spending:
     """A sum as readers get it. Raises TypeError or ValueError where it does not say what it should."""
     hour, handler, model, backend, under = key
     told: list[Any] = json.loads(under) if under.startswith("[") else []
+    tells: Reached | Raised | None = None
     if len(told) == len(fields(Reached)):
-        reached = Reached(*map(str, told))
-        return Spending(
-            hour=hour, handler="", model="", backend="", labels={}, amounts=(0, 0, 0, 0, 0, 0), reached=reached
-        )
+        tells = Reached(*map(str, told))
+    elif len(told) == len(fields(Raised)):
+        tells = Raised(str(told[0]), six([index(each) * amounts[_TIMES] for each in told[1]]))
+    if tells is not None:
+        return Spending(hour=hour, handler="", model="", backend="", labels={}, amounts=six(NOTHING), tells=tells)
     labels, accounts, tags = _unmarked(under)
     return Spending(
         hour=hour, handler=handler, model=model, backend=backend, labels=labels, accounts=tuple(accounts), tags=tuple(tags),
@@ -117,7 +123,7 @@ def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
     return parts[0], parts[1], parts[2]
 
 
-_CHANGING: Final = frozenset({facts.CallHeld, facts.CallSettled, facts.Ended})
+_CHANGING: Final = frozenset({facts.CallHeld, facts.CallSettled, facts.Ended, facts.QuotaRaised})
 """Facts that change more than their steps do."""
 
 
@@ -130,7 +136,7 @@ def begins_chain(fact: Fact) -> bool:
 
 def opens_nothing(fact: Fact) -> str | None:
     """Why a chain cannot be sound that has this fact as its first; ``None`` where it may be."""
-    if isinstance(fact, (facts.Forked, facts.Snapshot)):
+    if isinstance(fact, (facts.Forked, facts.Snapshot, facts.QuotaRaised)):
         return None
     if any(isinstance(step, (facts.ThreadOpened, facts.ConversationOpened)) for step in fact.steps):
         return None
@@ -182,7 +188,7 @@ class Standing:
         self._copied -= copied
         if fact.steps:
             self._take_steps(fact, copied=copied)
-        if not self._begun:
+        if not self._begun and kind is not facts.QuotaRaised:
             # A chain that does not begin with a thread being opened is not over before that thread is.
             self._begun = True
             self.open = self.open or {fact.thread: NO_MARKS}
@@ -211,6 +217,11 @@ class Standing:
 
     def _rest(self, fact: Fact, *, copied: bool) -> None:
         match fact:
+            case facts.QuotaRaised(counts_at=at, amounts=amounts):
+                self._begun = True
+                self.spent.add(
+                    (int(at // 3600), "", "", "", json_text([node_of_limits(self.root), list(amounts)])), _ONCE
+                )
             case facts.CallHeld(hold=hold, thread=thread):
                 self.holds[hold] = self.open.get(thread, NO_MARKS)
             case facts.CallSettled(hold=hold):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from attrs import asdict, frozen
 
-from organism.errors import PayloadError
+from organism.errors import InvalidPayloadError, PayloadError
 from organism.names import told
 from organism.payloads import encode_json, encode_xml, is_payload
+from organism.payloads.faults import MISSING
 from organism.payloads.primitives import FailureCode
 from organism.threads.outcomes import Failure
 
@@ -98,8 +99,16 @@ def payload_of(value: Any, words: Vocabulary | None) -> Any:
     try:
         return words.decode_json({name: given[name]})
     except PayloadError as error:
-        said = f"{error}; resume it with the payload classes that it was written with (reading needs none)"
+        added = ", or give the fields that are new in them a default" if _lacks(error) else ""
+        said = f"{error}; resume it with the payload classes that it was written with{added} (reading needs none)"
         raise Misread(said) from None
+
+
+def _lacks(error: PayloadError) -> bool:
+    """Whether a field is missing that its class wants, as where it was added since."""
+    return isinstance(error, InvalidPayloadError) and any(
+        each.problem.startswith(MISSING) for each in (error, *error.parts)
+    )
 
 
 def closed(value: Any) -> Any:  # noqa: PLR0911 - a case for each type

@@ -8,6 +8,7 @@ from organism.budget.crossings import has_crossed
 from organism.budget.tree import lack_of_one
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, payer_of, too_many_messages
 from organism.kernel.back_pressure import too_crowded
+from organism.kernel.branches import branches
 from organism.kernel.carrying import open_at
 from organism.kernel.idempotency import is_keyed, key_of_sent
 from organism.kernel.loops import note_loops
@@ -16,18 +17,18 @@ from organism.kernel.warnings import fire_rest, note_arrival, note_crossings
 from organism.names import ORGANISM
 from organism.record import facts
 from organism.threads.dependence import unanswered
-from organism.threads.lineage import descendants, root_of
+from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from organism.kernel.book import Book
     from organism.kernel.contention import Contention
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
     from organism.settings import BudgetSettings
-    from organism.threads.frames import Ask, Frame, Message, Thread
+    from organism.threads.frames import Ask, Message, Thread
 
 
 class Asks:
@@ -153,39 +154,18 @@ class Asks:
         self._book.write(facts.Abandoned, message.thread, seq=message.seq)
 
     def _cut(self, asks: Sequence[Ask]) -> None:
-        """Cancels the branches of asks of one delivery: what is queued is dropped, what runs is cancelled. However many asks there are, what
-        is under way is looked through once.
-        """
-        queued: dict[Frame, list[Message]] = {ask.frame: [] for ask in asks if ask.frame is not None}
-        threads = dict.fromkeys(
-            each for top in dict.fromkeys(frame.thread for frame in queued) for each in descendants(top)
-        )
-        running: list[Message] = []
-        for thread in threads:
-            for message in self._state.queued_in(thread):
-                branch = _branch(message.frame, queued)
-                if branch is not None:
-                    queued[branch].append(message)
-            running += self._state.at_work(thread)
+        """Cancels the branches of asks of one delivery: what is queued is dropped, what runs is cancelled."""
+        queued, running = branches(self._state, asks)
         for message in running:
-            if _branch(message.frame, queued) is not None:
-                self._ends.cancel_running(message)
-        for ask in asks:
-            if ask.frame is not None:
-                self._state.cut(ask, queued[ask.frame])
+            self._ends.cancel_running(message)
+        for ask, dropped in queued.items():
+            self._state.cut(ask, dropped)
 
 
 def _whose(message: Message) -> Message:
     """The delivery that is warned of what an ask crosses. The organism asks on behalf of whoever asked it: that one is warned."""
     asker = unanswered(message.frame) if message.to == ORGANISM else None
     return message if asker is None else asker.message
-
-
-def _branch(frame: Frame | None, branches: Collection[Frame]) -> Frame | None:
-    """The one of these frames that ``frame`` is, or was opened on behalf of."""
-    while frame is not None and frame not in branches:
-        frame = frame.above
-    return frame
 
 
 def occupy(state: State, message: Message) -> None:

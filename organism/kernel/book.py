@@ -6,7 +6,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
 from organism.kernel.outcome import final_of
+from organism.names import chain_of_limits
 from organism.quick import maker
+from organism.record import facts
 from organism.threads.frames import Conversation
 from organism.threads.lineage import chain_of
 
@@ -74,6 +76,13 @@ class Book:
             id_ = chain if isinstance(thread, Conversation) else thread.id
             self._record(chain, _maker_of(fact)(at=state.now, thread=id_, steps=steps, **fields))
         self.unheard(thread)
+
+    def write_limits(self, node: Node, **fields: Any) -> None:
+        """Ends a change that raised the limits of a node which many threads share."""
+        self.give_up()
+        if self._record is not None:
+            chain = chain_of_limits(node.thread)
+            self._record(chain, facts.QuotaRaised(at=self._state.now, thread=chain, **fields))
 
     def unheard(self, thread: Thread | Conversation) -> None:
         """Ends a change of which no fact is wanted: does what :meth:`write` does beside writing the fact."""

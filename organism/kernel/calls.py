@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from operator import add, sub
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
-from organism.budget.claims import CALLS, Charge, Claim, Crossing
-from organism.budget.tree import Lack
+from organism.budget.claims import CALLS, NOTHING, Charge, Claim, Crossing
+from organism.budget.tree import NOWHERE, Lack
 from organism.budget.verdicts import Granted, TooMuch
-from organism.errors import BudgetExhaustedError
+from organism.errors import BudgetExhaustedError, out_of_seconds
 from organism.kernel.answers import exhausted_error
 from organism.kernel.charges import abandoned_charge, add_hold, apply_charge, graced, note_text
 from organism.kernel.conversations import SCOPE, apply_conversation_limits
@@ -29,9 +30,11 @@ from organism.threads.frames import Message, Thread
 from organism.threads.lineage import root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from organism.budget.claims import Vector
     from organism.budget.node import Node
+    from organism.budget.verdicts import Verdict
     from organism.budget.waiting import Waiter
     from organism.kernel.book import Book
     from organism.kernel.state import State
@@ -141,10 +144,12 @@ class Calls:
         if thread.handler or why is None or not thread.closing:
             return None
         node = next(each for each in thread.node.path if each.scope == why.scope)
-        seconds = int(node.caps.seconds or 0)
-        return BudgetExhaustedError("seconds", node.scope, seconds, 0, seconds, 1)
+        return out_of_seconds(node.scope, node.caps.seconds or 0, node.caps.seconds or 0)
 
-    def _grant(self, call: CallFor, granted: Granted, path: tuple[Node, ...]) -> Hold:
+    def _grant(
+        self, call: CallFor, granted: Granted, path: tuple[Node, ...], later: Mapping[Node, Vector] = NOWHERE
+    ) -> Hold:
+        """Registers a hold whose amounts were taken. ``later`` is what was taken with it for calls that are granted after it, by node."""
         state, thread = self._state, call.thread
         root = root_of(thread)
         hold = _new_hold(
@@ -191,7 +196,7 @@ class Calls:
             tags=hold.tags,
             call=call.call,
             clamped=hold.clamped or None,
-            nearest=nearest(hold.path, hold.need),
+            nearest=nearest(hold.path, hold.need, later),
             why=why,
         )
         return hold
@@ -280,12 +285,15 @@ class Calls:
         self.knots.contention.touched(path)
         # Until nothing more is decided: what was granted may be a stream that another call of its delivery now waits for.
         while done := self._state.line.freed(path):
+            later = _taken(done)
             for waiter, verdict in done:
                 self.knots.left(waiter)
                 call: CallFor = waiter.note
                 if isinstance(verdict, Granted):
                     self._book.begin(self._state.now)
-                    self.answered.append((waiter, self._grant(call, verdict, waiter.path)))
+                    for node in waiter.path:
+                        later[node] = tuple(map(sub, later[node], verdict.need))
+                    self.answered.append((waiter, self._grant(call, verdict, waiter.path, later)))
                 else:
                     self.answered.append((waiter, self._refuse(call, verdict.lack)))
 
@@ -395,8 +403,7 @@ class Calls:
         self._book.begin(at)
         apply_limits(thread, budget, at)
         self._book.write(facts.LimitsSet, thread, budget=budget)
-        self.knots.contention.limits_changed()
-        self._try_waiting((thread.node,))
+        self.limits_changed(thread.node)
 
     def set_conversation_limits(self, conversation: Conversation, budget: BudgetSettings, at: float) -> None:
         """Gives a conversation other limits; those who wait are tried."""
@@ -404,12 +411,26 @@ class Calls:
         apply_conversation_limits(conversation, budget)
         pass_on_policy(conversation, at)
         self._book.write(facts.LimitsSet, conversation, budget=budget)
+        self.limits_changed(conversation.node)
+
+    def limits_changed(self, node: Node) -> None:
+        """The limits of a node are others than before: those who wait are tried."""
         self.knots.contention.limits_changed()
-        self._try_waiting((conversation.node,))
+        self._try_waiting((node,))
 
     def freed(self, node: Node) -> None:
         """There may be more room at a node: those who wait are tried."""
         self._try_waiting((node,))
+
+
+def _taken(done: Iterable[tuple[Waiter, Verdict]]) -> dict[Node, Vector]:
+    """What was taken for calls that are granted together, by node."""
+    found: dict[Node, Vector] = {}
+    for waiter, verdict in done:
+        if isinstance(verdict, Granted):
+            for node in waiter.path:
+                found[node] = tuple(map(add, found.get(node, NOTHING), verdict.need))
+    return found
 
 
 def _crossing(state: State, path: tuple[Node, ...]) -> tuple[Node, ...]:

@@ -99,12 +99,14 @@ def apply_charge(state: State, hold: Hold, charge: Charge, amounts: Vector) -> t
 
 
 def note_text(thread: Thread, handler: str, text: str) -> None:
-    """Keeps the last text that the thread can hand in as ``partial``; texts of the root frame's handler are preferred."""
+    """Keeps the last text that the thread, or one above it, can hand in as ``partial``; texts of the root frame's handler are preferred."""
     if not text:
         return
     outlay = thread.have_outlay()
     if outlay.partial is None or handler == thread.handler or outlay.partial[0] != thread.handler:
         outlay.partial = (handler, text)
+    if thread.owner is not None:
+        note_text(thread.owner.thread, "", text)  # whoever wrote it may be called as the handler above is
 
 
 def overdrafts(hold: Hold, charge: Charge) -> Sequence[str]:

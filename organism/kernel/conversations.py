@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from organism.budget.caps import caps
 from organism.budget.node import LASTING, Node, set_caps
-from organism.errors import BudgetExhaustedError
+from organism.errors import out_of_seconds
 from organism.record import facts
 from organism.settings import NOTHING, BudgetSettings, Policy
 from organism.threads.frames import Conversation
@@ -18,6 +18,7 @@ from organism.threads.lineage import root_of
 from organism.threads.outcomes import Memory
 
 if TYPE_CHECKING:
+    from organism.errors import BudgetExhaustedError
     from organism.kernel.inbox import Inbox
     from organism.kernel.pools import Pools
     from organism.threads.frames import Thread
@@ -75,7 +76,20 @@ def out_of_time(conversation: Conversation) -> BudgetExhaustedError | None:
     limit = conversation.node.caps.seconds
     if limit is None or conversation.seconds < limit:
         return None
-    return BudgetExhaustedError("seconds", SCOPE, int(conversation.seconds), 0, int(limit), 1)
+    return out_of_seconds(SCOPE, conversation.seconds, limit)
+
+
+def time_limit(thread: Thread) -> Node:
+    """Whose limit of seconds a thread runs against: its own, or that of the conversation, where that has left the turn less."""
+    of = thread.conversation
+    if of is None or of.node.caps.seconds is None or thread.node.caps.seconds != _left_of(of, of.node.caps.seconds):
+        return thread.node
+    return of.node
+
+
+def _left_of(conversation: Conversation, limit: float) -> float:
+    """The seconds that a turn has which begins now. Seconds are not summed up the tree: they are what the turns before it have left."""
+    return max(0.0, limit - conversation.seconds)
 
 
 def open_conversation(
@@ -226,8 +240,7 @@ def _begin(state: Changes, thread: Thread, conversation: Conversation) -> None:
     limit = conversation.node.caps.seconds
     if limit is None:
         return
-    # Seconds are not summed up the tree: a turn gets what the turns before it have left.
-    left = max(0.0, limit - conversation.seconds)
+    left = _left_of(conversation, limit)
     own = thread.budget.limits.seconds
     if own is None or left < own:
         thread.budget = evolve(thread.budget, limits=evolve(thread.budget.limits, seconds=left))

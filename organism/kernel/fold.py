@@ -29,7 +29,7 @@ from organism.kernel.state import State
 from organism.kernel.steps import warned_of
 from organism.kernel.warnings import enter_warning, note_heard, note_telling, tell
 from organism.kernel.windows import path_of
-from organism.names import ACCOUNT, CONVERSATION, told
+from organism.names import ACCOUNT, CONVERSATION, node_of_limits, told
 from organism.record import facts
 from organism.threads.lineage import chain_of, descendants, root_of
 from organism.threads.restart import Attempt
@@ -195,6 +195,8 @@ class Fold:
                 pass_on_policy(conversation, fact.at)
             case facts.LimitsSet(budget=budget):
                 apply_limits(self._thread(fact.thread), budget, fact.at)
+            case facts.QuotaRaised(amounts=amounts, counts_at=at):
+                self.state.pools.raise_limits(self._node(node_of_limits(fact.thread)), amounts, at)
             case facts.Granted(node=node, unit=unit, amount=amount, budget=budget, key=key, reason=reason):
                 apply_grant(self._thread(node), unit, amount, budget, fact.at)
                 remember(message, key, Done(amount, reason))

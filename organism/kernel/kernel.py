@@ -37,7 +37,7 @@ from organism.kernel.sendable import known_route, remember_route, wrong_to_send
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, note_telling, post_notices, tell
-from organism.kernel.windows import roll_hint
+from organism.kernel.windows import held_at, roll_hint
 from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.record import facts
 from organism.threads.lineage import root_of
@@ -48,6 +48,7 @@ from organism.threads.routing import Misdirected, check_address, routes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from organism.budget.claims import Vector
     from organism.budget.tree import Lack
     from organism.kernel.answers import Planned
     from organism.kernel.conversations import Beginning
@@ -156,6 +157,26 @@ class Kernel:
         thread = open_thread(self.state, id_, "root", "", budget, None, labels, accounts=accounts)
         self.book.write(facts.Accepted, thread)
         return thread
+
+    def raise_quota(self, account: str | None, amounts: Vector, at: float) -> Callable[[], None]:
+        """Raises the limits of an account (``kind:name``), or the ceiling, for the window of now; those who wait are tried. Gives what undoes it,
+        where it could not be written down.
+        """
+        self.book.begin(at)
+        pools = self.state.pools
+        node = pools.root if account is None else pools.account(account, at)
+        counts_at = held_at((node,), at)
+        pools.raise_limits(node, amounts, counts_at)
+        self.book.write_limits(node, amounts=amounts, counts_at=counts_at)
+        self.calls.limits_changed(node)
+
+        def undo() -> None:
+            there = pools.get(node.thread)
+            pools.take_back(node.thread, amounts, counts_at)
+            if there is not None:
+                self.calls.limits_changed(there)
+
+        return undo
 
     # Deliveries
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from organism.budget.caps import Mark, caps, figure
+from organism.budget.caps import Mark, caps, figure, raised
 from organism.budget.claims import NOTHING, VECTOR
-from organism.budget.node import Node, aim, begin_with, fire, roll
+from organism.budget.node import Node, aim, begin_with, fire, roll, set_caps
 from organism.budget.windows import HOUR, Used, Window, used_in, window_of
 from organism.names import ACCOUNT, ORGANISM
 from organism.settings import Quota
+from organism.usage import Raised, Reached
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from organism.budget.claims import Vector
     from organism.kernel.holds import Hold
     from organism.settings import Policy, Settings, WindowKind
-    from organism.usage import Reached, Spending
+    from organism.usage import Spending
 
 SCOPE: Final = "account"
 
@@ -48,7 +49,10 @@ class Pools(dict[str, Node]):
     def __init__(self, settings: Settings, policy: Policy) -> None:
         super().__init__()
         self._quotas = settings.accounts
+        self._ceiling = settings.ceiling
         self._now = 0.0
+        self._raised: dict[str, list[tuple[float, Vector]]] = {}
+        """By how much limits were raised for a window, by node: (an instant of the window, amounts)."""
         self._spent_before: dict[str, tuple[Window, Used]] = {}
         self._spent_ahead: dict[str, tuple[Spending, ...]] = {}
         """What earlier processes, whose clock was ahead, spent in windows that have not begun yet."""
@@ -71,16 +75,49 @@ class Pools(dict[str, Node]):
         self._now = at
         by_account: dict[str, list[Spending]] = {}
         for each in spendings:
-            if each.reached is not None:
-                self._reached.setdefault(each.reached.node, []).append((each.hour, each.reached))
+            self._hear(each)
             for name in each.accounts:
                 by_account.setdefault(name, []).append(each)
         self._know("", settings.ceiling.window, spendings)
+        self._limit(self.root)
         self._take_up(self.root)
         for name, rows in by_account.items():
             quota = quota_of(self._quotas, name)
             if quota is not None:
                 self._know(f"{ACCOUNT}{name}", quota.window, rows)
+
+    def _hear(self, row: Spending) -> None:
+        """Keeps what a row tells that is no sum. What an earlier process was given for itself alone (``run``) is gone with it."""
+        match row.tells:
+            case Reached(node=node):
+                self._reached.setdefault(node, []).append((row.hour, row.tells))
+            case Raised(node=node, amounts=amounts) if self._quota(node).window != "run":
+                self._raised.setdefault(node, []).append((row.hour * HOUR, amounts))
+            case _:
+                pass
+
+    def _quota(self, node: str) -> Quota:
+        """What is configured for a node; no limits where that is nothing any more."""
+        return (quota_of(self._quotas, node.removeprefix(ACCOUNT)) or Quota()) if node else self._ceiling
+
+    def raise_limits(self, node: Node, amounts: Vector, at: float) -> None:
+        """Raises a node's limits for the window that ``at`` lies in."""
+        self._raised.setdefault(node.thread, []).append((at, amounts))
+        self._limit(node)
+
+    def take_back(self, name: str, amounts: Vector, at: float) -> None:
+        """Undoes :meth:`raise_limits` for the node of this name."""
+        self._raised[name].remove((at, amounts))
+        if name in self:
+            self._limit(self[name])
+
+    def _limit(self, node: Node) -> None:
+        """Gives a node the limits of its window: what is configured, and what was given beside that."""
+        limits = self._quota(node.thread).limits
+        for at, amounts in self._raised.get(node.thread, ()):
+            if at in _window(node):
+                limits = raised(limits, amounts)
+        set_caps(node, caps(limits, node.policy, keeps_back=False))
 
     def _know(self, name: str, kind: WindowKind, rows: Sequence[Spending]) -> None:
         """Keeps what earlier processes spent at a node in the window of now, and in later ones."""
@@ -127,13 +164,14 @@ class Pools(dict[str, Node]):
         known = self.get(f"{ACCOUNT}{name}")
         if known is not None:
             return known
-        quota = quota_of(self._quotas, name) or Quota()
-        policy = self.root.policy
+        quota, policy = self._quota(name), self.root.policy
         node = Node(
             SCOPE, caps(quota.limits, policy, keeps_back=False), policy, thread=f"{ACCOUNT}{name}", above=(self.root,),
             window=window_of(quota.window, max(at, self._now)),
         )  # fmt: skip
         self[node.thread] = node
+        if node.thread in self._raised:
+            self._limit(node)
         self.rolls_at = min(self.rolls_at, _window(node).ends)
         self._take_up(node)
         return node
@@ -149,6 +187,8 @@ class Pools(dict[str, Node]):
         rolled = tuple(node for node in self.values() if at >= _window(node).ends)
         for node in rolled:
             node.window = window_of(_window(node).kind, at)
+            if node.thread in self._raised:
+                self._limit(node)
             roll(node)
             self._take_up(node)  # needed where it is facts of an earlier process that move it to this window
             if node is not self.root and node not in needed:

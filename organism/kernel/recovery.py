@@ -33,7 +33,7 @@ def begin(kernel: Kernel, spendings: Sequence[Spending], at: float) -> None:
     state.come_to(at)
     state.pools.begin(state.settings, spendings, at)
     for each in spendings:
-        if each.reached is not None:
+        if each.tells is not None:
             continue
         for tally in _tallies(state, each):
             tally.add(each.amounts, each.details, estimated=each.estimated, unpriced=each.unpriced)

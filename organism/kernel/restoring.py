@@ -211,6 +211,7 @@ def _restore_asker(state: State, index: Index, frame: Frame, image: FrameImage) 
     ask = frame.asker = Ask(message)
     ask.frame, ask.done = frame if image.waits else None, not image.waits
     if image.waits:
+        ask.first = index.messages.get(image.frame)  # a message that opens a frame has the same number
         message.have_dealings().wait_for(ask)
 
 

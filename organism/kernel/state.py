@@ -147,6 +147,7 @@ class State:
             thread.opened_at += self.now - max(stood, thread.opened_at)  # the clock may have been set back
             self.timed.append(thread)
             self.schedule.resume(thread)
+            self.inbox.stir(thread)
 
     def stand(self, thread: Thread) -> None:
         """All its open work waits for people."""
@@ -241,7 +242,7 @@ class State:
         if above is not None:
             above.open += 1
         if ask is not None:
-            ask.frame = frame
+            ask.frame, ask.first = frame, message
             if asker is not None:
                 asker.have_dealings().wait_for(ask)
         if self.index is not None:
@@ -278,6 +279,8 @@ class State:
         thread = message.thread
         root = thread if thread.owner is None else root_of(thread)
         root.undone += 1
+        if self.inbox.watched:
+            self.inbox.stir(thread)
         if not message.route.answers:
             self.schedule.put(message)
             return
@@ -294,7 +297,7 @@ class State:
             ask.frame.answered = True
         if self.steps is not None and ask.frame is not None:
             self.steps.append(facts.Resolved(ask=ref(ask.frame), answer=answer))
-        ask.frame = None  # breaks a reference cycle, so that memory is freed at once
+        ask.frame = ask.first = None  # breaks a reference cycle, so that memory is freed at once
         self.woken.append(ask)
 
     def leave(self, frame: Frame, payload: Any) -> None:
@@ -339,7 +342,7 @@ class State:
             if self.steps is not None:
                 refs = tuple(ref_of(each) for each in gone)
                 self.steps.append(facts.Cut(ask=ref(ask.frame), dropped=refs))
-            ask.frame = None
+            ask.frame = ask.first = None
         for message in gone:
             self.drop(message)
 
@@ -370,6 +373,7 @@ class State:
     def drop(self, message: Message) -> None:
         """Drops a queued message, wherever it waits; its frame counts down."""
         message.dropped = True
+        self.inbox.stir(message.thread)
         if self.occupied.get((message.thread, message.mailbox)) is message:
             del self.occupied[message.thread, message.mailbox]
         if self.retries.pop(message, None) is not None:

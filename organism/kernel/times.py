@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from organism.budget.claims import Crossing
-from organism.errors import BudgetExhaustedError
+from organism.errors import out_of_seconds
+from organism.kernel.conversations import time_limit
 from organism.kernel.notices import warning_payload
 from organism.kernel.warnings import raise_crossing, tell, tell_caller
 from organism.names import ORGANISM
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.budget.node import Node
+    from organism.errors import BudgetExhaustedError
     from organism.kernel.book import Book
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
@@ -45,7 +47,6 @@ class Times:
                 self._book.begin(at)
                 state.resume(root, since)
                 self._book.write(facts.Resumed, root, since=since)
-                state.inbox.stir(root)
 
     def due(self, thread: Thread) -> float | None:
         """The instant at which :meth:`reach` is to be called for a thread next; ``None``: never, as far as is known."""
@@ -66,7 +67,7 @@ class Times:
             self._tell(thread, said)
         self._book.write(facts.CrossedByTime, thread, fired=thread.time_fired)
         if at >= thread.opened_at + thread.node.caps.seconds:
-            self._ends.exhaust(thread, _run_out(thread.node), at, cancel=True)
+            self._ends.exhaust(thread, _run_out(time_limit(thread)), at, cancel=True)
 
     def ceiling_due(self) -> float | None:
         """The instant at which :meth:`reach_ceiling` is to be called next."""
@@ -100,8 +101,7 @@ class Times:
         seconds = self._state.root.caps.seconds
         if seconds is None or at < self._started + seconds:
             return None
-        used = int(at - self._started)
-        return BudgetExhaustedError("seconds", ORGANISM, used, 0, int(seconds), 1)
+        return out_of_seconds(ORGANISM, at - self._started, seconds)
 
     def _tell(self, thread: Thread, said: Crossing) -> None:
         """Warns the handler of the thread's root frame: an agent in its next prompt, code by a message once it is free."""

@@ -60,6 +60,7 @@ SCHEMA: Final[Mapping[str, Any]] = {
     "properties": {"text": {"type": "string"}},
     "required": ["text"],
 }
+_METHODS: Final = ("complete", "stream", "aclose")
 _AT_ONCE: Final = 8
 _A_MOMENT: Final = 0.02
 """Seconds after which a call is cancelled that would wait for ever."""
@@ -113,6 +114,10 @@ class _Check:
 
     async def run(self) -> list[str]:
         """One line for each promise that is not kept."""
+        missing = [name for name in _METHODS if not callable(getattr(self.stand.backend, name, None))]
+        if missing:
+            self._wrong("its methods", f"it has no {' and no '.join(missing)}")
+            return self.broken
         plays: Mapping[Scenario, Callable[[], Awaitable[None]]] = {
             Scenario.ANSWERS: self._answers,
             Scenario.CALLS: self._calls,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Final, cast
 
 from organism.errors import ConfigurationError
@@ -88,12 +89,14 @@ def factory_of(settings: BackendSettings) -> BackendFactory:
     """
     own: object = settings.factory
     if isinstance(own, BackendFactory):
+        _check_call(settings, own.make, settings, None)
         return own
     if callable(own):
         if settings.api_key_env or settings.api_key_file:
             line = "is a function of the settings and gets no key; make it an organism BackendFactory, or name no key"
             raise ConfigurationError([f"provider '{settings.provider}' {line}"])
         made = cast("Callable[[BackendSettings], Backend]", own)
+        _check_call(settings, made, settings)
         return BackendFactory(make=lambda settings, _: made(settings))
     if settings.provider == "simulated":
         return _SIMULATED
@@ -105,9 +108,21 @@ def factory_of(settings: BackendSettings) -> BackendFactory:
     try:
         provider: BackendFactory = import_module(module).PROVIDER
     except ModuleNotFoundError as error:
-        line = f"needs '{error.name}', which is not installed; pip install organism[{settings.provider}]"
+        line = f"needs '{error.name}', which is not installed; install organism with its extra '{settings.provider}'"
         raise ConfigurationError([f"provider '{settings.provider}' {line}"]) from error
     return provider
+
+
+def _check_call(settings: BackendSettings, make: Callable[..., Backend], *given: object) -> None:
+    """Raises ConfigurationError where the user's own cannot be called with what it is given: it would be found when it is first needed."""
+    try:
+        signature(make).bind(*given)
+    except ValueError:  # it has none that could be known
+        pass
+    except TypeError as error:
+        way_out = "an organism BackendFactory(make=...) gets both the settings and a key, a function alone the settings"
+        line = f"cannot be called with {'the settings and a key' if len(given) > 1 else 'the settings'}: {error}; {way_out}"
+        raise ConfigurationError([f"provider '{settings.provider}' {line}"]) from error
 
 
 def is_checked_quickly(settings: BackendSettings) -> bool:

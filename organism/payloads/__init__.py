@@ -10,9 +10,8 @@ lxml is loaded by the first document in XML that is read, and not before.
 
 from organism.payloads.declaration import NAMESPACE, payload
 from organism.payloads.definition import describe, is_payload
-from organism.payloads.json_reader import decode_fields
+from organism.payloads.json_reader import decode_fields, parse_json
 from organism.payloads.json_schema import json_schema, json_schema_of_all
-from organism.payloads.json_values import parse_json
 from organism.payloads.json_writer import encode_fields, encode_json
 from organism.payloads.limits import Limits
 from organism.payloads.prose import description, takes_lines

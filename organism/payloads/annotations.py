@@ -79,12 +79,10 @@ def _read(annotation: Any, docs: list[str], depth: int) -> FieldType:
     if scalar is not None:
         return scalar
     origin = get_origin(annotation)
-    if origin is None:
-        return _read_plain(annotation, docs, depth)
-    reader = _GENERIC.get(origin)
-    if reader is not None:
-        return reader(annotation, docs, depth)
-    raise _Refused(annotation, _way_out(origin))
+    reader = _FORMS.get(origin)
+    if reader is None:
+        raise _Refused(annotation, _way_out(origin))
+    return reader(annotation, docs, depth)
 
 
 def _read_plain(annotation: Any, docs: list[str], depth: int) -> FieldType:
@@ -98,10 +96,6 @@ def _read_plain(annotation: Any, docs: list[str], depth: int) -> FieldType:
         raise _Refused(None, "alone says nothing; leave the field out")
     if not isinstance(annotation, type):
         raise _Refused(annotation, f"cannot be sent; {_SENDABLE}")
-    return _read_class(annotation)
-
-
-def _read_class(annotation: type) -> FieldType:
     if is_payload(annotation):
         return Nested(annotation)
     if issubclass(annotation, Enum):
@@ -205,7 +199,8 @@ def _read_dict(annotation: Any, docs: list[str], depth: int) -> FieldType:
     return Table(_read(value, docs, depth + 1))
 
 
-_GENERIC: Final[dict[Any, Callable[[Any, list[str], int], FieldType]]] = {
+_FORMS: Final[dict[Any, Callable[[Any, list[str], int], FieldType]]] = {
+    None: _read_plain,
     Annotated: _read_annotated,
     Union: _read_union,
     types.UnionType: _read_union,

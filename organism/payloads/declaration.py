@@ -6,9 +6,8 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, Generic, TypeVar, cast, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, dataclass_transform, overload
 
 import attrs
 
@@ -18,6 +17,9 @@ from organism.payloads.definition import Definition, definition_if_any, describe
 from organism.payloads.fields import NotYetError, Scope, documentation, fields_of, kind_of
 from organism.payloads.types import PayloadType
 from organism.quick import quick
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -61,37 +63,23 @@ def _declare(cls: type[T], namespace: str, scope: Scope) -> type[T]:
     ready = kind_of(cls) is not None
     made = cls if ready else _made(cls)
     hook = _written_hook(made)
-    declared = _Declared(cls=made, namespace=namespace, scope=scope, install=lambda _: None)
-    declared.install = _behind_init(made) if ready else _in_post_init(made, hook)
-    Definition(cls=made, namespace=namespace, resolve=declared.described, hook=hook).attach()
+    install = _behind_init(made) if ready else _in_post_init(made, hook)
+
+    def described() -> PayloadType:
+        """Reads the fields and installs the check; raises PayloadTypeError."""
+        nonlocal scope
+        fields = fields_of(made, scope)
+        known = PayloadType(cls=made, name=made.__name__, namespace=namespace, doc=documentation(made), fields=fields)
+        install(check_of(known))
+        scope = Scope({}, {})  # lets the names of the function around the class go
+        return known
+
+    Definition(made, described, hook).attach()
     try:
         describe(made)
     except NotYetError:
-        declared.scope = scope.kept()
+        scope = scope.kept()
     return made
-
-
-@attrs.define(eq=False, kw_only=True)
-class _Declared:
-    """A class that was declared, and whose fields are still to be read. ``install`` puts the check in its place."""
-
-    cls: type
-    namespace: str
-    scope: Scope
-    install: Callable[[Check], None]
-
-    def described(self) -> PayloadType:
-        """Reads the fields and installs the check; raises PayloadTypeError."""
-        described = PayloadType(
-            cls=self.cls,
-            name=self.cls.__name__,
-            namespace=self.namespace,
-            doc=documentation(self.cls),
-            fields=fields_of(self.cls, self.scope),
-        )
-        self.install(check_of(described))
-        self.scope = Scope({}, {})  # lets the names of the function around the class go
-        return described
 
 
 def _refuse_class(cls: Any) -> None:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 _ATTRIBUTE: Final = "__organism_payload__"
 
 
-@define(eq=False, kw_only=True)
+@define(eq=False)
 class Definition:
     """Stands on the payload class itself, so that it is gone when the class is; there is no registry.
 
@@ -25,7 +25,6 @@ class Definition:
     """
 
     cls: type
-    namespace: str
     resolve: Callable[[], PayloadType]
     hook: Callable[[Any], None] | None = None
     described: PayloadType | None = None

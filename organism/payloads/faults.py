@@ -28,7 +28,7 @@ _repr.maxlevel = 2
 class Misfit(Exception):  # noqa: N818 - never leaves the room: callers see InvalidPayloadError
     """A value does not fit its type. ``path`` leads from the field to the spot, as ``[2]`` or ``['key']``."""
 
-    def __init__(self, problem: str, path: str = "") -> None:
+    def __init__(self, problem: str = "", path: str = "") -> None:
         self.problem = problem
         self.path = path
         super().__init__(problem)

@@ -7,7 +7,7 @@ import inspect
 import keyword
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_type_hints
 
 import attrs
@@ -75,7 +75,7 @@ def fields_of(cls: Any, scope: Scope) -> tuple[Field, ...]:
     return fields
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class _Given:
     """A field as attrs or dataclasses know it."""
 
@@ -87,8 +87,7 @@ class _Given:
     owner: type
 
 
-def _attrs_fields(cls: type) -> list[_Given]:
-    given: list[_Given] = []
+def _attrs_fields(cls: type) -> Iterator[_Given]:
     for one in attrs.fields(cls):
         owner = next(
             base
@@ -97,38 +96,18 @@ def _attrs_fields(cls: type) -> list[_Given]:
             and any(own.name == one.name and not own.inherited for own in attrs.fields(base))
         )
         default = MADE if isinstance(one.default, attrs.Factory) else one.default  # type: ignore[arg-type] # a class
-        given.append(
-            _Given(
-                attribute=one.name,
-                argument=one.alias or one.name,
-                annotation=one.type,
-                default=default,
-                keyword_only=bool(one.kw_only),
-                owner=owner,
-            )
-        )
-    return given
+        yield _Given(one.name, one.alias or one.name, one.type, default, bool(one.kw_only), owner)
 
 
-def _dataclass_fields(cls: Any) -> list[_Given]:
-    given: list[_Given] = []
+def _dataclass_fields(cls: Any) -> Iterator[_Given]:
     for one in dataclasses.fields(cls):
         # A dataclass takes over the very Field objects of its bases.
         owner = next(
             base for base in reversed(cls.__mro__) if base.__dict__.get("__dataclass_fields__", {}).get(one.name) is one
         )
         default = attrs.NOTHING if one.default is dataclasses.MISSING else one.default
-        given.append(
-            _Given(
-                attribute=one.name,
-                argument=one.name,
-                annotation=one.type,
-                default=default if one.default_factory is dataclasses.MISSING else MADE,
-                keyword_only=one.kw_only is True,
-                owner=owner,
-            )
-        )
-    return given
+        made = one.default_factory is not dataclasses.MISSING
+        yield _Given(one.name, one.name, one.type, MADE if made else default, one.kw_only is True, owner)
 
 
 def _field(cls: type, given: _Given, scope: Scope) -> Field:

@@ -1,18 +1,22 @@
-"""JSON values to payloads, and what is wrong with them."""
+"""JSON to payloads, and what is wrong with it."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from organism.errors import InvalidPayloadError
 from organism.payloads.construction import builder
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.faults import MISSING, Fault, Misfit, chosen, expected, invalid, shown, unknown_field
 from organism.payloads.frozendict import FrozenDict
-from organism.payloads.json_values import simple_reader
-from organism.payloads.normal import is_listing, is_mapping
+from organism.payloads.lexical import LEXIS, MAX_INT_DIGITS
+from organism.payloads.normal import is_listing, is_mapping, normaliser
 from organism.payloads.normal import text as normal_text
 from organism.payloads.soundness import check_depth
 from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, spelled
@@ -20,6 +24,54 @@ from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Neste
 Faults = Iterator[Fault]
 
 T = TypeVar("T")
+
+
+# ---- texts ------------------------------------------------------------------------------------------------------------
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text, strictly: no NaN or Infinity, no name twice in one object; raises InvalidPayloadError.
+
+    Numbers with a point or an exponent become Decimal, so that none of their digits is lost on the way to a field.
+    """
+    try:
+        if isinstance(text, str) and text[:1] != _MARK:
+            return _DECODER.decode(text)
+        return json.loads(text, parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_object)
+    except RecursionError:
+        raise InvalidPayloadError("is nested too deep to be read") from None
+    except ValueError as error:  # of json, of UTF-8, of int about too many digits
+        if "set_int_max_str_digits" in str(error):
+            raise InvalidPayloadError(f"has a number of more than {MAX_INT_DIGITS} digits") from None
+        raise InvalidPayloadError(f"is not JSON: {error}") from None
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # its exponent has more digits than a Decimal can have
+        raise ValueError(f"{shown(text)} has an exponent that is too large") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"an object has the name {shown(twice)} twice")
+    return made
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_object)
+"""As ``json.loads`` makes one anew for each text."""
+_MARK: Final = "\ufeff"
+"""A byte order mark, which ``json.loads`` tells of better."""
+
+
+# ---- documents --------------------------------------------------------------------------------------------------------
 
 
 def decode_fields(cls: type[T], fields: Mapping[str, Any]) -> T:
@@ -83,7 +135,7 @@ def _faults(value: Any, type_: FieldType, path: str) -> Faults:
     match type_:
         case Scalar() | Choice():
             try:
-                simple_reader(type_)(value)
+                _simple_reader(type_)(value)
             except Misfit as misfit:
                 yield Fault(path, misfit.problem)
         case Nested():
@@ -140,7 +192,7 @@ Reader = Callable[[Any], Any]
 def _fields(value: Any, cls: type) -> Any:
     """The payload of an object. Raises Misfit as any reader does, and InvalidPayloadError for what the class's validators refuse."""
     if not is_mapping(value):
-        raise Misfit(_UNSAID)
+        raise Misfit
     given: dict[str, Any] = {}
     found = 0
     for field, read in _readers(cls):
@@ -150,9 +202,9 @@ def _fields(value: Any, cls: type) -> Any:
         elif field.absent_is_none:
             given[field.argument] = None
         elif field.required:
-            raise Misfit(_UNSAID)
+            raise Misfit
     if found < len(value):
-        raise Misfit(_UNSAID)
+        raise Misfit
     return builder(cls)(**given)
 
 
@@ -165,7 +217,7 @@ def _readers(cls: type) -> tuple[tuple[Field, Reader], ...]:
 def _reader(type_: FieldType) -> Reader:
     match type_:
         case Scalar() | Choice():
-            return simple_reader(type_)
+            return _simple_reader(type_)
         case Nested():
             return partial(_fields, cls=type_.cls)
         case OneOf():
@@ -181,25 +233,86 @@ def _reader(type_: FieldType) -> Reader:
 
 def _read_union(value: Any, type_: OneOf) -> Any:
     if not is_mapping(value) or len(value) != 1:
-        raise Misfit(_UNSAID)
+        raise Misfit
     ((name, fields),) = value.items()
     for cls in type_.classes:
         if cls.__name__ == name:
             return _fields(fields, cls)
-    raise Misfit(_UNSAID)
+    raise Misfit
 
 
 def _read_list(value: Any, read: Reader) -> Any:
     if not is_listing(value):
-        raise Misfit(_UNSAID)
+        raise Misfit
     return tuple([read(item) for item in value])
 
 
 def _read_dict(value: Any, read: Reader) -> Any:
     if not is_mapping(value):
-        raise Misfit(_UNSAID)
+        raise Misfit
     return FrozenDict({normal_text(key): read(item) for key, item in value.items()})
 
 
-_UNSAID: Final = ""
-"""Of the first fault: whoever looks for all of them says it."""
+def _simple_reader(type_: Scalar | Choice) -> Callable[[Any], Any]:
+    """The function that gives the value of a text, a number or a truth value; it raises Misfit.
+
+    A whole number may be written as 5.0, and a Decimal as a number or a text: so says the JSON Schema.
+    """
+    normal = normaliser(type_)
+    match type_:
+        case Choice():
+            return lambda value: _choice(value, type_)
+        case Scalar.TEXT | Scalar.BOOLEAN:
+            return normal
+        case Scalar.INTEGER:
+            return lambda value: normal(value if type(value) is int else _whole(value))
+        case Scalar.FLOAT:
+            return lambda value: normal(_nearest_float(value))
+        case Scalar.DECIMAL:
+            return lambda value: normal(_decimal_of(value))
+        case Scalar.DATETIME | Scalar.BYTES:
+            return lambda value: normal(_from_text(value, type_))
+
+
+def _decimal_of(value: Any) -> Any:
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    return _from_text(value, Scalar.DECIMAL) if isinstance(value, str) else value
+
+
+def _choice(value: Any, type_: Choice) -> Any:
+    if isinstance(value, float | Decimal):
+        value = _whole(value)
+    for text, option in type_.options:
+        said = option if type_.enum is None else text
+        if type(said) is type(value) and said == value:
+            return option
+    raise Misfit(expected(spelled(type_), value))
+
+
+def _from_text(value: Any, type_: Scalar) -> Any:
+    lexis = LEXIS[type_]
+    if isinstance(value, str) and lexis.pattern.fullmatch(value):
+        with suppress(ValueError):  # the 30th of February
+            return lexis.read(value)
+    raise Misfit(expected(lexis.form, value))
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    # The size first: the whole number that 1E+999999999 is would fill the memory.
+    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() < MAX_INT_DIGITS:
+        whole = int(value)
+        return whole if whole == value else value
+    return value
+
+
+def _nearest_float(value: Any) -> Any:
+    """JSON does not tell 1 from 1.0; what is a float here is read as one."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise Misfit(f"{shown(value)} is too large for a float") from None

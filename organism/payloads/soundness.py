@@ -30,12 +30,8 @@ def flaw(value: Any) -> str | None:
 
     Lists and dicts that were put into it become what the constructor would have made of them.
     """
-    kind = cast("type[object]", type(value))
-    check, nested = _looks(kind)
     try:
-        check(value)
-        for name in nested:
-            _look_inside(getattr(value, name), 1)
+        _look_inside(value, 0)
     except InvalidPayloadError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - what is no whole value may raise anything when it is looked at
@@ -44,7 +40,7 @@ def flaw(value: Any) -> str | None:
 
 
 def _look_inside(value: Any, depth: int) -> None:
-    """Checks the payloads in a field; its own type was checked."""
+    """Checks a payload, or those in a field whose own type was checked."""
     kind = cast("type[object]", type(value))
     if kind is tuple:
         for each in value:
@@ -80,10 +76,8 @@ def _endless(cls: type) -> bool:
 
 def check_depth(value: Any) -> None:
     """Raises InvalidPayloadError where payloads are nested too deep in a value that is right but for that, as it was read."""
-    kind = cast("type[object]", type(value))
-    if _endless(kind):  # few are
-        for name in _looks(kind)[1]:
-            _look_inside(getattr(value, name), 1)
+    if _endless(cast("type[object]", type(value))):  # few are
+        _look_inside(value, 0)
 
 
 def check_alone(cls: type) -> Check | None:

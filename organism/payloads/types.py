@@ -100,6 +100,11 @@ class Field:
         """Whether leaving it out of a document says None; otherwise that says its default, and None must be written."""
         return isinstance(self.type, Maybe) and (self.default is NOTHING or self.default is None)
 
+    @property
+    def written(self) -> FieldType:
+        """The type of what its element says: where leaving it out says None, the element need not."""
+        return present(self.type) if self.absent_is_none else self.type
+
 
 @frozen(kw_only=True)
 class PayloadType:

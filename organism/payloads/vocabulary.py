@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from organism.errors import InvalidPayloadError, PayloadTypeError
 from organism.payloads import primitives
 from organism.payloads.definition import clash, describe, within
-from organism.payloads.json_reader import decode_document
-from organism.payloads.json_values import parse_json
+from organism.payloads.json_reader import decode_document, parse_json
 from organism.payloads.lexical import SPACE
 from organism.payloads.limits import Limits
 from organism.payloads.types import Field, Scalar

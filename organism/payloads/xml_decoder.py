@@ -14,11 +14,12 @@ from organism.payloads.faults import chosen, invalid, shown
 from organism.payloads.types import none_of
 from organism.payloads.xml_faults import faults_of
 from organism.payloads.xml_reader import Reader, reader
-from organism.payloads.xml_tree import Element, Parser, local, namespace, plain, stranger_in
+from organism.payloads.xml_tree import Parser, local, namespace, plain, stranger_in
 from organism.payloads.xsd import ENTRY, ITEM, KEY, bare_xsd, xsd
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from xml.etree.ElementTree import Element
 
     from organism.payloads.limits import Limits
 

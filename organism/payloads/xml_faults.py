@@ -6,7 +6,7 @@ It finds a fault exactly where the XSD does (the tests hold the two against each
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
@@ -17,7 +17,6 @@ from organism.payloads.lexical import LEXIS, SPACE, collapsed
 from organism.payloads.normal import normaliser
 from organism.payloads.types import (
     Choice,
-    Field,
     FieldType,
     Many,
     Maybe,
@@ -30,8 +29,11 @@ from organism.payloads.types import (
     slot_names,
     spelled,
 )
-from organism.payloads.xml_tree import Element, local, namespace
+from organism.payloads.xml_tree import local, namespace
 from organism.payloads.xsd import ENTRY, ITEM, KEY, is_token
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 Faults = Iterator[Fault]
 
@@ -54,7 +56,11 @@ class _Walk:
     def payload(self, element: Element, described: PayloadType, path: str) -> Faults:
         """The faults of an element that holds the fields of a payload."""
         yield from _stray_text(element, path, empty=not described.fields)
-        places = {name: place for place, field in enumerate(described.fields) for name in _names_of(field)}
+        places = {
+            name: place
+            for place, field in enumerate(described.fields)
+            for name in slot_names(field.name, field.written)
+        }
         seen: set[int] = set()
         last, in_order = -1, True
         for child in element:
@@ -68,7 +74,7 @@ class _Walk:
                 yield Fault(f"{path}.{name}", "stands twice")
                 continue
             seen.add(place)
-            yield from self._named(child, described.fields[place].type, f"{path}.{name}")
+            yield from self._named(child, described.fields[place].written, f"{path}.{name}")
         for place, field in enumerate(described.fields):
             if field.required and place not in seen:
                 yield Fault(f"{path}.{field.name}", f"{MISSING} ({spelled(field.type)})")
@@ -144,10 +150,6 @@ class _Walk:
                 yield Fault(spot, "stands twice")
             seen.add(key or "")
             yield from self._named(child, type_.value, spot, keyed=True)
-
-
-def _names_of(field: Field) -> tuple[str, ...]:
-    return (field.name,) if field.absent_is_none else slot_names(field.name, field.type)
 
 
 def _place(uri: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from xml.etree.ElementTree import Element
 
 from organism.generated import Source
 from organism.payloads.construction import builder
@@ -13,7 +14,6 @@ from organism.payloads.frozendict import FrozenDict
 from organism.payloads.lexical import LEXIS, SPACE, collapsed
 from organism.payloads.types import (
     Choice,
-    Field,
     FieldType,
     Many,
     Maybe,
@@ -25,7 +25,7 @@ from organism.payloads.types import (
     present,
     slot_names,
 )
-from organism.payloads.xml_tree import Element, local
+from organism.payloads.xml_tree import local
 from organism.payloads.xsd import KEY
 
 Reader = Callable[[Element], Any]
@@ -39,11 +39,10 @@ def reader(cls: type) -> Reader:
     source = Source(f"XML to {cls.__module__}.{cls.__qualname__}")
     elements = [source.variable() for _ in described.fields]
     build = source.constant(builder(cls))
+    pairs = sorted(zip(described.fields, elements, strict=True), key=lambda pair: pair[0].keyword_only)
     values = [
-        f"{field.argument}={_value(field, element, source)}" if field.keyword_only else _value(field, element, source)
-        for field, element in sorted(
-            zip(described.fields, elements, strict=True), key=lambda pair: pair[0].keyword_only
-        )
+        (f"{field.argument}=" if field.keyword_only else "") + _slot(field.written, element, source)
+        for field, element in pairs
     ]
     # The schema lets each field stand once, and in order: either all of them are there, or some are left out.
     return source.function(
@@ -63,8 +62,8 @@ def _sparse_reader(described: PayloadType) -> Reader:
     places: dict[str, tuple[str, Reader]] = {}
     for field in described.fields:
         source = Source(f"XML to {described.name}.{field.attribute}")
-        read_field = source.function("e", [f"return {_value(field, 'e', source)}"])
-        places |= dict.fromkeys(slot_names(field.name, field.type), (field.argument, read_field))
+        read_field = source.function("e", [f"return {_slot(field.written, 'e', source)}"])
+        places |= dict.fromkeys(slot_names(field.name, field.written), (field.argument, read_field))
     absent = {field.argument: None for field in described.fields if field.absent_is_none}
 
     def read(element: Element) -> Any:
@@ -78,10 +77,6 @@ def _sparse_reader(described: PayloadType) -> Reader:
 
 
 # Each of these gives an expression for the value of the element that the expression ``e`` has.
-
-
-def _value(field: Field, e: str, source: Source) -> str:
-    return _content(present(field.type), e, source) if field.absent_is_none else _slot(field.type, e, source)
 
 
 def _slot(type_: FieldType, e: str, source: Source) -> str:

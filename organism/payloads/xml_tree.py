@@ -10,7 +10,7 @@ names only is written down again in the plain form, and what does not is refused
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, cast
 from xml.etree import ElementTree as ET
 
 from lxml import etree
@@ -22,7 +22,8 @@ from organism.payloads.types import none_of
 from organism.payloads.xsd import ENTRY, KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable
+    from xml.etree.ElementTree import Element
 
     from organism.payloads.limits import Limits
 
@@ -32,38 +33,10 @@ _ENCODING: Final = re.compile(rb"<\?xml\s[^>]*?\bencoding\s*=\s*[\"']([^\"'>]*)"
 _HINT: Final = ", use XML_PARSE_HUGE option"
 _SAME_LINE: Final = re.compile(r" line ([0-9]+)(?=(?: and [^ ,]+)?, line \1, column [0-9]+$)")
 """Where an element began, where that is the line at which the text ends with all the same."""
+_MARKUP_IN_TEXT: Final = (4, 11)
+"""Expat's codes for an invalid token and an undefined entity: as a rule an ``&`` or ``<`` that was meant as itself."""
 _BEFORE_ROOT: Final = re.compile(rb"[ \t\r\n]+|<\?.*?\?>|<!--.*?-->", re.DOTALL)
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
-
-
-class Element(Protocol):
-    """What lxml's elements and those of the standard library have in common."""
-
-    @property
-    def tag(self) -> str:
-        """``{namespace}name``, or the name alone."""
-        ...
-
-    @property
-    def text(self) -> str | None:
-        """The text before the first child."""
-        ...
-
-    @property
-    def tail(self) -> str | None:
-        """The text behind the element."""
-        ...
-
-    @property
-    def attrib(self) -> Mapping[str, str]:
-        """The attributes."""
-        ...
-
-    def __iter__(self) -> Iterator[Element]: ...
-
-    def get(self, key: str, /) -> str | None:
-        """The value of an attribute."""
-        ...
 
 
 def local(tag: str) -> str:
@@ -125,7 +98,7 @@ class Parser:
         raise InvalidPayloadError(f"is longer than {self._limits.size} bytes")
 
     def fast(self, raw: bytes) -> Element:
-        """The root of a plain document, of lxml."""
+        """The root of a plain document, of lxml; all that is asked of it, those of the standard library can be asked as well."""
         try:
             root: Any = etree.fromstring(raw, self._lxml)
         except etree.XMLSyntaxError as error:
@@ -133,8 +106,7 @@ class Parser:
             raise InvalidPayloadError(f"is not well-formed XML: {problem}") from None
         if len(raw) > self._within:
             self._refuse_too_much(raw, root)
-        tree: Element = root
-        return tree
+        return cast("Element", root)
 
     def _refuse_too_much(self, raw: bytes, root: Any) -> None:
         """Refuses what is nested too deep, or has too long a text."""
@@ -143,15 +115,16 @@ class Parser:
         if len(raw) > self._limits.text:
             _refuse_long_texts(root.iter(), self._limits)
 
-    def careful(self, raw: bytes, *, declared: bool) -> ET.Element:
+    def careful(self, raw: bytes, *, declared: bool) -> Element:
         """The root of any document, of expat. ``declared``: an encoding that the document declares is that of the bytes."""
         _refuse_prolog(raw, declared=declared)
         parser = ET.XMLParser(target=_Builder(self._limits), encoding="utf-8")  # noqa: S314 - it has no document type
         try:
             parser.feed(raw)
-            root: ET.Element = parser.close()
+            root: Element = parser.close()
         except ET.ParseError as error:
-            raise InvalidPayloadError(f"is not well-formed XML: {error}") from None
+            hint = "; write '&' as '&amp;', and '<' as '&lt;'" if error.code in _MARKUP_IN_TEXT else ""
+            raise InvalidPayloadError(f"is not well-formed XML: {error}{hint}") from None
         _refuse_long_texts(root.iter(), self._limits)
         return root
 
@@ -202,11 +175,11 @@ def _refuse_prolog(raw: bytes, *, declared: bool) -> None:
         raise InvalidPayloadError("has a document type (<!DOCTYPE); leave it out, entities are not read")
 
 
-def plain(root: ET.Element) -> bytes:
+def plain(root: Element) -> bytes:
     """The document with that root, in the plain form, in its namespace."""
     parts: list[str] = []
 
-    def write(element: ET.Element, head: str) -> None:
+    def write(element: Element, head: str) -> None:
         name = local(element.tag)
         attributes = "".join(f' {key}="{marked_up_attribute(value)}"' for key, value in element.items())
         parts.append(f"<{name}{head}{attributes}>{marked_up(element.text or '')}")

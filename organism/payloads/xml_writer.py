@@ -21,7 +21,6 @@ from organism.payloads.types import (
     Scalar,
     Table,
     none_of,
-    present,
 )
 from organism.payloads.xsd import ENTRY, ITEM, KEY
 
@@ -75,9 +74,8 @@ def _fields(cls: type, source: Source) -> str:
 
 def _field(field: Field, source: Source) -> str:
     v = f"p.{field.attribute}"
-    if not field.absent_is_none:
-        return _slot(field.name, field.type, v, source)
-    return f"('' if {v} is None else {_element(field.name, present(field.type), v, source)})"
+    element = _slot(field.name, field.written, v, source)
+    return f"('' if {v} is None else {element})" if field.absent_is_none else element
 
 
 def _slot(name: str, type_: FieldType, v: str, source: Source, attribute: str = "''") -> str:

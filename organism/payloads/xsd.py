@@ -20,7 +20,6 @@ from organism.payloads.types import (
     Scalar,
     Table,
     none_of,
-    present,
 )
 
 if TYPE_CHECKING:
@@ -93,9 +92,7 @@ class _Schema:
         return _wrapped("xs:complexType", [*_annotation(described.doc), *inside], f' name="{described.name}"')
 
     def _field(self, field: Field) -> Lines:
-        if field.absent_is_none:
-            return self._element(field.name, present(field.type), _OPTIONAL, field.doc)
-        return self._slot(field.name, field.type, "" if field.required else _OPTIONAL, field.doc)
+        return self._slot(field.name, field.written, "" if field.required else _OPTIONAL, field.doc)
 
     def _slot(self, name: str, type_: FieldType, occurs: str, doc: str = "", *, keyed: bool = False) -> Lines:
         """What stands for a value where None has to be written as well."""

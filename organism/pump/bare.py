@@ -170,7 +170,9 @@ async def bare(pump: Pump, thread: Thread, handle: ThreadHandle) -> AsyncGenerat
         pump.kernel.ends.stop(thread, Failure("cancelled", "its block was cancelled"), pump.now())
         raise
     finally:
-        await calls.leave()
-        del pump.bare[thread]
-        pump.kernel.ends.close_bare(thread, pump.now(), failure)
-        pump.carry_out()
+        try:
+            await calls.leave()
+        finally:  # on asyncio `Task.cancel` passes every shield
+            del pump.bare[thread]
+            pump.kernel.ends.close_bare(thread, pump.now(), failure)
+            pump.carry_out()

@@ -15,6 +15,7 @@ from organism.config import budget_over
 from organism.errors import ConfigurationError, NotRunningError
 from organism.kernel.times import running_time
 from organism.names import told
+from organism.pump.inside import check_waits_outside
 from organism.pump.thread_end import ThreadEnd
 from organism.results import result_of
 from organism.settings import UNITS, BudgetSettings, Limits, Policy
@@ -95,7 +96,8 @@ class ThreadHandle:
     async def result(self) -> ThreadResult:
         """Waits for the thread to end, and returns how it ended; no outcome raises. The outcome is ``paused`` if the thread was paused and
         nothing of it runs any more, or if all that is left of it waits for people. Raises JournalError if its journal could not
-        be written, and NotRunningError if its organism was closed before it ended.
+        be written, NotRunningError if its organism was closed before it ended, and OrganismError in a handler of that organism, which would
+        have to wait: that may wait for threads that it has spawned alone.
         """
         self._pump.own_loop.check()
         end = self._end
@@ -106,6 +108,8 @@ class ThreadHandle:
         while come is not end.come:  # resumed before this task ran, it has another end to come
             come = end.come
             if self._waiting is None:
+                if not come.is_set():
+                    check_waits_outside(self._pump.variables)
                 await come.wait()
             else:
                 await self._wait_within(self._waiting)
@@ -134,18 +138,21 @@ class ThreadHandle:
         """After a result ``paused``: waits until the thread was resumed, or has ended."""
         self._pump.own_loop.check()
         while self._end.paused:
+            if self._waiting is None:
+                check_waits_outside(self._pump.variables)
             await self._end.gone_on.wait()
 
     async def _wait_within(self, waiting: Waiting) -> None:
-        calls = self._pump.kernel.calls
+        calls, inbox = self._pump.kernel.calls, self._pump.kernel.state.inbox
         async with waiting:
             calls.await_result(waiting.message, self._thread, self._pump.scopes())
-            self._pump.kernel.state.inbox.stir(self._thread)
+            inbox.stir(waiting.message.thread)
             self._pump.carry_out()
             try:
                 await self._end.come.wait()
             finally:
                 calls.await_no_more(waiting.message, self._thread, self._pump.scopes())
+                inbox.stir(waiting.message.thread)
                 self._pump.carry_out()
 
     def pause(self) -> None:

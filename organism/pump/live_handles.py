@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from organism.kernel.outcome import final_of, let_go
-from organism.names import printable
+from organism.names import counted, printable
 from organism.pump.handles import ThreadHandle, end_of
 from organism.results import result_of, result_when_read
 from organism.threads.frames import Thread
@@ -75,7 +75,8 @@ def _log_end(thread: Thread) -> None:
         record = final_of(thread)
         usage = record.usage
         _log.info(
-            "thread %s ended %s: %d tokens, %s USD, %d model calls, %d messages, %.3f s%s",
-            record.thread, record.outcome, usage.tokens, usage.cost_usd, usage.model_calls, usage.messages, usage.seconds,
+            "thread %s ended %s: %s, %s USD, %s, %s, %.3f s%s",
+            record.thread, record.outcome, counted(usage.tokens, "token"), usage.cost_usd,
+            counted(usage.model_calls, "model call"), counted(usage.messages, "message"), usage.seconds,
             f": {printable(record.error, at_most=_LONGEST)}" if record.error else "",
         )  # fmt: skip

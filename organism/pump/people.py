@@ -13,6 +13,7 @@ import anyio.lowlevel
 from attrs import evolve
 
 from organism.kernel.outcome import record_of
+from organism.pump.activity import Activity
 from organism.threads.dependence import is_waiting
 from organism.threads.lineage import root_of
 
@@ -36,8 +37,9 @@ class People:
 
     def __init__(self, pump: Host) -> None:
         self._pump = pump
-        self._idle: dict[Thread, None] = {}
-        """Root threads of which some may stand still: looked at again once all tasks that are ready have run."""
+        self._activity = Activity(pump.kernel.state, self._is_at_work)
+        self._idle: dict[Thread, dict[Thread, None]] = {}
+        """Threads that may stand still, by root: looked at again once all tasks that are ready have run."""
         self._due = anyio.Event()
         self._timers: dict[Message, Timer] = {}
         """The timers of questions with a timeout."""
@@ -48,11 +50,12 @@ class People:
         """
         inbox = self._pump.kernel.state.inbox
         self._time_questions()
-        stirred = tuple(inbox.stirred)
-        for root in stirred:
-            if self._weigh_tree(root, may_stand=False):
-                self._idle[root] = None
-        for root in stirred:
+        stirred = tuple(inbox.stirred.items())
+        for root, threads in stirred:
+            still = self._weigh(root, tuple(threads))
+            if still:
+                self._idle.setdefault(root, {}).update(dict.fromkeys(still))
+        for root, _ in stirred:
             inbox.stirred.pop(root, None)  # also where the changes made here have stirred it again
         if self._idle:
             self._due.set()
@@ -68,66 +71,45 @@ class People:
 
     def _look_again(self) -> None:
         idle, self._idle = self._idle, {}
-        for root in idle:
-            self._weigh_tree(root, may_stand=True)
-            self._pump.kernel.state.inbox.stirred.pop(root, None)
+        inbox = self._pump.kernel.state.inbox
+        for root, threads in idle.items():
+            rested = root in inbox.resting
+            for thread in self._weigh(root, (*inbox.stirred.get(root, ()), *threads)):
+                self._pump.kernel.people.stand(thread, self._pump.now())
+                self._pump.deadlines.forget(thread)
+            if not rested and root in inbox.resting:
+                record = evolve(record_of(root, self._pump.now()), error=_waits_for(inbox.below(root)))
+                self._pump.when_durable(root, partial(self._rested, root, record))
+            inbox.stirred.pop(root, None)
         self._pump.carry_out()
 
-    def _weigh_tree(self, root: Thread, *, may_stand: bool) -> bool:
-        """Looks at a root thread and all below it. Those that go on are noted; those that stand still only if ``may_stand``. ``True``: some
-        stand still that had not been noted before.
+    def _weigh(self, root: Thread, threads: Sequence[Thread]) -> list[Thread]:
+        """Looks at a root thread, in some threads of which something has happened. Those that go on by that, and those above them, are noted;
+        gives those that stand still, and had not been noted before.
         """
-        if root.ended or root.paused_at is not None:
-            return False
-        resting = self._pump.kernel.state.inbox.resting
-        rested = root in resting
+        inbox, people = self._pump.kernel.state.inbox, self._pump.kernel.people
         still: list[Thread] = []
-        self._weigh(root, {waiter.owner for waiter in self._pump.wakeups.in_line}, still)
-        if rested and root not in resting:
-            self._pump.handles.go_on(root)
-        for thread in still if may_stand else ():
-            self._pump.kernel.people.stand(thread, self._pump.now())
-            self._pump.deadlines.forget(thread)
-        if not rested and root in resting:
-            record = evolve(record_of(root, self._pump.now()), error=_waits_for(self._questions(root)))
-            self._pump.when_durable(root, partial(self._rested, root, record))
-        return bool(still)
-
-    def _questions(self, thread: Thread) -> list[Message]:
-        below = [each for sub in (thread.subs or {}).values() for each in self._questions(sub)]
-        return [*self._pump.kernel.state.inbox.of(thread), *below]
-
-    def _weigh(self, thread: Thread, in_line: Collection[object], still: list[Thread]) -> tuple[int, bool]:
-        """How many questions a thread and those below it have, and whether anything else goes on there. Threads that stand still and are not
-        noted yet are added to ``still``; those that go on are noted.
-        """
-        pump = self._pump
-        waiting = pump.kernel.state.inbox.count(thread)
-        active = self._works(thread, in_line)
-        for sub in tuple((thread.subs or {}).values()):
-            asked, works = self._weigh(sub, in_line, still)
-            waiting += asked
-            active = active or works
-        if waiting and not active:
-            if thread not in pump.kernel.state.inbox.resting:
+        if root.ended or root.paused_at is not None:
+            self._activity.forget(root)
+            return still
+        rested = root in inbox.resting
+        for thread, stands in self._activity.note(root, threads):
+            if not stands:
+                people.go_on(thread, self._pump.now())
+            elif thread not in inbox.resting:
                 still.append(thread)
-        else:
-            pump.kernel.people.go_on(thread, pump.now())
-        return waiting, active
+        if rested and root not in inbox.resting:
+            self._pump.handles.go_on(root)
+        if root not in inbox.watched:
+            self._activity.forget(root)
+        return still
 
-    def _works(self, thread: Thread, in_line: Collection[object]) -> bool:
-        """Whether something goes on in a thread itself: a message is to be delivered, a call is out, or a handler is at work."""
-        if thread.head is not None or thread.more or any(thread.node.held):
-            return True
-        state = self._pump.kernel.state
-        for handler in thread.busy or ():
-            message = state.occupied.get((thread, handler))
-            delivery = None if message is None else self._pump.running.get(message)
-            if delivery is None or message is None:
-                return True  # it is about to be delivered, or waits for a place
-            if delivery.placed or not is_waiting(message) or message in in_line:
-                return True
-        return False
+    def _is_at_work(self, message: Message) -> bool:
+        """Whether what has its mailbox works, or is about to: it does not wait for others."""
+        delivery = self._pump.running.get(message)
+        if delivery is None:
+            return True  # it is about to be delivered, or waits for a place
+        return delivery.placed or not is_waiting(message)
 
     def _rested(self, root: Thread, record: Ended) -> None:
         if root in self._pump.kernel.state.inbox.resting:  # it may have gone on since
@@ -153,8 +135,8 @@ class People:
             self._pump.carry_out()
 
 
-def _waits_for(questions: Sequence[Message]) -> str:
+def _waits_for(questions: Collection[Message]) -> str:
     """A line about what is waited for: the oldest question, and how many more there are."""
-    first = min(questions, key=lambda each: each.seq)
+    first = next(iter(questions))
     more = f", and {len(questions) - 1} more" if len(questions) > 1 else ""
     return f"waits for an answer of '{first.to}' to question {first.id}{more}"

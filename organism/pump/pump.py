@@ -97,6 +97,7 @@ class Pump:
         self.running: dict[Message, Delivery] = {}
         self.bare: dict[Thread, Callable[[], None]] = {}
         """Threads without handlers whose block is entered, each with what cancels its calls."""
+        self.variables = variables
         self.workers = Workers(self, Stepper(self, variables, contexts))
         self.delivery_suspended, self.leave_behind = self.workers.suspended, self.workers.leave_behind
         self._orders.watch()

@@ -132,14 +132,17 @@ def current_task() -> object:
     return trio.lowlevel.current_task() if trio.lowlevel.in_trio_run() else asyncio.current_task()
 
 
-def caller() -> Callable[[Callable[[], object]], None]:
-    """A function by which other threads have something called on this event loop; once the loop is over, it does nothing."""
+def caller() -> Callable[[Callable[[], object]], bool]:
+    """A function by which other threads have something called on this event loop; ``False``: the loop is over, and nothing is called."""
     if trio.lowlevel.in_trio_run():
         token = trio.lowlevel.current_trio_token()
 
-        def call_in_trio(work: Callable[[], object]) -> None:
-            with suppress(trio.RunFinishedError):
+        def call_in_trio(work: Callable[[], object]) -> bool:
+            try:
                 token.run_sync_soon(work)
+            except trio.RunFinishedError:
+                return False
+            return True
 
         return call_in_trio
     loop = asyncio.get_running_loop()
@@ -147,9 +150,12 @@ def caller() -> Callable[[Callable[[], object]], None]:
     variables = contextvars.Context()
     variables.run(sniffio.current_async_library_cvar.set, "asyncio")
 
-    def call(work: Callable[[], object]) -> None:
-        with suppress(RuntimeError):
+    def call(work: Callable[[], object]) -> bool:
+        try:
             loop.call_soon_threadsafe(work, context=variables)
+        except RuntimeError:
+            return False
+        return True
 
     return call
 

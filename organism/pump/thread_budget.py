@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from organism.budget.caps import NO_LIMIT
 from organism.budget.claims import COST
 from organism.budget.view import BudgetView, Gauge
-from organism.errors import BudgetExhaustedError
+from organism.errors import out_of_seconds
 from organism.kernel.answers import depth_limit
+from organism.kernel.conversations import time_limit
 from organism.kernel.times import running_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from organism.budget.node import Node
+    from organism.errors import BudgetExhaustedError
     from organism.kernel import Kernel
     from organism.kernel.state import State
     from organism.pump.deadlines import Deadlines
@@ -44,8 +46,7 @@ def seconds_left(kernel: Kernel, deadlines: Deadlines, thread: Thread, at: float
 def out_of_time(kernel: Kernel, deadlines: Deadlines, thread: Thread, at: float) -> BudgetExhaustedError:
     """The refusal of a call for which too little time is left. It names the limit, of the thread or of one above it, that is reached first."""
     _, node = min(_times(kernel, deadlines, thread, at), key=lambda each: each[0])
-    seconds = int(node.caps.seconds or 0)
-    return BudgetExhaustedError("seconds", node.scope, seconds, 0, seconds, 1)
+    return out_of_seconds(node.scope, node.caps.seconds or 0, node.caps.seconds or 0)
 
 
 def _times(kernel: Kernel, deadlines: Deadlines, thread: Thread, at: float) -> Iterator[tuple[float, Node]]:
@@ -59,7 +60,7 @@ def _times(kernel: Kernel, deadlines: Deadlines, thread: Thread, at: float) -> I
         else:
             left = deadlines.left(of, at)
         if left is not None:
-            yield left, of.node
+            yield left, time_limit(of)
         root, of = of, None if of.owner is None else of.owner.thread
     if not root.closing and (left := kernel.times.left(at)) is not None:
         yield left, kernel.state.root

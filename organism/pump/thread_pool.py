@@ -134,7 +134,7 @@ class ThreadPool:
 class Talk(Generic[T]):
     """Connects a function in its thread with the delivery that waits for it. :meth:`work` and :meth:`ask` run in the thread, all else on the loop."""
 
-    def __init__(self, threads: ThreadPool, call: Callable[[Callable[[], object]], None], message: Message) -> None:
+    def __init__(self, threads: ThreadPool, call: Callable[[Callable[[], object]], bool], message: Message) -> None:
         self._threads = threads
         self._call = call
         self._message = message
@@ -157,7 +157,8 @@ class Talk(Generic[T]):
     def ask(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Has a coroutine awaited in the delivery's task, and gives what it returns or raises what it raises."""
         asked = _Asked(work)
-        self._call(partial(self._take, asked))
+        if not self._call(partial(self._take, asked)):
+            self._refuse(asked)  # the loop is over: nobody is left who would
         return asked.answer()
 
     # On the loop

@@ -120,7 +120,10 @@ class Wakeups:
 
     def wake_askers(self) -> None:
         """Wakes those whose asks were answered, or will not be."""
+        inbox = self._pump.kernel.state.inbox
         for ask in take_all(self._pump.kernel.state.woken):
+            if inbox.watched:
+                inbox.stir(ask.message.thread)  # it goes on, whichever thread the answer came from
             go = self.asking.pop(ask, None)
             if go is not None:
                 go()

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from organism.budget.claims import Six
 from organism.quick import quick
 from organism.record.fact import Fact
 from organism.record.images import CutShort, Image, Ref
@@ -264,6 +265,17 @@ class LimitsSet(Fact):
 
 @quick
 @frozen(kw_only=True)
+class QuotaRaised(Fact):
+    """The limits of an account, or the ceiling, were raised by ``amounts`` for the window that ``counts_at`` lies in. ``thread`` names the
+    chain of that: ``account:kind:name``, or ``ceiling:``.
+    """
+
+    amounts: Six
+    counts_at: float
+
+
+@quick
+@frozen(kw_only=True)
 class Granted(Fact):
     """A handler asked for more budget and got it: the limit of the thread ``node`` rose by ``amount``, and ``budget`` is what that thread has
     now. ``by`` decided. ``seq`` is the organism's own delivery, and ``key`` identifies the grant within it.
@@ -322,7 +334,7 @@ class Ended(Fact):
 FACTS: Final[tuple[type[Fact], ...]] = (
     Accepted, Closed, Answered, Failed, Retried, Buried, Dropped, Asked, Spawned, Abandoned, CallHeld, CallSettled,
     CallRefused, CallCompleted, CallFailed, Compacted, CrossedByTime, Noticed, Exhausted, Stopped, Paused, Resumed,
-    StoodStill, WentOn, Diverged, Forked, Snapshot, LimitsSet, Granted, Forecast, Ended,
+    StoodStill, WentOn, Diverged, Forked, Snapshot, LimitsSet, QuotaRaised, Granted, Forecast, Ended,
 )  # fmt: skip
 """Every fact there is, in the order in which the schema and the documentation list them."""
 
@@ -330,7 +342,7 @@ __all__ = [
     "FACTS", "Abandoned", "Accepted", "Answered", "Asked", "Buried", "CallCompleted", "CallFailed", "CallHeld",
     "CallRefused", "CallSettled", "CameLate", "ClockRead", "Closed", "Compacted", "ConversationOpened",
     "CrossedByTime", "Cut", "Diverged", "Dropped", "Ended", "Exhausted", "Fact", "Failed", "Forecast", "Forked",
-    "Granted", "Handed", "Left", "LimitsSet", "Noticed", "Paused", "Posted", "Resolved", "Resumed", "Retried",
+    "Granted", "Handed", "Left", "LimitsSet", "Noticed", "Paused", "Posted", "QuotaRaised", "Resolved", "Resumed", "Retried",
     "Snapshot", "Spawned", "Step", "StoodStill", "Stopped", "ThreadOpened", "Unhandled", "WarningRaised",
     "WarningTold", "WentOn",
 ]  # fmt: skip

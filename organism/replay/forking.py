@@ -15,7 +15,7 @@ from attrs import evolve, fields, frozen, has
 from organism.budget.claims import Charge
 from organism.errors import ConfigurationError
 from organism.journal.codec import decode_entry
-from organism.names import told
+from organism.names import counted, is_of_limits, told
 from organism.record import facts
 from organism.record.images import Ref
 from organism.settings import NOTHING, BudgetSettings
@@ -140,7 +140,7 @@ def fork_in(
 def _check_whole(journal: Journal, thread: str) -> None:
     """Raises ConfigurationError for a thread that the journal does not have, and for one that is a part of another chain."""
     root = journal.root_of(thread)
-    if root is None:
+    if root is None or is_of_limits(root):
         raise ConfigurationError([f"fork: there is no thread {told(thread)} in the journal"])
     if root != thread:
         raise ConfigurationError(
@@ -162,7 +162,7 @@ def _checked(record: Sequence[Fact], entries: int | None, cut: Cut) -> int:
     opens = next((number for number, fact in enumerate(record, 1) if isinstance(fact, facts.Accepted)), 1)
     if opens <= count <= cut.last:
         return count
-    why = f"ended with entry {cut.last + 1} of {cut.entries}" if cut.over else f"has {cut.entries} entries"
+    why = f"ended with entry {cut.last + 1} of {cut.entries}" if cut.over else f"has {counted(cut.entries, 'entry')}"
     raise ConfigurationError([f"fork: thread {root} {why}: it can be forked at {opens} to {cut.last}, not at {count}"])
 
 

@@ -230,13 +230,14 @@ class Frame:
 
 @final
 class Ask:
-    """A delivery that waits for the first reply of a frame. ``answer`` is the payload or the failure once ``done``."""
+    """A delivery that waits for the first reply of a frame, which ``first`` has opened. ``answer`` is the payload or the failure once ``done``."""
 
-    __slots__ = ("answer", "done", "frame", "message")
+    __slots__ = ("answer", "done", "first", "frame", "message")
 
     def __init__(self, message: Message) -> None:
         self.message = message
         self.frame: Frame | None = None
+        self.first: Message | None = None
         self.done = False
         self.answer: Any = None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 from attrs import Factory, field, frozen
 
-from organism.names import ORGANISM, class_name, is_tool, suggestion, told
+from organism.names import ORGANISM, class_name, is_tool, suggestion, there_are, told
 from organism.payloads import encode_fields
 from organism.payloads.primitives import (
     ALL,
@@ -184,8 +184,10 @@ def check_address(routes: Mapping[str, Route], sender: Route | None, to: object,
     if sender is not None and to not in sender.peers and to != ORGANISM:
         return Misdirected("routing", f"'{to}' is not a peer of '{sender.name}'{suggestion(to, sender.peers)}")
     if target is None:
-        known = {each for each in routes if each != ORGANISM and not is_tool(each)} if sender is None else sender.peers
-        return Misdirected("routing", f"'{to}' is not a handler{suggestion(to, known)}")
+        known = (
+            [each for each in routes if each != ORGANISM and not is_tool(each)] if sender is None else [*sender.peers]
+        )
+        return Misdirected("routing", f"'{to}' is not a handler{suggestion(to, known) or there_are(known)}")
     kind = cast("type[object]", type(payload))
     if kind not in target.accepts:
         wanted = ", ".join(sorted(each.__name__ for each in target.accepts))

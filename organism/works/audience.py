@@ -44,8 +44,8 @@ class Audience:
         """What hooks have said are secrets."""
         self.text_listeners = TextListeners()
         """Those who hear what agents write while they write it: no facts, and written down nowhere."""
-        self._subscribers: list[tuple[str | None, Callable[[Fact], object]]] = []
-        """Those who hear of facts as they come, each with the chain whose facts these are; ``None``: all."""
+        self._subscribers: dict[str | None, dict[object, Callable[[Fact], object]]] = {}
+        """Those who hear of facts as they come, by the chain whose facts these are; ``None``: all. Each has a key of its own."""
         self._untold: deque[tuple[str, Fact]] = deque()
         """What subscribers are yet to be told; the first is being told."""
         self.writer: Writer | None = None
@@ -60,13 +60,14 @@ class Audience:
     def subscribe(self, callback: Callable[[Fact], object], *, of: str | None = None) -> Callable[[], None]:
         """Adds a subscriber, to all facts or to those ``of`` one chain; returns a function that takes it out again."""
         check_callback(callback)
-        subscriber = (of, callback)
-        self._subscribers.append(subscriber)
+        subscriber = object()
+        self._subscribers.setdefault(of, {})[subscriber] = callback
         self._changed()
 
         def unsubscribe() -> None:
-            if subscriber in self._subscribers:
-                self._subscribers.remove(subscriber)
+            others = self._subscribers.get(of, {})
+            if others.pop(subscriber, None) is not None and not others:
+                del self._subscribers[of]
             self._changed()
 
         return unsubscribe
@@ -132,9 +133,9 @@ class Audience:
         while self._untold:
             chain, first = self._untold[0]
             try:
-                for of, callback in tuple(self._subscribers):
-                    if of is None or of == chain:
-                        self._call(callback, first)
+                hear = [each for of in (None, chain) for each in self._subscribers.get(of, {}).values()]
+                for callback in hear:  # whoever subscribes meanwhile begins with what comes next
+                    self._call(callback, first)
             finally:
                 self._untold.popleft()
 

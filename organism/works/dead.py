@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import BudgetExhaustedError, ConfigurationError, RoutingError
-from organism.kernel.conversations import Beginning
+from organism.kernel import Kernel
 from organism.names import CONVERSATION, excerpt
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.results import DeadMessage
+from organism.works.conversations import Conversations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from organism.kernel import Kernel
+    from organism.kernel.conversations import Beginning
     from organism.pump.handles import ThreadHandle
     from organism.record.facts import Buried
     from organism.works.durable import Durable
@@ -81,38 +82,66 @@ async def retry_written_down(durable: Durable, id_: str) -> str:
 
     Raises ConfigurationError where that cannot be, and JournalError.
     """
-    settings = durable.settings
     try:
         letter = _named(id_, [dead_message(each) for each in await durable.buried()])
     except RoutingError as error:
         raise ConfigurationError([str(error)]) from None
     await _check_unsent(letter, durable)
-    turn_of = None
-    if letter.conversation is not None:
-        turn_of = Beginning(id=letter.conversation, budget=settings.conversation.budget)
-    chain = letter.retry if letter.conversation is None else f"{CONVERSATION}{letter.conversation}"
-
-    def change(kernel: Kernel, at: float) -> None:
-        accounts = () if turn_of is not None else letter.accounts
-        kernel.accept(
-            letter.retry,
-            letter.handler,
-            letter.payload,
-            settings.budget,
-            dict(letter.labels),
-            at,
-            turn_of=turn_of,
-            accounts=accounts,
-        )
-
     try:
-        await durable.note(chain, change)
-    except (BudgetExhaustedError, RoutingError) as error:
-        way_out = ""
-        if isinstance(error, BudgetExhaustedError) and letter.conversation is not None:
-            way_out = f"; 'organism add-budget {letter.conversation} {error.unit}=N' gives it more"
-        raise ConfigurationError([f"dead letter {letter.id} cannot be sent again: {error}{way_out}"]) from error
+        await _note(letter, durable)
+    except RoutingError as error:
+        raise ConfigurationError([f"dead letter {letter.id} cannot be sent again: {error}"]) from error
     return said_of(letter.id, letter.retry, f"; {GO_ON}")
+
+
+async def _note(letter: DeadMessage, durable: Durable) -> None:
+    """Writes down that a dead letter is taken in again. Raises RoutingError, ConfigurationError where nothing bears it, and JournalError."""
+    settings = durable.settings
+
+    async def note(chain: str, turn_of: Beginning | None, accounts: tuple[str, ...] = ()) -> None:
+        def change(kernel: Kernel, at: float) -> None:
+            kernel.accept(
+                letter.retry,
+                letter.handler,
+                letter.payload,
+                settings.budget,
+                dict(letter.labels),
+                at,
+                turn_of=turn_of,
+                accounts=accounts,
+            )
+
+        await durable.note(chain, change)
+
+    if letter.conversation is None:
+        try:
+            return await note(letter.retry, None, letter.accounts)
+        except BudgetExhaustedError as refused:
+            raise _unborne(letter, refused) from refused
+    seen = Kernel(settings)
+
+    async def see(chain: str) -> list[ThreadHandle]:
+        await durable.look_at(chain, seen)
+        return []
+
+    conversations = Conversations(settings, seen, durable, see)
+    turn_of = await conversations.next_turn(letter.conversation)
+    last = conversations.to_end_first(turn_of)
+    if last is not None:
+        why = f"conversation {turn_of.id} has used its messages up, and goes on in a fresh one once {last.id} has ended"
+        raise ConfigurationError([f"dead letter {letter.id} cannot be sent again yet: {why}: 'organism resume' first"])
+    try:
+        await note(f"{CONVERSATION}{turn_of.id}", turn_of)
+    except BudgetExhaustedError as refused:
+        following = conversations.rotated(turn_of, refused)
+        if following is None:
+            raise _unborne(letter, refused, turn_of.id) from refused
+        await note(f"{CONVERSATION}{following.id}", following)
+
+
+def _unborne(letter: DeadMessage, refused: BudgetExhaustedError, conversation: str | None = None) -> ConfigurationError:
+    way_out = "" if conversation is None else f"; 'organism add-budget {conversation} {refused.unit}=N' gives it more"
+    return ConfigurationError([f"dead letter {letter.id} cannot be sent again: {refused}{way_out}"])
 
 
 def said_of(id_: str, thread: str, more: str = "") -> str:

@@ -17,10 +17,11 @@ from organism.journal.lock import identity
 from organism.journal.standing import opens_nothing
 from organism.kernel import Kernel, recovery
 from organism.kernel.fold import Fold
-from organism.names import CONVERSATION, told
+from organism.names import CONVERSATION, is_of_limits, told
 from organism.pump.writer import HandOver, Writer
 from organism.replay.forking import fork_in
 from organism.threads.frames import Thread
+from organism.works.repeats import opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from organism.record.images import Report
     from organism.settings import BudgetSettings, Settings
     from organism.usage import Spending
+    from organism.works.repeats import Sent
 
 T = TypeVar("T")
 _Opened = tuple[Journal, "Sequence[Spending]", "Sequence[Chain]", "Mapping[str, Sequence[Hold]]"]
@@ -159,9 +161,9 @@ class Durable:
         _, folding = self._apart(record)
         return _Record(record, folding.threads)
 
-    def _apart(self, record: Iterable[Fact]) -> tuple[Kernel, Fold]:
-        """A kernel that holds what this record tells, and nothing else."""
-        kernel = Kernel(self.settings)
+    def _apart(self, record: Iterable[Fact], kernel: Kernel | None = None) -> tuple[Kernel, Fold]:
+        """A kernel that holds what this record tells, and nothing else but what it held before, where one is given."""
+        kernel = kernel or Kernel(self.settings)
         folding = Fold(self.settings, kernel.state)
         for fact in record:
             folding.apply(fact)
@@ -239,6 +241,12 @@ class Durable:
 
         self._ahead = await self._offload(read)
 
+    async def look_at(self, chain: str, kernel: Kernel) -> None:
+        """Adds what is recorded of a chain to a kernel of which nothing runs. Raises JournalError where it is damaged."""
+        journal = await self._flushed()
+        record = await self._offload(lambda: journal.recall(chain))
+        self._apart(record, kernel)
+
     async def note(self, chain: str, change: Callable[[Kernel, float], None]) -> None:
         """Writes a change down behind a chain that an earlier process left, without taking it up: whoever does finds it made.
 
@@ -312,6 +320,11 @@ class Durable:
 
         return await self._offload(look)
 
+    async def opening_of(self, thread: str) -> Sent | None:
+        """The message that began a root thread, as :func:`organism.works.repeats.opening_of` finds it."""
+        journal = await self._flushed()
+        return await self._offload(lambda: opening_of(journal, thread, self._vocabulary))
+
     async def facts_of(self, chain: str, *, after: int = 0) -> Sequence[tuple[int, Fact]]:
         """The facts of a chain behind number ``after``, with their numbers, as far as they are durable."""
         journal, _ = self._owned
@@ -362,7 +375,7 @@ class Durable:
         """The chain that a thread is recorded in; ``None`` where it is not known."""
         # One that has ended just now lives no more, and its end may be on its way to the disk.
         journal = await self._flushed()
-        return await self._offload(lambda: journal.root_of(thread))
+        return None if is_of_limits(thread) else await self._offload(lambda: journal.root_of(thread))
 
     async def recorded(self, threads: Sequence[str]) -> Collection[str]:
         """Those of these threads that are recorded."""

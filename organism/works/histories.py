@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from weakref import WeakSet
 
 import anyio
@@ -66,6 +66,8 @@ class Histories:
         """The facts of a root thread and of what is below it behind number ``after``, up to the one that ends it. Raises
         NotRunningError where nothing is recorded of it.
         """
+        if not isinstance(cast("object", after), int) or after < 0:
+            raise TypeError(f"after is the number of an event, or 0, not {told(after)}")
         root = root_of(thread)
         return Events(self, root, after, self._kept(root) if self._durable is None else None)
 
@@ -221,9 +223,10 @@ class Events(_Read[Event]):
             if self._in_memory:
                 self._read.append(event)
                 return
-        self._begun = True
+        self._begun = False  # where whoever reads is cancelled, it begins anew: nothing may come any more
         self._queue.clear()  # all that has come is read with it
         self._read.extend(await self._histories.so_far(self._root, after=self._seq))
+        self._begun = True
 
 
 class _Queue(Generic[T]):

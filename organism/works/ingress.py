@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -12,6 +13,7 @@ from organism import config
 from organism.errors import (
     BudgetExhaustedError,
     ConfigurationError,
+    IdTakenError,
     JournalError,
     OrganismError,
     QueueFullError,
@@ -19,13 +21,16 @@ from organism.errors import (
     check_text,
     pairs_of,
 )
-from organism.names import CONVERSATION, told
+from organism.kernel.outcome import final_of
+from organism.names import CONVERSATION, is_of_limits, told
 from organism.payloads.frozendict import FrozenDict
+from organism.pump.accounts import AccountHandle, checked_account
 from organism.pump.bare import bare
 from organism.pump.handles import ConversationHandle, ThreadHandle, end_of, handle_of_record
 from organism.works.conversations import Conversations
 from organism.works.naming import Naming
 from organism.works.pruning import pruned
+from organism.works.repeats import Sent, check_same, check_same_fork
 from organism.works.replays import not_lasting
 
 if TYPE_CHECKING:
@@ -58,6 +63,9 @@ class Sending(TypedDict, total=False):
     id: str | None
 
 
+_KEYWORDS: Final = Sending.__optional_keys__
+
+
 class Ingress:
     """Takes messages in for a running organism. ``names`` are for threads, ``taking_in`` raises once nothing more is taken in.
 
@@ -80,6 +88,8 @@ class Ingress:
         self._names = Naming(names, durable)
         self._taking_in = taking_in
         self._looking, self._pruning = anyio.Lock(), anyio.Lock()
+        self._sent: WeakKeyDictionary[ThreadHandle, Sent] = WeakKeyDictionary()
+        """What was sent under an id that was given, while its thread lives."""
         self._coming: dict[str, anyio.Event] = {}
         """Ids under which something is sent that has not been taken in yet."""
         self.handles = handles
@@ -96,6 +106,12 @@ class Ingress:
         """What a thread comes to that is sent for it, also where it waits for people. Whoever stops waiting cancels it, from when it is
         taken in: that its message is durable is known by its end.
         """
+        if not how.keys() <= _KEYWORDS:
+            wrong = ", ".join(sorted(how.keys() - _KEYWORDS))
+            raise TypeError(
+                f"ask() takes no keyword {wrong}; there are: {', '.join(sorted({'expect', *_KEYWORDS}))}; "
+                "for a time limit, put the call into `anyio.fail_after(seconds)`"
+            )
         handle = await self._take_in(to, payload, **how)
         try:
             result = await handle.result()
@@ -124,23 +140,34 @@ class Ingress:
         under = config.account_names(accounts, self._settings)
         if conversation is not None:
             check_text("conversation", conversation)
+        sent = None if id_ is None else Sent(to=to, payload=payload, accounts=under, conversation=conversation)
         name = await self._named(id_)
         try:
-            known = None if id_ is None else await self._known(name)
-            if known is not None:
-                return known
+            there = None if sent is None else await self._known(name)
             turn_of = None
-            if id_ is not None or conversation is not None or self._pump.wakeups.admission.is_full:
+            if there is None and (sent or conversation is not None or self._pump.wakeups.admission.is_full):
                 self._coming.setdefault(name, anyio.Event())  # or it could be given by hand meanwhile
                 turn_of = await self._room(conversation, under if accounts else None)
                 self._taking_in()  # meanwhile, too, or it may have been taken up, or a sub-thread have got that id
-                live = self._live(id_)
-                if live is not None:
-                    return live
-            return self._accept(name, to, payload, settings, given, turn_of, under)[1]
+                there = self._live(id_)
+            if there is not None and sent is not None:
+                await self._check_same(there, sent)
+                return there
+            thread, handle = self._accept(name, to, payload, settings, given, turn_of, under)
+            if sent is not None:
+                self._sent[handle] = sent.taken_in(thread)
+            return handle
         finally:
             self._arrived(name)
             self._pump.carry_out()  # where it has not taken its room, whoever waits behind it does
+
+    async def _check_same(self, known: ThreadHandle, again: Sent) -> None:
+        """Raises IdTakenError where this thread began with something else than is sent under its id again."""
+        first = self._sent.get(known)
+        if first is None and self._durable is not None:
+            first = await self._durable.opening_of(known.id)
+        if first is not None:
+            check_same(known.id, first, again)
 
     async def _named(self, id_: str | None) -> str:
         """The id of what is on its way in: the one that was given, or a name. Waits until nothing else is on its way in under that id: what
@@ -180,7 +207,9 @@ class Ingress:
         name = await self._named(id_)
         try:
             handle = None if id_ is None else await self._known(name)
-            if handle is None:
+            if handle is not None:
+                check_same_fork(name, await self._durable.opening_of(name), thread, at)
+            else:
                 self._taking_in()  # meanwhile, too
                 self._coming.setdefault(name, anyio.Event())
                 await self._durable.fork(
@@ -259,8 +288,7 @@ class Ingress:
             if following is None:
                 raise
             thread = pump.kernel.accept(name, to, payload, budget, labels, pump.now(), turn_of=following)
-        handle = self.handles[thread] = ThreadHandle(pump, thread)
-        return thread, handle
+        return thread, self.handle(thread)
 
     async def _next_turn(self, conversation: str, accounts: tuple[str, ...] | None) -> Beginning:
         """Whose turn a message is. ``accounts`` are those that were given with it; ``None``: it is under those that it began under.
@@ -288,6 +316,10 @@ class Ingress:
         found = await self._conversations.find(id_)
         return None if found is None else ConversationHandle(self._pump, found)
 
+    def account(self, name: str) -> AccountHandle:
+        """See :meth:`organism.organism.Organism.account_of`."""
+        return AccountHandle(self._pump, checked_account(name, self._settings))
+
     async def prune(self, mark: Mark) -> Pruned:
         """Removes finished threads from the journal; raises JournalError, also where it ends with the process."""
         if self._durable is None:
@@ -302,8 +334,10 @@ class Ingress:
         return config.budget_over(self._settings.budget, over, self._settings.handlers)
 
     def handle(self, thread: Thread) -> ThreadHandle:
-        """The handle of a live thread."""
+        """The handle of a live thread, or of one that a subscriber cancelled when it heard that it was opened."""
         handle = self.handles.get(thread)
+        if handle is None and thread.ended:
+            return handle_of_record(self._pump, final_of(thread), owner=thread.owner)
         if handle is None:
             handle = self.handles[thread] = ThreadHandle(self._pump, thread)
             if thread.paused_at is not None and thread.owner is None and not thread.waits_turn:
@@ -325,7 +359,7 @@ class Ingress:
                     return live
             record = await self._durable.end_of(id_)
         if record is not None and record.kind != "root":
-            raise RoutingError(f"thread id {told(id_)} was used by a sub-thread: choose another one")
+            raise IdTakenError(id_, "was used by a sub-thread: choose another one")
         return None if record is None else handle_of_record(self._pump, record)
 
     async def name(self) -> str:
@@ -342,12 +376,12 @@ class Ingress:
                 return names
 
     def _live(self, id_: str | None) -> ThreadHandle | None:
-        """The live thread that was sent under this id; raises RoutingError where the id is that of a sub-thread."""
+        """The live thread that was sent under this id; raises IdTakenError where the id is that of a sub-thread."""
         found = None if id_ is None else self._pump.kernel.state.threads.get(id_)
         if found is None:
             return None
         if found.owner is not None:
-            raise RoutingError(f"thread id {id_!r} is used by a sub-thread: choose another one")
+            raise IdTakenError(found.id, "is used by a sub-thread: choose another one")
         return self.handles.get(found)
 
     async def resume(self, *, paused: bool) -> list[ThreadHandle]:
@@ -385,8 +419,10 @@ def checked_id(given: Any) -> str:
     """The id that a thread was given; raises TypeError or RoutingError for what is none."""
     check_text("id", given)
     id_: str = given
-    if id_.startswith(CONVERSATION):
-        raise RoutingError(f"thread id {told(id_)} begins as the chains of conversations do: choose another one")
+    if id_.startswith(CONVERSATION) or is_of_limits(id_):
+        raise RoutingError(
+            f"thread id {told(id_)} begins as the chains of conversations and accounts do: choose another one"
+        )
     return id_
 
 

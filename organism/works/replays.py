@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from organism import replay
 from organism.errors import ConfigurationError, JournalError, check_text
 from organism.journal import open_journal
-from organism.names import told
+from organism.names import is_of_limits, told
 from organism.payloads import Vocabulary
 from organism.pump import runtime
 from organism.works.vocabulary import payload_classes
@@ -28,7 +28,7 @@ def replayed(settings: Settings, thread: str) -> Replayed:
         if not journal.lasting:
             raise ConfigurationError([not_lasting("replay", settings.journal)])
         root = journal.root_of(thread)
-        if root is None:
+        if root is None or is_of_limits(root):
             raise ConfigurationError([f"replay: there is no thread {told(thread)} in the journal"])
         problem = journal.verify(root)
         if problem is not None:

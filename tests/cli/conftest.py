@@ -221,10 +221,12 @@ class Desk(Project):
 
 
 def ended(process: subprocess.Popen[str], number: int | None = None) -> Ran:
-    """What a process comes to, sent this signal first; all that nobody has read of it."""
+    """What a process comes to, sent this signal first; all that nobody has read of it. It is waited for long: where many share a machine,
+    a process may take half a minute to load what it needs.
+    """
     if number is not None:
         process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return Ran(process.returncode, out, err)
 
 

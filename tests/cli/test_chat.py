@@ -277,7 +277,7 @@ def test_a_file_and_a_pipe_are_read_to_their_end(talk: Desk) -> None:
                 process.stdin.write(f"ä{number}\n")
                 process.stdin.flush()
                 assert process.stdout.readline() == f"{number} ä{number}\n"
-            out, _ = process.communicate(timeout=30)
+            out, _ = process.communicate(timeout=120)
             assert (process.returncode, out) == (0, "")
 
 

@@ -195,6 +195,40 @@ def test_one_that_began_a_turn_is_taken_in_as_the_next(shop: Shop) -> None:
     assert (ran.object["conversation"], ran.object["outcome"]) == ("c", "completed")
 
 
+def test_a_turn_goes_on_in_the_conversation_that_continues_its_own(shop: Shop) -> None:
+    shop.desk.write("organism.yaml", f"{FILE}conversation: {{messages: 2, on_cap: rotate}}\n")
+    shop.desk.organism("chat", "--to", "book", "--conversation", "c", "--quiet", stdin="lamp\nrug\nvase\n")
+    letters = shop.letters
+    assert [each["conversation"] for each in letters] == ["c", "c", "c~2"]
+    shop.opens()
+    for number, letter in enumerate(letters):
+        ran = shop.desk.organism("dead", "--retry", letter["id"])
+        assert ran.code == 0, ran.err
+        ran = shop.desk.organism("resume", "--json")
+        assert (ran.object["conversation"], ran.object["outcome"]) == (f"c~{2 + (number + 1) // 2}", "completed")
+    assert shop.desk.organism("verify").code == 0
+
+
+def test_a_turn_that_goes_on_in_a_fresh_conversation_waits_until_the_last_of_its_own_has_ended(shop: Shop) -> None:
+    shop.desk.write("organism.yaml", f"{FILE}conversation: {{messages: 3, on_cap: rotate}}\n")
+    shop.desk.organism("chat", "--to", "book", "--conversation", "c", "--quiet", stdin="lamp\nrug\n")
+    lamp, rug = shop.letters
+    shop.opens()
+    assert shop.desk.organism("dead", "--retry", lamp["id"]).code == 0
+    ran = shop.desk.organism("dead", "--retry", rug["id"])
+    why = f"conversation c has used its messages up, and goes on in a fresh one once {lamp_again(lamp)} has ended"
+    said = f"dead letter {rug['id']} cannot be sent again yet: {why}: 'organism resume' first\n"
+    assert (ran.code, ran.err) == (2, said)
+    assert shop.desk.organism("resume", "--json").object["conversation"] == "c"
+    assert shop.desk.organism("dead", "--retry", rug["id"]).code == 0
+    assert shop.desk.organism("resume", "--json").object["conversation"] == "c~2"
+
+
+def lamp_again(letter: dict[str, Any]) -> str:
+    """The thread in which a letter is sent again."""
+    return f"retry-{letter['id'].replace('/', '-')}"
+
+
 def test_a_process_that_takes_no_orders_is_named(shop: Shop) -> None:
     id_ = shop.fails()
     lock = Lock(shop.desk.folder / "organism.db", {"pid": "1", "host": "elsewhere"})

@@ -61,7 +61,7 @@ def test_the_team_warns_its_readers_and_hands_in_what_it_has(desk: Desk) -> None
     assert "budget warning: reader: tokens warning, " in ran.err
     assert [row.split()[0] for row in ran.out.splitlines()[-4:]] == ["desk", "reader", "reader", "reader"]
     ran = made.organism("run", "--set", "budget.tokens=2500", "--journal", "memory:")
-    assert (ran.code, "exhausted: desk answered with what it had" in ran.err) == (3, True)
+    assert (ran.code, "exhausted: desk answered on what was kept back: tokens" in ran.err) == (3, True)
     assert "queen cells" in " ".join(ran.out.split())
 
 

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from organism import Context, Organism, Reply
+from organism.cli import signals
 from organism.cli.conduct import Orders, conduct
 from organism.cli.interrupts import Interrupts
 from organism.cli.streams import Streams
@@ -178,7 +179,9 @@ def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, bac
         SlowDisk.late = anyio.Event()
         return await conduct(organism, orders, streams, None, interrupts)
 
+    before = signals.answers()
     with Interrupts(lambda: None) as interrupts:
         assert anyio.run(main, backend=backend) == 130
+    signals.set_back(before)
     assert out.getvalue() == "ends: Said\n  text: after all\n"
     assert err.getvalue() == "interrupted: leaving running work; interrupt again to end at once\n"

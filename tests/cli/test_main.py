@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,6 +117,24 @@ def test_the_version(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
             ("run", "--jsn"),
             "organism run --jsn: there is no such option; did you mean '--json'?; see 'organism run --help'\n",
         ),
+        (
+            ("run", "--runtime", "asyncio"),
+            "organism run --runtime: there is no such option; set that key of the file with '--set runtime=VALUE'; see 'organism run --help'\n",
+        ),
+        (
+            ("chat", "--max-handlers=3"),
+            "organism chat --max-handlers: there is no such option; set that key of the file with '--set max_handlers=VALUE'; see",
+        ),
+        (
+            ("resume", "--budget", "x"),
+            "organism resume --budget: there is no such option; set that key of the file with '--set budget.KEY=VALUE'; see",
+        ),
+        (
+            ("fork", "x", "--cost-usd", "1"),
+            "organism fork --cost-usd: there is no such option; set that limit with '--set budget.cost_usd=VALUE'; see",
+        ),
+        (("run", "--notes"), "organism run --notes: there is no such option; see"),
+        (("threads", "--runtime", "trio"), "organism threads --runtime: there is no such option; see"),
         (("run", "--bogus"), "organism run --bogus: there is no such option; see 'organism run --help'\n"),
         (("run", "a", "b\x1b", "c"), "organism run b\\x1b c: is more than it takes; see 'organism run --help'\n"),
         (("run", "--no-json"), "organism run --no-json: there is no such option"),
@@ -168,6 +187,15 @@ def test_what_nobody_expected_is_one_line(desk: Desk) -> None:
     assert line.startswith("error: unexpected RuntimeError: nobody expected that (")
     assert line.endswith("; --debug shows the traceback")
     assert "Traceback" not in err.getvalue()
+
+
+def test_a_command_that_cannot_be_loaded_says_what_is_missing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "organism.cli.upkeep", raising=False)
+    monkeypatch.setitem(sys.modules, "organism.cli.journals", None)
+    ran = desk.organism("verify")
+    (line,) = ran.err.splitlines()
+    assert ran.code == 1
+    assert line.startswith("error: unexpected ModuleNotFoundError: import of organism.cli.journals halted")
 
 
 @pytest.mark.parametrize("command", [("run",), ("verify", "--journal", "sqlite:kept.db")])

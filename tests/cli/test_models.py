@@ -22,7 +22,7 @@ FILE = """
         backends:
           - {provider: openai, model: gpt-4.1-mini, priority: 2, requests_per_minute: 60, timeout: 7.5}
           - {provider: openai, model: own, base_url: "http://localhost:11434/v1", api_key_env: null, tokens_per_minute: 9000}
-          - {provider: anthropic, model: claude-sonnet-4-5, api_key_file: key.txt, max_concurrent: 3}
+          - {provider: anthropic, model: claude-sonnet-4-5, api_key_file: key.txt, max_concurrent: 1}
       small:
         backends: [{provider: simulated, model: sim-1, options: {context_window: 4000}, price: {input: 3, output: 15}}]
     handlers:
@@ -57,7 +57,7 @@ def test_an_alias_is_told_with_its_backends_in_order(keyed: Desk) -> None:
         "  2. anthropic/claude-sonnet-4-5, priority 1\n"
         "     price   3 input, 15 output, 0.3 input from a cache; USD per million tokens, looked up\n"
         "     window  200,000 tokens\n"
-        "     limits  3 calls at once, 120 s per attempt\n"
+        "     limits  1 call at once, 120 s per attempt\n"
         "     key     file key.txt, there\n"
         "  3. openai/gpt-4.1-mini, priority 2\n"
         "     price   0.4 input, 1.6 output, 0.1 input from a cache; USD per million tokens, looked up\n"

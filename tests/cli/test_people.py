@@ -92,13 +92,11 @@ def test_a_run_without_a_terminal_leaves_the_question_and_says_how_to_answer(off
     assert ran.code == 4
     (question,) = waiting(office)
     lines = ran.err.splitlines()
-    assert (
-        f"paused: clerk: waits for an answer of 'boss' to question {question['id']} [thread {question['thread']}]"
-        in lines
-    )
-    assert f"boss is asked by clerk [question {question['id']}]" in lines
-    assert "'organism inbox' shows the questions, 'organism answer ID --send X' answers one" in lines
-    assert "1 thread is paused; once that is answered, go on with it: organism resume" in lines
+    assert [line for line in lines if not line.startswith("note: ")] == [
+        f"boss is asked by clerk [question {question['id']}]",
+        "'organism inbox' shows the questions, 'organism answer ID --send X' answers one",
+        "1 thread is paused; once that is answered, go on with it: organism resume",
+    ]
     assert question["payload"] == {"Trip": {"to": "Rome"}}
     assert question["xml"] == '<Trip xmlns="urn:organism:payloads"><to>Rome</to></Trip>'
     assert (question["handler"], question["from"], question["answers"]) == ("boss", "clerk", ["Granted", "Denied"])
@@ -302,7 +300,7 @@ def test_a_chat_at_its_cap_asks_what_its_last_turn_asks_before_it_goes_on_elsewh
     talk = ("chat", "--to", "clerk", "--conversation", "c", "--quiet")
     assert office.organism(*talk, stdin="Oslo\n").code == 4
     with office.start(*talk, stdin=-1) as chat:
-        out, err = chat.communicate("Bern\n", timeout=30)
+        out, err = chat.communicate("Bern\n", timeout=120)
     (question,) = waiting(office)
     assert (chat.returncode, out) == (4, "")
     assert f"boss is asked by clerk [question {question['id']}]" in err

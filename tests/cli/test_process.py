@@ -66,7 +66,7 @@ def test_ctrl_c_cancels_in_order(desk: Desk) -> None:
     with desk.start("run", "--json", "--grace", "0.3", "--to", "sleeper", "--send", "x") as process:
         asleep(process)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert '"outcome": "cancelled"' in out
     first, second = err.splitlines()
@@ -82,7 +82,7 @@ def test_ctrl_c_again_ends_what_never_waits(desk: Desk) -> None:
     with desk.start("run", "--to", "sleeper", "--send", "x") as process:
         asleep(process)
         interrupt_until_it_ends(process)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (130, "", "")
 
 
@@ -91,15 +91,25 @@ def test_a_reader_that_goes_away_is_no_error(desk: Desk) -> None:
     os.close(reading)
     with desk.start("run", "--json", stdout=writing) as process:
         os.close(writing)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "Broken" not in err
     assert "Traceback" not in err
 
 
+def test_what_handlers_print_is_worth_no_work(desk: Desk) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with desk.start("run", "--quiet", "--to", "talker", "--send", "x", stderr=writing) as process:
+        os.close(writing)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.startswith("talker: Done\n")
+
+
 def test_closed_streams_are_no_error(desk: Desk) -> None:
     with desk.start("run", "--to", "talker", "--send", "x", preexec_fn=lambda: os.closerange(0, 3)) as process:
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert process.returncode == 0
 
 

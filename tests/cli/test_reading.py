@@ -398,6 +398,33 @@ def test_usage_by_account_says_what_is_left_of_its_limits(desk: Desk) -> None:
     assert "limits" not in desk.organism("usage", "--by", "handler", "--json", *journal).out
 
 
+def test_the_sums_of_usage_are_cells_as_well(desk: Desk) -> None:
+    for by in ("handler", "thread", "day", "label:arm"):
+        rows = list(csv.DictReader(desk.organism("usage", "--by", by, "--csv").out.splitlines()))
+        objects = desk.organism("usage", "--by", by, "--json").objects
+        assert [each.pop(by) or None for each in rows] == [each[by] for each in objects]
+        said = [{"unpriced": False, **each["usage"]} for each in objects]
+        assert rows == [{key: str(int(v) if isinstance(v, bool) else v) for key, v in each.items()} for each in said]
+        assert sum(int(each["tokens"]) for each in rows) == 150
+
+
+def test_the_limits_of_accounts_are_cells_behind_their_sums(desk: Desk) -> None:
+    desk.write("organism.yaml", ACCOUNTS)
+    written(desk.folder, "sqlite:under.db", under("group:g", "team:x", "tenant:a"))
+    ran = desk.organism("usage", "--by", "account", "--csv", "--journal", "sqlite:under.db")
+    rows = {each["account"]: each for each in csv.DictReader(ran.out.splitlines())}
+    assert set(rows) == {"", "group:g", "team:x", "tenant:a", "tenant:idle"}
+    tenant, idle = rows["tenant:a"], rows["tenant:idle"]
+    assert [tenant[key] for key in ("window", "ends", "tokens", "tokens_used", "tokens_limit", "tokens_left")] == [
+        "total", "", "150", "150", "200", "50",
+    ]  # fmt: skip
+    assert [tenant[key] for key in ("cost_usd_left", "messages_limit", "messages_left")] == ["0.4998", "", ""]
+    assert [idle[key] for key in ("window", "tokens", "messages_used", "messages_left")] == ["day", "0", "0", "7"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT00:00:00Z", idle["ends"])
+    assert [rows["team:x"][key] for key in ("model_calls_used", "model_calls_limit")] == ["", "3"]
+    assert (rows["group:g"]["window"], rows["group:g"]["tokens_limit"]) == ("", "")
+
+
 def test_what_is_left_is_of_the_window_of_now_whatever_since_says(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.write("organism.yaml", ACCOUNTS)
     journal = ("--journal", "sqlite:under.db", "--json")
@@ -512,7 +539,7 @@ def test_usage_has_the_calls_of_one_thread(desk: Desk) -> None:
     ("arguments", "said"),
     [
         (("apple",), "organism usage apple: THREAD needs --calls; for a sum of each thread use --by thread\n"),
-        (("--csv",), "organism usage --csv: needs --calls; sums are printed as a table, or with --json\n"),
+        (("--csv", "--json"), "organism usage: --json and --csv cannot go together\n"),
         (("--calls", "--csv", "--json"), "organism usage: --json and --csv cannot go together\n"),
         (("--calls", "--by", "day"), "organism usage --by day: cannot go with --calls, which lists single calls\n"),
         (

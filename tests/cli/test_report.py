@@ -108,6 +108,14 @@ def test_an_unfinished_text_is_told_as_such() -> None:
             {"outcome": "exhausted", "error": "tokens", "replies": (("writer", Source(name="x")),)},
             "exhausted: writer answered with what it had: tokens [thread t1]",
         ),
+        (
+            {
+                "outcome": "exhausted",
+                "error": "answered on what was left: tokens",
+                "replies": (("writer", Source(name="x")),),
+            },
+            "exhausted: writer answered on what was left: tokens [thread t1]",
+        ),
     ],
 )
 def test_what_did_not_complete_is_told_in_a_line(fields: dict[str, Any], line: str | None) -> None:

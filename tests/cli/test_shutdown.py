@@ -219,7 +219,7 @@ def test_one_that_blocks_is_named_while_it_does(steps: Desk) -> None:
         assert process.stderr is not None
         line = process.stderr.readline()
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert "handler 'block' in thread " in line
     assert " has kept the event loop for 0.05 s" in line
 
@@ -246,7 +246,7 @@ def test_a_process_whose_event_loop_is_kept_ends_all_the_same(backend: str) -> N
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=120)
     assert (process.returncode, out) == (143, "last words\n")
 
 

@@ -107,7 +107,7 @@ def test_what_is_wrong_with_its_options_is_said_at_once(desk: Desk) -> None:
 def test_without_its_library_it_says_what_to_install(desk: Desk) -> None:
     with without_library("h11", "organism.server", "organism.cli.serving"):
         ran = desk.organism("simulate")
-    needs = "organism simulate: needs 'h11', which is not installed; pip install organism[simulate]\n"
+    needs = "organism simulate: needs 'h11', which is not installed; install organism with its extra 'simulate'\n"
     assert (ran.code, ran.err) == (2, needs)
 
 

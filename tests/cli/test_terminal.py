@@ -91,11 +91,18 @@ class Terminal:
         for more in self._pieces():
             self.shown += more
         os.close(self._end)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=120)
+
+    def close(self, number: signal.Signals | None = None) -> int:
+        """Closes it, of which the process hears by this signal, or not at all."""
+        os.close(self._end)
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=120)
 
     def _pieces(self) -> Iterator[str]:
         while True:
-            if not select.select([self._end], [], [], 30)[0]:
+            if not select.select([self._end], [], [], 120)[0]:
                 self.process.kill()
                 raise AssertionError(f"it hangs; it has shown {self.shown!r}")
             try:
@@ -167,6 +174,25 @@ def test_and_so_does_a_second_one_at_once(slow: Desk) -> None:
     interrupt_until_it_ends(terminal.process)
     assert terminal.finish() == 130
     assert terminal.shown.rfind(SHOW) > terminal.shown.rfind(HIDE)
+
+
+def outcome(desk: Desk) -> str:
+    """That of the one thread in its journal."""
+    return str(desk.organism("threads", "--json", "--journal", "sqlite:kept.db").object["outcome"])
+
+
+def test_a_terminal_that_is_closed_ends_a_run_in_order(slow: Desk) -> None:
+    terminal = Terminal(slow, "run", "--journal", "sqlite:kept.db", "--grace", "0.1", "--to", "sleeper", "--send", "x")
+    terminal.until(lambda shown: "threads: 1 running" in shown)
+    assert terminal.close(signal.SIGHUP) == 129
+    assert outcome(slow) == "unfinished"
+
+
+def test_a_run_outlives_its_terminal_where_it_does_not_hear_of_that(slow: Desk) -> None:
+    terminal = Terminal(slow, "run", "--journal", "sqlite:kept.db")
+    terminal.until(lambda shown: "threads: 1 running" in shown)
+    assert terminal.close() == 1, "what it came to could not be printed"
+    assert outcome(slow) == "completed"
 
 
 def test_quiet_draws_nothing(slow: Desk) -> None:

@@ -192,7 +192,7 @@ handlers:
 def test_seven_mistakes_at_once(project: Project) -> None:
     assert project.mistakes(SEVEN) == [
         "organism.yaml:3:11 budget.tokens: -5 is negative; 0 allows nothing, null sets no limit",
-        "organism.yaml:4:13 budget.cost_usd: 'a lot' is not a decimal number",
+        "organism.yaml:4:13 budget.cost_usd: 'a lot' is not a decimal number; 0 allows nothing, null sets no limit",
         "organism.yaml:5:1 modls: unknown key; did you mean 'models'?",
         "organism.yaml:8:11 handlers.librarian.code: module 'desk' has no 'luok'; did you mean 'look'?",
         "organism.yaml:11:22 handlers.writer.peers[1]: 'shoter' is not a handler; did you mean 'shouter'?",
@@ -209,15 +209,20 @@ NUMBERS = [
     ("tokens", "010", "'010' is not the same number to all readers of YAML: write a whole number in plain digits"),
     ("tokens", "0x10", "'0x10' is not the same number to all readers of YAML: write a whole number in plain digits"),
     ("seconds", "1:30", "'1:30' is not the same number to all readers of YAML: write a number in plain digits"),
+    ("tokens", "100k", "'100k' is not a whole number: write plain digits alone"),
+    ("tokens", "unlimited", "'unlimited' is not a whole number; 0 allows nothing, null sets no limit"),
+    ("tokens", "9" * 101, f"'{'9' * 80}…' is more than 10^100"),
+    ("seconds", "10m", "'10m' is not a number: write plain digits alone"),
+    ("cost_usd", "$5", "'$5' is not a decimal number: write plain digits alone"),
     ("tokens", "1.0", "'1.0' is not a whole number"),
-    ("tokens", "true", "'true' is not a whole number"),
+    ("tokens", "true", "'true' is not a whole number; 0 allows nothing, null sets no limit"),
     ("tokens", "'5'", "'5' is a text and not a whole number; remove the quotes"),
     ("tokens", "[5]", "must be a whole number and not a list"),
     ("tokens", "1" + "0" * 5000, f"'1{'0' * 79}…' is more than 10^100"),
-    ("seconds", ".inf", "'.inf' is not finite"),
+    ("seconds", ".inf", "'.inf' is not finite; 0 allows nothing, null sets no limit"),
     ("seconds", "1e999", "'1e999' is not finite"),
-    ("cost_usd", ".nan", "'.nan' is not finite"),
-    ("cost_usd", "'NaN'", "'NaN' is not a decimal number"),
+    ("cost_usd", ".nan", "'.nan' is not finite; 0 allows nothing, null sets no limit"),
+    ("cost_usd", "'NaN'", "'NaN' is not a decimal number; 0 allows nothing, null sets no limit"),
     ("cost_usd", "1e-1000000", "'1e-1000000' has too many decimals"),
     ("cost_usd", "1e16", "'1e16' is more than 10^15"),
     (
@@ -260,6 +265,11 @@ def test_levels_as_a_list_are_for_every_unit_that_warns(project: Project) -> Non
     assert project.load(f"{HEAD}budget: {{warn_at: []}}\n").budget.warn_at == dict.fromkeys(warn_at, ())
 
 
+BUDGET = (
+    "'tokens', 'input_tokens', 'output_tokens', 'cost_usd', 'model_calls', 'messages', 'seconds', 'depth', "
+    "'warn_at', 'runway', 'grace', 'accounting', 'on_unpriced', 'notify', 'grants_by' or 'grants_up_to'"
+)
+"""The keys of a budget."""
 TRAPS = [
     ("", ["organism.yaml:1:1: is empty: write at least the organism's name, as in 'organism: my-organism'"]),
     ("# nothing\n", ["organism.yaml:1:1: is empty: write at least the organism's name, as in 'organism: my-organism'"]),
@@ -275,6 +285,9 @@ TRAPS = [
         "organism.yaml:1:1 name: the name of the organism has the key 'organism'",
         "organism.yaml:1:1: 'organism' is missing",
     ]),
+    (HEAD + "agents: {writer: {}}\n", [
+        "organism.yaml:2:1 agents: agents are handlers: write each below 'handlers', as in `handlers: {writer: {description: ..., agent: {...}}}`",
+    ]),
     (HEAD + "no: 1\n", [
         "organism.yaml:2:1: the key 'no' is true or false to some readers of YAML and a text to others: quote it",
         "organism.yaml:2:1 no: unknown key",
@@ -288,8 +301,45 @@ TRAPS = [
     (HEAD + "budget: !!map {}\n", ["organism.yaml:2:9: tags ('!...') are not read: leave it out"]),
     (HEAD + "\tqueue: 5\n", ["organism.yaml:2:1: a tab cannot stand here: indent with spaces"]),
     (HEAD + "---\nqueue: 5\n", ["organism.yaml:2:1: a second document begins here; there can be one only"]),
-    (HEAD + "queue: *five\n", ["organism.yaml:2:8: found undefined alias 'five'"]),
-    (HEAD + "journal: memory:\n", ["organism.yaml:2:16: a ':' is not expected here: quote a text that holds ': ' or ends in ':'"]),
+    (HEAD + "budget: {<<: {tokens: 1}, '<<': 1, <<: {tokens: 2}}\n", [
+        f"organism.yaml:2:27 budget.<<: unknown key; the keys are {BUDGET}",
+        "organism.yaml:2:36 budget.<<: the key '<<' is there twice; first at 2:10: keep one of them",
+    ]),
+    (HEAD + "queue: &a 5\nthread_queue: &a 6\n", ["organism.yaml:3:15: the anchor '&a' is there twice, first at 2:8: name one of them otherwise"]),
+    (HEAD + "queue: *five\n", ["organism.yaml:2:8: no '&five' is above this '*five': quote a text that begins with '*'"]),
+    (HEAD + "start: *Now* and here\n", [
+        "organism.yaml:2:12: '&name' names a value, and '*name' stands for it: quote a text that begins with '&' or '*'"
+    ]),
+    (HEAD + "journal: memory:\n", [
+        "organism.yaml:2:16: a ':' is not expected here: quote a text that holds ': ' or ends in ':', and indent keys like their neighbours"
+    ]),
+    (HEAD + "queue:5\nruntime: trio\n", [
+        "organism.yaml:2:1: 'queue:5' is no key with a value: write 'key: value', with a blank behind the ':', or indent what goes on"
+    ]),
+    (HEAD + "journal: 'memory:\nqueue: 5\n", ["organism.yaml:2:10: the quote that opens here is not closed"]),
+    (HEAD + "budget: {tokens: 5\nqueue: 5\n", [
+        "organism.yaml:3:6: expected ',' or '}', for the bracket that opens at 2:9: close it, and quote a text that holds one, ', ' or ': '"
+    ]),
+    (HEAD + "budget:\n    tokens: 5\n  messages: 5\n", [
+        "organism.yaml:4:3: does not go on with what begins at 1:1: indent it alike, and quote a text as a whole"
+    ]),
+    (HEAD + "journal: @here\n", ["organism.yaml:2:10: a text cannot begin with @: quote it"]),
+    (HEAD + "journal: | memory\n", ["organism.yaml:2:12: a text begins on the line below its '|' or '>': quote one that begins with these"]),
+    (HEAD + "journal: ? b\n", ["organism.yaml:2:10: a '?' cannot stand here: quote a text that begins with it"]),
+    (HEAD + "start: - a\n", ["organism.yaml:2:8: a list cannot begin here: begin it on the next line, or write it as [...]"]),
+    (HEAD + "start: [a, , b]\n", ["organism.yaml:2:12: a value is expected here"]),
+    (HEAD + 'journal: "sqlite:C:\\db"\n', [
+        "organism.yaml:2:21: a '\\' begins an escape in double quotes: write '\\\\' for itself, or use single quotes"
+    ]),
+    (HEAD + 'journal: "\\UFFFFFFFF"\n', [
+        "organism.yaml:2:13: is not YAML: an escape or a version is too large (Python int too large to convert to C int)"
+    ]),
+    (HEAD + "journal: !e!x b\n", ["organism.yaml:2:10: tags ('!...') are not read: quote a text that begins with '!'"]),
+    ("%YAML 9.9\n---\n" + HEAD, ["organism.yaml:1:1: is not read: leave out what begins with '%'"]),
+    (HEAD + "...\nqueue: 5\n", ["organism.yaml:3:1: another document begins here: leave out what begins with '...' or '%' above"]),
+    (HEAD + "handlers: {a: {code: desk:look, peers: ['']}}\n", [
+        "organism.yaml:2:41 handlers.a.peers[0]: is an empty text: give the name of a handler, or leave it out"
+    ]),
     (HEAD + "journal: memory\n", ["organism.yaml:2:10 journal: 'memory' is not a journal; did you mean 'memory:'?; use 'memory:', 'sqlite:PATH' or 'jsonl:DIR'"]),
     (HEAD + "queue: &a [*a]\n", ["organism.yaml:2:8: an alias stands for something that holds it"]),
     (HEAD + "budget: " + "[" * 5000 + "\n", ["organism.yaml:2:58: is nested more than 50 deep"]),
@@ -554,7 +604,7 @@ def test_a_provider_of_ones_own_is_loaded(project: Project) -> None:
 @pytest.mark.parametrize("seconds", ["99999999999999999999999", "86401", "1e99"])
 def test_a_watchdog_waits_no_longer_than_a_thread_can(project: Project, seconds: str) -> None:
     assert project.mistakes(f"{HEAD}watchdog: {seconds}\n") == [
-        f"organism.yaml:2:11 watchdog: {seconds} is too much: 86400 is the most, and null means never"
+        f"organism.yaml:2:11 watchdog: {seconds} is too much: 86400 is the most; null means never"
     ]
 
 

@@ -65,6 +65,28 @@ def test_an_accounts_limit_is_set_over_the_file(project: Project) -> None:
     assert settings.accounts["team"].limits.messages == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "forgets"),
+    [
+        ("ceiling: {cost_usd: 20, window: day}\n", "ceiling"),
+        (ACCOUNTS, "accounts.tenant, accounts.tenant:acme"),
+        ("ceiling: {tokens: 5, window: total}\naccounts: {a: {window: hour}, b: {window: day}, c: {window: day}}\n",
+         "ceiling, accounts.a, accounts.b and 1 more"),
+        ("ceiling: {cost_usd: 20, window: run}\naccounts: {team: {tokens: 5}}\n", ""),
+        ("ceiling: {cost_usd: 20}\n", ""),
+        ("journal: sqlite:o.db\nceiling: {cost_usd: 20, window: day}\n", ""),
+    ],
+)  # fmt: skip
+def test_what_a_day_has_spent_is_not_known_to_the_next_process_without_a_journal(
+    project: Project, text: str, forgets: str
+) -> None:
+    lines = [each for each in project.load(HEAD + text).notes if "forgotten" in each]
+    said = (
+        "what was spent is forgotten when the process ends, since journal 'memory:' keeps nothing; name one that lasts"
+    )
+    assert lines == ([f"{forgets}: {said}, as in 'journal: sqlite:organism.db'"] if forgets else [])
+
+
 def test_every_mistake_in_accounts_is_told_with_its_place(project: Project) -> None:
     text = f"""{HEAD}accounts:
   Tenant: {{cost_usd: 5}}

@@ -115,11 +115,11 @@ def test_defaults_are_below_what_is_set_for_a_handler(project: Project) -> None:
 
 
 WRONG = [
-    ({"budget.tokens": "some"}, {}, ["--set budget.tokens: 'some' is not a whole number"]),
-    ({"budget": {"tokens": True}}, {}, ["--set budget budget.tokens: True is not a whole number"]),
-    ({"budget": "{tokens: no}"}, {}, ["--set budget budget.tokens: 'no' is not a whole number"]),
-    ({"budget": "{tokens: "}, {}, ["--set budget: expected the node content, but found '<stream end>'"]),
-    ({"budget.warn_at": "[0.5"}, {}, ["--set budget.warn_at: expected ',' or ']', but got '<stream end>'"]),
+    ({"budget.tokens": "some"}, {}, ["--set budget.tokens: 'some' is not a whole number; 0 allows nothing, null sets no limit"]),
+    ({"budget": {"tokens": True}}, {}, ["--set budget budget.tokens: True is not a whole number; 0 allows nothing, null sets no limit"]),
+    ({"budget": "{tokens: no}"}, {}, ["--set budget budget.tokens: 'no' is not a whole number; 0 allows nothing, null sets no limit"]),
+    ({"budget": "{tokens: "}, {}, ["--set budget: a value is expected here"]),
+    ({"budget.warn_at": "[0.5"}, {}, ["--set budget.warn_at: expected ',' or ']', for the bracket that opens: close it, and quote a text that holds one, ', ' or ': '"]),
     ({"budgt.tokens": 5}, {}, ["--set budgt.tokens budgt: unknown key; did you mean 'budget'?"]),
     ({"record": "."}, {}, ["--set record: '.' is a folder, not a file"]),
     ({"": 5, "a..b": 5, "budget.": 5, "x[1": 5}, {}, [

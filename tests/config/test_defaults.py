@@ -69,6 +69,23 @@ def test_what_is_wrong_with_them_is_told_once(project: Project) -> None:
     ]
 
 
+def test_names_in_defaults_are_looked_up_where_nobody_has_them(project: Project) -> None:
+    given = {"defaults.agent.model": "nobody", "defaults.peers": ["nobody"], "defaults.budget.grants_by": "looker"}
+    assert project.mistakes("organism: demo\nhandlers: {looker: {code: desk:look}}\n", set=given) == [
+        "--set defaults.agent.model: 'nobody' is not a model; use 'default'",
+        "--set defaults.budget.grants_by: 'looker' takes Question, and no BudgetRequest: name a handler that decides on one",
+        "--set defaults.peers defaults.peers[0]: 'nobody' is not a handler; add it to 'handlers'",
+    ]
+
+
+def test_a_figure_in_the_file_of_a_wording_is_told_with_the_file(project: Project) -> None:
+    warning = project.write("told.md", "So much is gone:\n{{ used }}\n")
+    given = {"defaults.agent.notices": {"figures": "none", "warning": "told.md"}}
+    assert project.wrong("organism: demo\n", set=given).mistakes == (
+        f"--set defaults.agent.notices defaults.agent.notices.warning: {warning}:2: 'used' is a figure, and 'notices.figures' is none: leave it out",
+    )
+
+
 def test_a_key_of_agents_among_those_of_all_handlers_is_told_its_place(project: Project) -> None:
     assert project.mistakes(FILE, set={"defaults.max_turns": 3}) == [
         "--set defaults.max_turns: unknown key here; it belongs in 'defaults.agent' or 'handlers.NAME.agent'"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from organism import Context, Reply, config, payload
-from organism.config.grants import with_decider
+from organism.config.named import with_decider
 from organism.errors import ConfigurationError
 from organism.loader import replies_of
 from organism.primitives import BudgetDecision, BudgetRequest

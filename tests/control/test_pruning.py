@@ -9,7 +9,7 @@ import pytest
 
 from organism import Context, Reply
 from organism.errors import ConfigurationError, JournalError, NotRunningError
-from organism.journal import Chain, open_journal
+from organism.journal import Chain, open_journal, socket_path
 from organism.journal.pruning import Mark, Pruned, chosen, outcome
 from organism.record.facts import CallCompleted, Ended
 from organism.testing import Says, ScriptedModel
@@ -59,6 +59,22 @@ async def prune(organism: Talking, **mark: Any) -> Pruned:
     assert works is not None
     assert works.ingress is not None
     return await works.ingress.prune(Mark(**mark))
+
+
+async def test_the_file_of_a_removed_thread_that_is_put_back_stays_in_the_next_process(tmp_path: Path) -> None:
+    file = tmp_path / "journal" / "t.jsonl"
+    async with made(tmp_path, URLS[1]) as organism:
+        await (await organism.send("count", Say("x"), id="t")).result()
+        kept = file.read_bytes()
+        assert (await prune(organism, until=ALL)).gone == 1
+    assert roots(tmp_path, URLS[1]) == set()
+    file.write_bytes(kept)
+    for _ in range(2):
+        async with made(tmp_path, URLS[1]) as organism:
+            found = await organism.result_of("t")
+            assert found is not None
+            assert (found.reply, organism.usage().messages) == (Heard("1 x"), 1)
+    assert file.read_bytes() == kept
 
 
 @pytest.mark.parametrize("url", URLS)
@@ -248,7 +264,7 @@ async def test_of_two_at_a_time_the_second_waits(tmp_path: Path, monkeypatch: py
 
 async def test_it_is_done_for_another_process(tmp_path: Path) -> None:
     async with made(tmp_path) as organism:
-        path = tmp_path / "organism.db.sock"
+        path = socket_path(tmp_path / "organism.db")
         await listening(path)
         await organism.ask("count", Say())
         found = await tell(path, Order(do="prune", until=ALL))
@@ -268,7 +284,7 @@ async def test_what_the_journal_prevents_is_no_mistake_of_whoever_asked(
 
     monkeypatch.setattr(Durable, "remove", fails)
     async with made(tmp_path) as organism:
-        path = tmp_path / "organism.db.sock"
+        path = socket_path(tmp_path / "organism.db")
         await listening(path)
         await organism.ask("count", Say())
         with pytest.raises(JournalError, match=r"^the disk is gone$"):

@@ -89,7 +89,7 @@ class Program:
     def __init__(self, folder: Path, cap: int | None) -> None:
         self.folder = folder
         self.cap = cap
-        self.sent: list[str] = []
+        self.sent: dict[str, tuple[str, Say]] = {}
         self.refused: list[str] = []
         self.processes = 0
 
@@ -120,7 +120,7 @@ class Program:
             except BudgetExhaustedError as error:
                 self.refused.append(error.scope)
             else:
-                self.sent.append(handle.id)
+                self.sent[handle.id] = what, say
         elif do == "wait":
             await anyio.sleep(what)
         elif live:
@@ -142,7 +142,7 @@ class Program:
             assert handle is not None
             handle.resume()
         # Sending them again under their ids sends nothing, and gives their results.
-        handles = [await organism.send("talk", Say(), conversation="c", id=id_) for id_ in self.sent]
+        handles = [await organism.send(*sent, conversation="c", id=id_) for id_, sent in self.sent.items()]
         results = [await handle.result() for handle in handles]
         assert not organism.unfinished
         completed = [n for n, each in enumerate(results) if each.outcome == "completed"]

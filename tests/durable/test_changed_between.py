@@ -85,6 +85,46 @@ async def test_a_message_that_its_handler_takes_no_more_fails(tmp_path: Path) ->
         assert results["other"].reply == Said("hello")
 
 
+def ordering(function: Any, **fields: Any) -> tuple[Any, dict[str, Any]]:
+    """The payload class Order as it is in one version of a program, and the handler that takes it."""
+    annotations = {"item": str} | {name: type(default) for name, default in fields.items() if default is not Ellipsis}
+    annotations |= {name: int for name, default in fields.items() if default is Ellipsis}
+    defaults = {name: default for name, default in fields.items() if default is not Ellipsis}
+    made: Any = payload(type("Order", (), {"__annotations__": annotations, "__module__": __name__, **defaults}))
+
+    async def handler(message: Any, ctx: Context) -> Reply[Said]:
+        said: Reply[Said] = await function(message)
+        return said
+
+    handler.__annotations__["message"] = made
+    return made, {"shop": code(handler, timeout=None)}
+
+
+async def test_a_field_that_was_added_to_a_payload_class_is_named_with_the_way_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def sells(order: Any) -> Reply[Said]:
+        return Reply(Said(f"{order.item}: {getattr(order, 'count', None)}"))
+
+    order, handlers = ordering(lambda _: anyio.sleep_forever())
+    async with organism(tmp_path, **handlers) as first:
+        await first.send("shop", order(item="tea"), id="left")
+        await anyio.sleep(0.1)
+    _, handlers = ordering(sells, count=...)
+    async with organism(tmp_path, **handlers) as second:
+        assert await second.resume() == []
+        assert second.unfinished == ("left",)
+        assert (
+            "left cannot be taken up: x.db: thread 'left', entry 1: Accepted: steps[1].payload: Order.count: is missing (int); "
+            "resume it with the payload classes that it was written with, or give the fields that are new in them a default "
+            "(reading needs none)"
+        ) in caplog.text.replace(f"{tmp_path}/", "")
+    _, handlers = ordering(sells, count=3)
+    async with organism(tmp_path, **handlers) as third:
+        (left,) = await third.resume()
+        assert (await left.result()).reply == Said("tea: 3")
+
+
 async def test_whoever_is_cancelled_while_it_starts_leaves_nothing_open(tmp_path: Path) -> None:
     made = organism(tmp_path, echo=code(echo))
     with anyio.CancelScope() as scope:

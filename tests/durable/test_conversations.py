@@ -506,7 +506,7 @@ async def test_after_a_write_that_failed_a_conversation_goes_on_from_what_was_wr
             await organism.send("slow", Say("d"), conversation="c", id="d")
         full = False
         assert (await turn(organism, "slow", "e")).reply.text == "a b c e"
-        assert (await turn(organism, "slow", "", id="c")).reply.text == "a b c"
+        assert (await turn(organism, "slow", "c", id="c")).reply.text == "a b c"
         await check_record(organism)
 
 
@@ -533,7 +533,10 @@ async def test_turns_that_waited_when_the_process_was_killed_run_in_order(tmp_pa
                 await check_record(organism)
             last = await turn(organism, "slow", "last", id="last")
             assert last.reply.text == "0 1 2 3 4 5 last"
-            assert [(await turn(organism, "slow", id=f"turn-{n}")).reply.text for n in (0, 3)] == ["0", "0 1 2 3"]
+            assert [(await turn(organism, "slow", str(n), id=f"turn-{n}")).reply.text for n in (0, 3)] == [
+                "0",
+                "0 1 2 3",
+            ]
             assert not organism.unfinished
             await check_record(organism)
             assert conversation_of(organism).seconds == pytest.approx(7, abs=0.1)

@@ -272,7 +272,7 @@ async def test_a_thread_that_was_cancelled_and_had_not_stopped_ends_cancelled_an
             await anyio.sleep(100)
 
     async def client(organism: Mortal) -> None:
-        handle = await organism.send("worker", Go(), id="t")
+        handle = await organism.send("worker", Go("x"), id="t")
         await anyio.sleep(1)
         handle.cancel("enough")
         await handle.result()

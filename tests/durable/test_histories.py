@@ -12,11 +12,11 @@ from organism import Context, Reply, Send
 from organism.errors import NotRunningError
 from organism.record.facts import Accepted, Answered, Ended, Paused, Resumed
 from organism.testing import Says, ScriptedModel
-from tests.durable.inline import Inline
+from tests.durable.inline import Inline, InlineWorks
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
     from typing import Any
 
@@ -109,6 +109,45 @@ async def test_reading_on_behind_an_event_misses_nothing(tmp_path: Path) -> None
         begun = await read(handle.events(), until=2)
         rest = await read(handle.events(after=begun[-1].seq))
         assert [*begun, *rest] == list(await handle.history())
+
+
+class LateWorks(InlineWorks):
+    """The parts of an organism whose disk takes a moment, in which whoever reads may be cancelled: as by `asyncio.wait_for`."""
+
+    async def _offload(self, work: Callable[[], Any]) -> Any:
+        found = work()
+        await anyio.lowlevel.checkpoint()
+        return found
+
+
+class Late(Inline):
+    """Such an organism."""
+
+    _parts = LateWorks
+
+
+async def test_who_stopped_waiting_for_an_event_misses_nothing(tmp_path: Path) -> None:
+    async with Late(name="test", handlers={"second": code(second)}, journal=f"sqlite:{tmp_path / 'x.db'}") as running:
+        handle = await running.send("second", Go("hello"))
+        events: Any = handle.events()
+        await handle.result()
+        with anyio.CancelScope() as waiting:
+            waiting.cancel()
+            await anext(events)
+        assert waiting.cancelled_caught
+        with anyio.fail_after(10):  # nothing more happens in its thread
+            assert isinstance((await read(events))[-1].fact, Ended)
+
+
+@pytest.mark.parametrize("kind", ["memory:", "sqlite:x.db"])
+@pytest.mark.parametrize("after", [-1, "3", 2.5, None])
+async def test_events_begin_behind_a_number(kind: str, after: Any, tmp_path: Path) -> None:
+    name, _, path = kind.partition(":")
+    async with organism(f"{name}:{tmp_path / path}" if path else kind) as running:
+        running.keep_history()
+        handle = await running.send("third", Go("hello"))
+        with pytest.raises(TypeError, match=f"^after is the number of an event, or 0, not {after!r}$"):
+            handle.events(after=after)
 
 
 async def test_all_events_of_an_organism_come_once_they_are_durable(tmp_path: Path) -> None:

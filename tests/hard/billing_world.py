@@ -15,6 +15,7 @@ from attrs import define, field
 
 from organism.budget.claims import MESSAGES, VECTOR
 from organism.budget.windows import window_of
+from organism.names import node_of_limits
 from organism.record import facts
 from organism.testing import Watched
 
@@ -276,10 +277,12 @@ class Books:
                 self._hold(root, fact)
             case facts.CallSettled():
                 self._settle(root, fact)
-            case facts.Granted(node=name):
-                self._raised(name)
-            case facts.LimitsSet(thread=name):
-                self._raised(name)
+            case facts.Granted(node=name) | facts.LimitsSet(thread=name):
+                self._raised(name, fact.at)
+            case facts.QuotaRaised(thread=chain):
+                name = node_of_limits(chain)
+                self._nodes[name] = self._state.pools[name]
+                self._raised(name, fact.at)
             case _:
                 pass
 
@@ -347,15 +350,15 @@ class Books:
                     if row.used[unit] >= mark.at and not told:
                         self.broken.append(f"not told: {mark} of {VECTOR[unit]} of {key}: {row}")
 
-    def _raised(self, name: str) -> None:
+    def _raised(self, name: str, at: float) -> None:
         """Levels above what is used are armed again; names of levels may be others."""
-        node = self._nodes[name]
-        for told in [told for told in self._fired if told[0] == name]:
+        node, key = self._nodes[name], self._key(name, at)
+        for told in [told for told in self._fired if told[:2] == key]:
             del self._fired[told]
         for unit, marks in enumerate(node.caps.marks):
             for mark in marks:
                 if mark.threshold in node.fired[unit]:
-                    self._fired[name, 0.0, VECTOR[unit], mark.threshold, mark.level] = 1
+                    self._fired[(*key, VECTOR[unit], mark.threshold, mark.level)] = 1
 
     def check(self, provider: Provider) -> None:
         """At the end: every hold was settled, once, and each server's bill is what was charged for its calls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,6 +14,8 @@ from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from organism import Completion, ThreadHandle
 
 
 def slow() -> ScriptedModel:
@@ -201,3 +204,30 @@ async def test_what_a_cancelled_thread_was_calling_is_part_of_its_result(streame
         assert (result.usage.input_tokens, result.usage.output_tokens) == settled.charge.amounts[1:3]
         assert (0 < result.usage.output_tokens < 20) is streamed
         assert result.usage.output_tokens < 20
+
+
+async def test_a_block_that_is_cancelled_while_it_is_left_ends_as_well(anyio_backend_name: str) -> None:
+    """`Task.cancel` passes every shield."""
+    if anyio_backend_name != "asyncio":
+        pytest.skip("trio cancels by scopes alone")
+    async with running(models=slow().models()) as organism:
+        handles: list[ThreadHandle] = []
+
+        async def block() -> None:
+            async with organism.thread() as thread:
+                handles.append(thread.handle)
+                beside.append(asyncio.create_task(thread.complete("Go")))
+                await anyio.sleep(1)
+                left.set()
+
+        left = asyncio.Event()
+        beside: list[asyncio.Task[Completion]] = []
+        task = asyncio.create_task(block())
+        await left.wait()
+        task.cancel()  # while it waits for the call beside it
+        await asyncio.wait([task, *beside])
+        assert task.cancelled()
+        assert isinstance(beside[0].exception(), NotRunningError)
+        with anyio.fail_after(10):
+            assert (await handles[0].result()).outcome == "completed"
+        assert (organism.statistics().threads, organism.statistics().held) == (0, 0)

@@ -6,12 +6,13 @@ A ledger of our own, by the record alone, sees to it after each fact that nothin
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import pytest
 
-from organism import BudgetExhaustedError, Context, HandlerFailedError, ModelError, Reply
+from organism import BudgetExhaustedError, ConfigurationError, Context, HandlerFailedError, ModelError, Reply
 from organism.errors import NotRunningError
 from organism.primitives import BudgetDecision, BudgetRequest, BudgetWarning
 from organism.record import facts
@@ -175,7 +176,16 @@ async def test_what_is_spent_is_what_providers_bill(seed: int, monkeypatch: pyte
             await meddle(handle, own)
             await handle.result()
 
+        async def payer() -> None:
+            own = random.Random(seed * 1000 + 999)
+            for _ in range(own.choice((0, 4, 12))):
+                await anyio.sleep(own.choice((0, 0.3, 5)))
+                limits = organism.account_of(own.choice(("tenant:acme", "tenant:other", "ceiling")))
+                with suppress(ConfigurationError):  # where that is not limited
+                    limits.add_budget(**own.choice(({"tokens": 3000}, {"cost_usd": "0.01"}, {"model_calls": 2})))
+
         async with anyio.create_task_group() as group:
+            group.start_soon(payer)
             for number in range(15):
                 group.start_soon(client, number)
             async with organism.thread(budget={"tokens": 9000}) as thread:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
     from pathlib import Path
 
+    from organism import ThreadHandle
+
 
 OURS: Final = organism.__path__[0]
 ROOM: Final[dict[str, Any]] = {"max_handlers": 10_000, "queue": 10_000, "budget": {"messages": None, "depth": None}}
@@ -224,7 +226,106 @@ async def questions(many: int, steps: Steps) -> None:
             assert (await thread.result()).reply == Said(str(many))
 
 
-CASES: Final = (cancels, pauses, given_up, given_up_below, given_up_apart, asks_of_busy, in_line, questions)
+async def given_up_in_turn(many: int, steps: Steps, **callee: Any) -> None:
+    """A delivery asks one handler many things, and gives up one ask after the other."""
+
+    async def asks(message: Go, ctx: Context) -> Reply[Said]:
+        async def one(number: int) -> None:
+            with anyio.move_on_after(1 + number):
+                await ctx.ask("waits", Go(str(number)))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(many):
+                tasks.start_soon(one, number)
+        return Reply(Said("tired"))
+
+    async with swarm({"asks": patient(asks, "waits"), "waits": patient(waits) | callee}) as made:
+        thread = await made.send("asks", Go("go"))
+        await anyio.sleep(0.5)
+        with steps.counted():
+            assert (await thread.result()).reply == Said("tired")
+
+
+async def given_up_between_attempts(many: int, steps: Steps) -> None:
+    """The same, where the first of them waits for its next attempt, and the others behind it."""
+    again = {"attempts": 3, "backoff": [10_000, 20_000], "within": 100_000}
+    await given_up_in_turn(many, steps, code=fails, on_failure=again)
+
+
+BOSS: Final = {"human": {"accepts": Go, "replies": Said}, "description": "Decides."}
+SMALL: Final = {"messages": 5}
+
+
+async def beside_a_question(many: int, steps: Steps) -> None:
+    """Many sub-threads end one after the other, while a person is asked beside them."""
+
+    async def asks(message: Go, ctx: Context) -> Reply[Said]:
+        beside = [("late", Go(n=number)) for number in range(many)]
+        found = await ctx.ask_all([("boss", message), *beside])
+        return Reply(Said(str(len(found))))
+
+    async def late(message: Go, ctx: Context) -> Reply[Said]:
+        await anyio.sleep(message.n + 1)
+        return Reply(Said())
+
+    handlers = {"asks": patient(asks, "late", "boss"), "late": patient(late, budget=SMALL), "boss": BOSS}
+    async with swarm(handlers) as made:
+        thread = await made.send("asks", Go("go"))
+        await anyio.sleep(0.5)
+        with steps.counted():
+            assert (await thread.result()).outcome == "paused"
+        await made.answer(made.inbox()[0].id, Said("yes"))
+        await thread.goes_on()
+        assert (await thread.result()).reply == Said(str(many + 1))
+
+
+async def questions_below(many: int, steps: Steps) -> None:
+    """Many sub-threads of one thread each ask a person, who answers one after the other."""
+
+    async def asks(message: Go, ctx: Context) -> Reply[Said]:
+        found = await ctx.ask_all([("sub", Go(str(number))) for number in range(many)])
+        return Reply(Said(str(len(found))))
+
+    async def sub(message: Go, ctx: Context) -> Reply[Said]:
+        return Reply(await ctx.ask("boss", message, expect=Said))
+
+    handlers = {"asks": patient(asks, "sub"), "sub": patient(sub, "boss", budget=SMALL), "boss": BOSS}
+    async with swarm(handlers) as made:
+        thread = await made.send("asks", Go("go"))
+        await anyio.sleep(1)
+        waiting = made.inbox()
+        with steps.counted():
+            for question in waiting:
+                await made.answer(question.id, Said("yes"))
+            while (await thread.result()).outcome == "paused":
+                await thread.goes_on()
+        assert (await thread.result()).reply == Said(str(many))
+
+
+async def heard(many: int, steps: Steps) -> None:
+    """Many threads end one after the other, each of which somebody listens to."""
+
+    async def hear(thread: ThreadHandle) -> None:
+        ends = [each async for each in thread.events()]
+        assert ends[-1].fact.thread == thread.id
+
+    async with swarm({"waits": patient(waits)}) as made:
+        made.keep_history()
+        threads = await made.send_all([("waits", Go(str(number))) for number in range(many)])
+        async with anyio.create_task_group() as tasks:
+            for thread in threads:
+                tasks.start_soon(hear, thread)
+            await anyio.sleep(1)
+            with steps.counted():
+                for thread in threads:
+                    thread.cancel()
+                    await thread.result()
+
+
+CASES: Final = (
+    cancels, pauses, given_up, given_up_below, given_up_apart, given_up_in_turn, given_up_between_attempts, asks_of_busy, in_line,
+    questions, beside_a_question, questions_below,
+)  # fmt: skip
 
 
 async def check(case: Callable[[int, Steps], Awaitable[None]], *, few: int, within_lines: bool) -> None:
@@ -245,6 +346,12 @@ async def test_more_of_them_cost_no_more_each(case: Callable[[int, Steps], Await
 @pytest.mark.by_turns
 async def test_a_message_that_waits_for_its_next_attempt_is_found_in_its_thread() -> None:
     await check(retried, few=100, within_lines=True)
+
+
+@interpreted
+@pytest.mark.by_turns
+async def test_a_fact_is_told_only_to_those_who_listen_to_its_thread() -> None:
+    await check(heard, few=60, within_lines=True)
 
 
 @interpreted

@@ -49,6 +49,62 @@ async def test_a_handler_that_asks_its_own_organism_is_told_to_ask_its_context()
             assert await organism.ask("asks", Go("inner")) == Said("done")
 
 
+@pytest.mark.real_clocks
+async def test_a_handler_that_waits_for_a_thread_of_its_own_organism_is_told_to_spawn_it() -> None:
+    organism: Organism
+
+    async def waits(message: Go, ctx: Context) -> Reply[Said]:
+        """Would wait for a place that it keeps itself."""
+        if message.text == "inner":
+            return Reply(Said("done"))
+        handle = await organism.send("waits", Go("inner"))
+        return Reply(Said((await handle.result()).outcome))
+
+    async def waits_for_one_that_is_paused(message: Go, ctx: Context) -> None:
+        """Has its result, and would wait until it goes on."""
+        handle = await organism.send("waits", Go("inner"))
+        handle.pause()
+        ctx.log.info((await handle.result()).outcome)
+        await handle.goes_on()
+
+    async def spawns(message: Go, ctx: Context) -> Reply[Said]:
+        """Waits for one of its own, in a task of its own."""
+        handle = await ctx.spawn("echo", Go("spawned"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(handle.result)
+        return Reply((await handle.result()).reply)
+
+    handlers = {
+        "waits": code(waits, concurrency=1, timeout=None),
+        "pauses": code(waits_for_one_that_is_paused, timeout=None),
+        "spawns": code(spawns, "echo"),
+        "echo": code(echo),
+    }
+    async with running(handlers=handlers) as organism:
+        with anyio.fail_after(10):
+            for to in ("waits", "pauses"):
+                with pytest.raises(
+                    HandlerFailedError, match=re.escape("or `await ctx.spawn(...)` for a thread")
+                ) as failed:
+                    await organism.ask(to, Go("outer"))
+                assert (
+                    "a handler cannot wait for a thread of its own organism: it would keep its place"
+                    in failed.value.text
+                )
+            assert await organism.ask("spawns", Go()) == Said("spawned")
+
+
+async def test_a_handler_may_have_the_result_of_a_thread_that_has_ended() -> None:
+    async def looks(message: Go, ctx: Context) -> Reply[Said]:
+        """Looks."""
+        return Reply(Said((await handle.result()).reply.text))
+
+    async with running(handlers={"looks": code(looks), "echo": code(echo)}) as organism:
+        handle = await organism.send("echo", Go("before"))
+        await handle.result()
+        assert await organism.ask("looks", Go()) == Said("before")
+
+
 async def test_a_handler_may_ask_another_organism() -> None:
     async with running(handlers={"echo": code(echo)}) as other:
 

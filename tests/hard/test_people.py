@@ -49,6 +49,31 @@ async def asked(organism: Watched, count: int = 1) -> tuple[Question, ...]:
     return found
 
 
+async def test_a_paused_thread_names_the_question_that_was_asked_first() -> None:
+    async def desk(message: Go, ctx: Context) -> Reply[Said]:
+        await ctx.ask_all([("late", message), ("boss", message)])
+        return Reply(Said(message.text))
+
+    async def late(message: Go, ctx: Context) -> Reply[Said]:
+        await anyio.sleep(1)
+        return Reply(Said((await ctx.ask("boss", message, expect=Leave)).why))
+
+    handlers = {
+        "desk": code(desk, "late", "boss"),
+        "late": code(late, "boss", budget={"messages": 5}),  # in a thread of its own, which numbers its messages anew
+        "boss": boss(),
+    }
+    async with running(handlers=handlers) as organism:
+        thread = await organism.send("desk", Go("go"))
+        first, second = await asked(organism, 2)
+        assert (first.thread, second.thread.partition(".")[0]) == (thread.id, thread.id)
+        assert int(second.id.rpartition("/")[2]) < int(first.id.rpartition("/")[2])
+        resting = await thread.result()
+        assert resting.error == f"waits for an answer of 'boss' to question {first.id}, and 1 more"
+        for question in (first, second):
+            await organism.answer(question.id, Leave(True))
+
+
 async def test_a_question_waits_and_its_answer_goes_to_whoever_asked() -> None:
     async with running(handlers=asking()) as organism:
         thread = await organism.send("worker", Go("may I?"), labels={"arm": "a"})

@@ -6,12 +6,13 @@ import contextvars
 import functools
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import pytest
 
-from organism import Context, HandlerFailedError, NotRunningError, OrganismError, Refused, Reply, Send
+from organism import Context, HandlerFailedError, NotRunningError, Organism, OrganismError, Refused, Reply, Send
 from organism.primitives import HandlerFailed  # noqa: TC001 - the handler's annotation is read when the organism is made
 from organism.testing import FailAfter, Says, ScriptedModel, running
 from tests.durable.inline import Inline
@@ -250,6 +251,24 @@ async def test_what_a_plain_handler_waits_for_on_the_loop_is_cancelled_with_it()
         await until(lambda: bool(told))
         assert stopped == ["sleeper"]
         assert "is over" in told[0]
+
+
+@pytest.mark.parametrize("runtime", ["trio", "asyncio"])
+def test_who_asks_when_the_event_loop_is_over_hears_so(runtime: Literal["trio", "asyncio"]) -> None:
+    over, told = threading.Event(), SimpleQueue[str]()
+
+    def root(message: Go, ctx: Context) -> None:
+        over.wait()
+        try:
+            ctx.run(ctx.ask("echo", message))
+        except NotRunningError as error:
+            told.put(str(error))
+
+    handlers = {"root": code(root, "echo", timeout=0.01), "echo": code(echo)}
+    with pytest.raises(HandlerFailedError, match="did not finish within"):
+        Organism(name="test", runtime=runtime, handlers=handlers).run_sync("root", Go())
+    over.set()
+    assert "is over" in told.get(timeout=60)
 
 
 async def test_no_more_threads_work_than_max_handlers_and_those_given_up_count() -> None:

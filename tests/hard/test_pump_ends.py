@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import BudgetExhaustedError, Context, Forward, HandlerFailedError, Refused, Reply, Send
+from organism import BudgetExhaustedError, Context, Forward, HandlerFailedError, Organism, Refused, Reply, Send
 from organism.errors import RoutingError
 from organism.primitives import HandlerFailed
 from organism.record.facts import Ended
@@ -88,6 +88,14 @@ async def test_a_handle_that_is_printed_says_which_thread_it_is_and_how_it_ended
         assert repr(thread) == "<ThreadHandle first>"
         await thread.result()
         assert repr(thread) == "<ThreadHandle first, completed>"
+
+
+async def test_an_organism_that_is_printed_says_which_it_is_and_whether_it_runs() -> None:
+    organism = Organism(name="printed", handlers={"echo": code(echo)})
+    assert repr(organism) == "<Organism 'printed', new>"
+    async with organism:
+        assert repr(organism) == "<Organism 'printed', running>"
+    assert repr(organism) == "<Organism 'printed', closed>"
 
 
 async def test_of_two_equally_grave_failures_the_first_is_told() -> None:
@@ -233,6 +241,25 @@ async def test_looking_a_thread_up_never_makes_one() -> None:
         assert organism.watch.facts == []
 
 
+async def test_a_name_that_is_like_none_is_answered_with_those_there_are() -> None:
+    many = {f"h{number}": code(echo) for number in range(23)}
+    async with running(handlers=many) as organism:
+        with pytest.raises(RoutingError) as caught:
+            await organism.send("nobody", Go())
+    told = ", ".join(tuple(many)[:20])
+    assert str(caught.value) == f"'nobody' is not a handler; there are: {told} and 3 more"
+
+
+async def test_a_keyword_that_asking_does_not_take_is_told_with_those_it_takes() -> None:
+    async with running(handlers={"echo": code(echo)}) as organism:
+        with pytest.raises(TypeError) as caught:
+            await organism.ask("echo", Go(), timeout=5)  # type: ignore[call-overload]
+    assert str(caught.value) == (
+        "ask() takes no keyword timeout; there are: accounts, budget, conversation, expect, id, labels; "
+        "for a time limit, put the call into `anyio.fail_after(seconds)`"
+    )
+
+
 async def test_what_may_not_enter_opens_nothing() -> None:
     async with running(handlers={"echo": code(echo)}, ceiling={"messages": 1}) as organism:
         with pytest.raises(RoutingError, match="'ecko' is not a handler; did you mean 'echo'"):
@@ -259,7 +286,7 @@ async def test_sending_with_the_id_of_a_live_thread_sends_nothing() -> None:
 
     async with running(handlers={"slow": code(slow)}) as organism:
         first = await organism.send("slow", Go("first"), id="webhook-17")
-        again = await organism.send("slow", Go("again"), id="webhook-17")
+        again = await organism.send("slow", Go("first"), id="webhook-17")
         assert again is first
         assert (await again.result()).reply == Said("first")
         later = await organism.send("slow", Go("later"), id="webhook-17")
@@ -277,13 +304,13 @@ async def test_two_that_wait_for_room_with_the_same_id_are_one() -> None:
             await anyio.sleep(0.1)
         results: list[Any] = []
 
-        async def one(text: str) -> None:
-            thread = await organism.send("slow", Go(text), id="same")
+        async def one() -> None:
+            thread = await organism.send("slow", Go("same"), id="same")
             results.append(await thread.result())
 
         async with anyio.create_task_group() as group:
-            group.start_soon(one, "a")
-            group.start_soon(one, "b")
+            group.start_soon(one)
+            group.start_soon(one)
         assert results[0] is results[1]
         assert organism.usage().messages == 3
 

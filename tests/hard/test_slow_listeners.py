@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
-from organism import Organism
+from organism import Context, Organism, Reply
 from organism.errors import OrganismError, QueueFullError
-from organism.record.facts import Fact, Failed
+from organism.record.facts import Accepted, Fact, Failed, Spawned, ThreadOpened
 from organism.threads.outcomes import Failure
 from organism.works.audience import Audience
 from tests.hard.pump_world import Go, Said, code, echo, slow
@@ -100,3 +100,25 @@ async def test_a_subscriber_that_stops_the_reader_beside_it_does_no_harm() -> No
         with anyio.fail_after(1):
             await run_threads(organism, 1)
     assert heard == ["first", "second", *["first"] * 5]
+
+
+async def test_a_thread_that_a_subscriber_cancels_as_it_is_opened_has_ended_for_whoever_waits_for_it() -> None:
+    async def spawns(message: Go, ctx: Context) -> Reply[Said]:
+        return Reply(Said((await (await ctx.spawn("echo", message)).result()).outcome))
+
+    handlers = {"echo": code(echo), "spawns": code(spawns, "echo")}
+    async with Organism(name="test", handlers=handlers) as organism:
+        kinds: list[type[Fact]] = [Accepted]
+
+        def cancel(fact: Fact) -> None:
+            opened = [step.thread for step in fact.steps if isinstance(step, ThreadOpened)]
+            for thread in filter(None, map(organism.thread_of, opened)):
+                if isinstance(fact, *kinds):
+                    thread.cancel("not this one")
+
+        organism.subscribe(cancel)
+        with anyio.fail_after(10):
+            result = await (await organism.send("echo", Go())).result()
+            assert (result.outcome, result.error) == ("cancelled", "not this one")
+            kinds[:] = [Spawned]
+            assert await organism.ask("spawns", Go()) == Said("cancelled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 from typing import TYPE_CHECKING
 
@@ -81,11 +82,8 @@ def test_a_chain_is_recalled_without_what_is_before_its_last_snapshot(tmp_path: 
 def test_what_removed_chains_spent_stays_and_their_names_come_again(tmp_path: Path) -> None:
     one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
     spent = one.spendings()
-    whole = one.path("r").read_bytes()
     one.remove("r")
     assert (one.chains(), one.spendings()) == ((), spent)
-    # The process died between the index and the file.
-    one.path("r").write_bytes(whole)
     again = LinesJournal(tmp_path, durable=False)
     assert (again.chains(), again.spendings(), again.path("r").exists()) == ((), spent, False)
     assert not again.write([("r", Dropped(at=1.0, thread="r", seq=1))])
@@ -120,8 +118,36 @@ def test_a_removal_that_was_killed_halfway_counts_once(tmp_path: Path, monkeypat
         with pytest.raises(KeyboardInterrupt):
             one.remove("r")
     assert LinesJournal(tmp_path, readonly=True).spendings() == spent
-    other = LinesJournal(tmp_path)  # which finishes it
+    other = LinesJournal(tmp_path)
+    assert (other.spendings(), [each.root for each in other.chains()], other.flaws()) == (spent, ["r"], ())
+    other.remove("r")
     assert (other.spendings(), other.chains(), other.flaws()) == (spent, (), ())
+
+
+@pytest.mark.parametrize("version", ["this", "earlier"])
+def test_a_file_that_somebody_puts_back_is_a_thread_again_and_has_spent_once(tmp_path: Path, version: str) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    spent, entries, whole = one.spendings(), list(one.documents("r")), one.path("r").read_bytes()
+    for _ in range(2):
+        one.remove("r")
+        one.close()
+        one.path("r").write_bytes(whole)
+        if version == "earlier":
+            index = tmp_path / NAME
+            *before, last = index.read_bytes().splitlines(keepends=True)
+            line = json.loads(last) | {"kind": "back"}
+            del line["sum"]
+            index.write_bytes(b"".join([*before, json.dumps(line, separators=(",", ":")).encode() + b"\n"]))
+        one = LinesJournal(tmp_path, durable=False)
+        assert (list(one.documents("r")), one.spendings(), one.removed(), one.flaws()) == (entries, spent, (), ())
+    # Also once what was removed is summed up, of which no line stays.
+    one.close()
+    with (tmp_path / NAME).open("ab") as file:
+        file.write(b"{}\n" * 1_100)
+    for _ in range(2):
+        one = LinesJournal(tmp_path, durable=False)
+        assert (tmp_path / NAME).read_bytes().count(b"\n") < 5
+        assert (list(one.documents("r")), one.spendings(), one.removed(), one.flaws()) == (entries, spent, (), ())
 
 
 def killed(*_: object, **__: object) -> None:

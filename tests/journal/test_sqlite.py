@@ -254,12 +254,34 @@ def test_readers_see_whole_writes_while_the_owner_writes(tmp_path: Path) -> None
 def test_a_file_that_a_run_has_only_begun_to_make_is_not_said_to_be_anothers(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     path.touch()
-    for _ in range(2):  # first nothing at all, then a database without a table
+    begun = sqlite3.connect(path, isolation_level=None)
+    # First nothing at all, then a database without a table.
+    for step in ("PRAGMA journal_mode = WAL", "BEGIN IMMEDIATE", "ROLLBACK"):
         with pytest.raises(JournalError, match=r"x.db is empty: the run that creates it has only begun"):
             SqliteJournal(path, readonly=True)
-        sqlite3.connect(path).execute("PRAGMA journal_mode = WAL").connection.close()
+        begun.execute(step)
     SqliteJournal(path).close()
+    begun.close()
     SqliteJournal(path, readonly=True).close()
+
+
+def test_a_new_file_that_was_copied_without_its_log_is_not_taken_for_one_that_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    whole, alone = tmp_path / "x.db", tmp_path / "copy" / "x.db"
+    journal = SqliteJournal(whole)
+    assert not journal.write([("r", fact(1))])
+    alone.write_bytes(whole.read_bytes())
+    said = "x.db holds nothing, and x.db-wal, which holds what is written first, is not beside it; copy both, or delete x.db"
+    empty = "has only begun, or was ended at that point, or it was copied without x.db-wal, which holds what is written first"
+    for _ in range(2):
+        for readonly, what in ((False, said), (True, empty)):
+            with pytest.raises(JournalError, match=what):
+                SqliteJournal(alone, readonly=readonly)
+    (tmp_path / "copy" / "x.db-wal").write_bytes((tmp_path / "x.db-wal").read_bytes())
+    assert SqliteJournal(alone).read("r") == journal.read("r")
+    journal.close()
+    alone.unlink()
+    assert not SqliteJournal(alone).write([("r", fact(1))])
 
 
 def test_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:

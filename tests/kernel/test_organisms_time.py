@@ -53,7 +53,7 @@ def test_nothing_is_taken_in_once_the_time_has_run_out() -> None:
         world.kernel.accept("t", "a", Go(), BudgetSettings(), {}, world.now)
     late = world.kernel.times.refusal(117.9)
     assert late is not None
-    assert late.used == 17
+    assert late.used == 17.9
 
 
 def test_every_thread_hears_each_level_once_and_ends_when_the_time_is_over() -> None:

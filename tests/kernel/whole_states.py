@@ -46,7 +46,7 @@ FORGOTTEN: Final[Mapping[type, frozenset[str]]] = {
     Outlay: frozenset({"refused"}),
     Ending: frozenset(),
     Frame: frozenset(),
-    Ask: frozenset({"answer", "message"}),
+    Ask: frozenset({"answer", "first", "message"}),
     Node: frozenset({"crowd", "window", "above"}),
     Conversation: frozenset({"asked", "state"}),
     Hold: frozenset({"clamped", "message", "path", "thread"}),

@@ -86,7 +86,7 @@ def test_a_wrong_option_and_a_missing_key_are_a_line_each() -> None:
 def test_a_missing_extra_says_what_to_install() -> None:
     with without_library("anthropic", "organism.models.anthropic.backend"):
         assert _lines() == [
-            "organism.yaml:3:5: provider 'anthropic' needs 'anthropic', which is not installed; pip install organism[anthropic]"
+            "organism.yaml:3:5: provider 'anthropic' needs 'anthropic', which is not installed; install organism with its extra 'anthropic'"
         ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -245,6 +246,16 @@ async def test_what_goes_on_when_nobody_waits_is_told() -> None:
     lines = await _told(lambda inner: inner, Scenario.HANGING, world=world)
     assert len(lines) == 3
     assert all(line.endswith("the connection is still open: the provider goes on, and bills") for line in lines)
+
+
+async def test_methods_that_are_missing_are_told() -> None:
+    @asynccontextmanager
+    async def world(scenario: Scenario) -> AsyncGenerator[Stand | None]:
+        bare: Any = SimpleNamespace(complete=SimulatedModel().complete)
+        yield Stand(backend=bare) if scenario is Scenario.ANSWERS else None
+
+    with pytest.raises(AssertionError, match=r"^ANSWERS, its methods: it has no stream and no aclose$"):
+        await check_backend(world)
 
 
 async def test_closing_twice_is_once() -> None:

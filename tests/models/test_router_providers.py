@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,6 +121,16 @@ def test_a_function_of_the_settings_is_a_provider_without_a_key() -> None:
     )
 
 
+def test_what_cannot_be_called_as_a_provider_is_told_before_it_is_needed() -> None:
+    settings = BackendSettings(provider="m:Keyed", factory=Keyed, model="mine", place=PLACE)
+    way_out = "an organism BackendFactory(make=...) gets both the settings and a key, a function alone the settings"
+    unkeyed = "cannot be called with the settings: missing a required argument: 'key'"
+    assert _line(settings) == f"provider 'm:Keyed' {unkeyed}; {way_out}"
+    alone: Any = partial(Keyed, key=None)
+    both = "cannot be called with the settings and a key: too many positional arguments"
+    assert _line(evolve(settings, factory=BackendFactory(make=alone))) == f"provider 'm:Keyed' {both}; {way_out}"
+
+
 def test_an_unknown_provider() -> None:
     line = _line(BackendSettings(provider="opnai", model="m", place=PLACE))
     assert (
@@ -131,7 +142,7 @@ def test_an_unknown_provider() -> None:
 def test_a_missing_extra_says_what_to_install() -> None:
     with without_library("openai", "organism.models.openai.backend"):
         line = _line(OPENAI, {"OPENAI_API_KEY": KEY})
-    assert line == "provider 'openai' needs 'openai', which is not installed; pip install organism[openai]"
+    assert line == "provider 'openai' needs 'openai', which is not installed; install organism with its extra 'openai'"
 
 
 def test_a_provider_that_cannot_be_made_says_why_without_the_key() -> None:

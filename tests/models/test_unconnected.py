@@ -16,6 +16,7 @@ from organism.testing import running
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 PATIENCE: Final = 0.2
 """Seconds; nothing depends on how many they are, as the host never answers."""
@@ -83,3 +84,19 @@ async def test_a_call_that_is_given_up_while_it_connects_costs_nothing(*, stream
                 await called(thread, streamed=streamed)
             assert scope.cancelled_caught
             assert charged(organism) == [(1, 0, 0)]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_recording_of_it_costs_nothing_either(tmp_path: Path, *, streamed: bool) -> None:
+    tape = tmp_path / "tape.jsonl"
+    said = f"no connection within {PATIENCE} s"
+    with full_host() as address:
+        document = models(address, timeout=PATIENCE)
+        async with running(models=document, record=str(tape)) as organism, organism.thread() as thread:
+            with pytest.raises(ModelError, match=said):
+                await called(thread, streamed=streamed)
+    played = models(address, provider="recorded", options={"file": str(tape)})
+    async with running(models=played) as organism, organism.thread() as thread:
+        with pytest.raises(ModelError, match=said):
+            await called(thread, streamed=streamed)
+        assert charged(organism) == [(1, 0, 0)]

@@ -403,3 +403,9 @@ def test_texts_that_xml_cannot_hold_are_escaped() -> None:
         "_x0000_ _x005F_x0000_ _x005F_x005F_x005F_x0000_ _xFFFE_ ]]&gt; &#13;\n\t _x0041_ snake_case"
     ]
     assert vocabulary.decode_xml(document) == Greeting(text)
+
+
+@pytest.mark.parametrize("text", ["a & b", "a < b", "&nbsp;"])
+def test_markup_that_was_meant_as_text_is_told_with_its_way_out(text: str) -> None:
+    with pytest.raises(InvalidPayloadError, match=r"write '&' as '&amp;', and '<' as '&lt;'$"):
+        Vocabulary().decode_xml(f"<BudgetEstimate><unit>{text}</unit></BudgetEstimate>")

@@ -48,7 +48,9 @@ def forked(world: Recorded, new: str, **how: Any) -> int:
 
 def gone_on(world: Recorded, new: str) -> Any:
     async def work(organism: Organism) -> Any:
-        handle = await organism.send("", None, id=new)
+        works = organism._works
+        assert works is not None
+        (handle,) = await works.ingress.take_up(new)
         handle.resume()
         return await handle.result()
 

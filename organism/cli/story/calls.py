@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from organism.cli.phrases import charge_text, message_text, missed_text, prompt_lines, said
-from organism.cli.tables import counted
 from organism.cli.text import one_line, wrapped
 from organism.durations import duration
+from organism.names import counted
 from organism.record import facts
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from organism.cli.report import field_lines
 from organism.cli.story.asks import OpenAsks
 from organism.cli.story.calls import ModelCalls
 from organism.cli.story.page import Page
-from organism.cli.tables import counted, figure_text, limits_text
+from organism.cli.tables import figure_text, limits_text
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import titled
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, counted
 from organism.record import facts
 from organism.threads.outcomes import Failure
 

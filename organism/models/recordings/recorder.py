@@ -207,6 +207,8 @@ class Recorder(Observer):
     waited: float = 0.0
     unended: str = ""
     """What came of a whole answer before its end."""
+    unsent: bool = False
+    """It was given up before there was a connection."""
     done: bool = False
 
     def listening(self, request: Request) -> Request:
@@ -216,7 +218,11 @@ class Recorder(Observer):
             self.unended = text
             request.came(text)
 
-        return evolve(request, came=came)
+        def unsent() -> None:
+            self.unsent = True
+            request.unsent()
+
+        return evolve(request, came=came, unsent=unsent)
 
     @contextmanager
     def watching(self) -> Generator[None]:
@@ -230,10 +236,16 @@ class Recorder(Observer):
             raise
         except BaseException:
             if self.waited + anyio.current_time() - began >= _ALMOST * self.seconds:
-                self.failed(BackendError("timeout", f"no answer within {self.seconds:g} s", received=self.unended))
+                self.failed(self._timed_out())
             raise
         finally:
             self.waited += anyio.current_time() - began
+
+    def _timed_out(self) -> BackendError:
+        """What it failed of, as the router says it: what was never sent costs nothing, in a replay neither."""
+        if self.unsent:
+            return BackendError("connection", f"no connection within {self.seconds:g} s")
+        return BackendError("timeout", f"no answer within {self.seconds:g} s", received=self.unended)
 
     def opened(self, stream: Stream) -> None:
         """A stream is open."""

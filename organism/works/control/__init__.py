@@ -3,7 +3,7 @@
 The owner listens on a socket beside its journal; a request is a line of JSON, and so is what it says to it. Where nobody works on the
 journal, the same changes are written behind its threads, and whoever goes on with them finds them made.
 
-Reading order: ``orders`` (what is asked), ``lines`` (how it travels), ``changes`` (what is done), ``server`` (who listens).
+Reading order: ``orders`` (what is asked), ``lines`` (how it travels), ``changes`` and ``quotas`` (what is done), ``server`` (who listens).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from organism.works.control.changes import too_late, written_down
 from organism.works.control.lines import tell
 from organism.works.control.orders import Order
+from organism.works.control.quotas import given_more_in
 from organism.works.control.server import Control
 
-__all__ = ["Control", "Order", "tell", "too_late", "written_down"]
+__all__ = ["Control", "Order", "given_more_in", "tell", "too_late", "written_down"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import asdict
+
 from organism.errors import ConfigurationError
 from organism.kernel.charges import abandoned_charge
 from organism.pump.handles import raised
@@ -106,9 +108,13 @@ def more(name: str, budget: BudgetSettings, units: Mapping[str, Any]) -> dict[st
 
 def raised_to(name: str, before: BudgetSettings, after: BudgetSettings) -> str:
     """What is said of limits that were raised."""
-    pairs = ((unit, getattr(before.limits, unit), getattr(after.limits, unit)) for unit in UNITS)
-    changes = [f"{unit} {_figure(old)} -> {_figure(new)}" for unit, old, new in pairs if old != new]
-    return f"{name}: {', '.join(changes) or 'its limits stay as they are'}"
+    return f"{name}: {changed_from(asdict(before.limits), asdict(after.limits))}"
+
+
+def changed_from(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Limits by unit, as they were and as they are."""
+    changes = [f"{unit} {_figure(old)} -> {_figure(after[unit])}" for unit, old in before.items() if old != after[unit]]
+    return ", ".join(changes) or "its limits stay as they are"
 
 
 def _figure(value: Any) -> str:

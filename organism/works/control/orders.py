@@ -17,14 +17,14 @@ from organism.usage import adds
 DO: Final = ("pause", "resume", "cancel", "add-budget", "answer", "retry", "prune", "status")
 LONGEST: Final = 4 * 1024 * 1024
 """Bytes of a request."""
-_TEXTS: Final = ("do", "thread", "question", "text", "refuse")
+_TEXTS: Final = ("do", "thread", "account", "question", "text", "refuse")
 """What is a text in a request."""
 _NUMBERS: Final = ("until", "room")
 """What is a number in it."""
 _PARTED: Final = ("cost_usd", "seconds")
 """Units of which there are parts."""
 _SHAPE: Final = (
-    "a request has the texts 'do', 'thread', 'question', 'text' and 'refuse', amounts by unit in 'units', "
+    "a request has the texts 'do', 'thread', 'account', 'question', 'text' and 'refuse', amounts by unit in 'units', "
     "and the numbers 'until' and 'room'"
 )
 
@@ -32,13 +32,14 @@ _SHAPE: Final = (
 @frozen(kw_only=True)
 class Order:
     """What is asked for: ``do`` is one of DO. ``thread`` is the id of a root thread, or as much of its beginning as tells it;
-    ``units`` are amounts by unit. ``question`` is the one in that thread that is answered: by ``text``, as a person types it,
+    ``account`` is the account (``kind:name``, or ``ceiling``) that is given more instead; ``units`` are amounts by unit. ``question`` is the one in that thread that is answered: by ``text``, as a person types it,
     or not at all, for the reason in ``refuse``; or the dead letter that is sent again (``retry``). ``until`` and ``room`` are as in
     :class:`organism.journal.pruning.Mark`.
     """
 
     do: str
     thread: str | None = None
+    account: str | None = None
     units: Mapping[str, Any] | None = None
     question: str | None = None
     text: str | None = None
@@ -49,8 +50,10 @@ class Order:
     def __attrs_post_init__(self) -> None:
         if self.do not in DO:
             raise ConfigurationError([f"{told(self.do)} is not an order; there are: {', '.join(DO)}"])
-        if self.thread is None and self.do not in {"resume", "prune", "status"}:
+        if self.thread is None and self.account is None and self.do not in {"resume", "prune", "status"}:
             raise ConfigurationError([f"{self.do}: name the thread"])
+        if self.account is not None and (self.do != "add-budget" or self.thread is not None):
+            raise ConfigurationError([f"{self.do}: only add-budget takes an account, and then no thread"])
         if self.do == "add-budget":
             _check_units(self.units)
         if self.do == "answer" and (self.question is None or (self.text is None) == (self.refuse is None)):

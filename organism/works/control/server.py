@@ -19,6 +19,7 @@ from organism.works import dead, inbox
 from organism.works.control.changes import REASON, more, named, raised_to, sub_thread, too_late, written_down
 from organism.works.control.lines import PATIENCE, line_of
 from organism.works.control.orders import Order
+from organism.works.control.quotas import given_more
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,13 +106,17 @@ class Control:
             return self._status()
         if order.do == "prune":
             return (await self._ingress.prune(Mark(until=order.until, room=order.room))).as_json()
-        if order.thread is None:
-            return await self._resume_all()
+        if order.account is not None:
+            account, now = self._ingress.account(order.account), self._pump.now()
+            return {"said": await given_more(self._pump.kernel, self._durable, account, order, now)}
+        return await (self._resume_all() if order.thread is None else self._do_to(order.thread, order))
+
+    async def _do_to(self, thread: str, order: Order) -> dict[str, Any]:
         if order.do == "add-budget" and (done := await self._add_to_conversation(order)) is not None:
             return done
         if order.do == "retry":
             return await self._sent_again(order.question or "")
-        id_ = await self._meant(order.thread)
+        id_ = await self._meant(thread)
         live = self._live().get(id_)
         if live is not None:
             said = self._answered(order) if order.do == "answer" else self._done(order, live)
