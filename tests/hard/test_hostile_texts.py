@@ -56,7 +56,7 @@ HOSTILE: Final = [
     ('{"times": NaN}', "NaN is not a JSON number"),
     ('{"times": 1e999999999}', "Count.times: expected int, got Decimal Decimal('1E+999999999')"),
     ('{"times": 1e99999999999999999999}', "'1e99999999999999999999' has an exponent that is too large"),
-    ('{"times": ' + "9" * 5_000 + "}", "Exceeds the limit (4300 digits)"),
+    ('{"times": ' + "9" * 5_000 + "}", "has a number of more than 4300 digits"),
     ('{"times": ' + "[" * 100_000, "is nested too deep to be read"),
     ('{"times": 1', "Expecting ',' delimiter"),
     ('{"times": 1}{"times": 2}', "Extra data"),
