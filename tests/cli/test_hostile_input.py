@@ -39,7 +39,7 @@ SENT: Final = [
     ('{"Job": {"text": "x", "times": NaN}}', "is not JSON: NaN is not a JSON number"),
     ('{"Job": {"text": "x", "times": 1e999999999}}', "Job.times: expected int, got Decimal Decimal('1E+999999999')"),
     ('{"Job": {"text": "x", "times": 1e99999999999999999999}}', "is not JSON: '1e99999999999999999999' has an exponent that is too large"),
-    ('{"Job": {"text": "x", "times": ' + "9" * 5_000 + "}}", "is not JSON: Exceeds the limit (4300 digits)"),
+    ('{"Job": {"text": "x", "times": ' + "9" * 5_000 + "}}", "has a number of more than 4300 digits"),
     ('{"Job": ' * 100_000, "is nested too deep to be read"),
     ('{"Job": {"text": "\\ud800"}}', "Job.text: "),
     ('{"Job": {"text": "' + "x" * 2_200_000 + '"}}', "is longer than 2097152 bytes"),
