@@ -19,7 +19,7 @@ CONVERSATION: Final = "conversation:"
 ACCOUNT: Final = "account:"
 """How the name of an account's node begins, and that of its chain; it is followed by ``kind:name``. No thread may be called so."""
 
-CEILING: Final = "ceiling:"
+CHAIN_OF_CEILING: Final = "ceiling:"
 """The chain of the organism's own limits; no thread may be called so."""
 
 TOOL: Final = "."
@@ -75,17 +75,17 @@ def tool_handler(agent: str, tool: str) -> str:
 
 def is_of_limits(chain: str) -> bool:
     """Whether this is a chain that no threads are in: it tells how the limits of an account, or of the organism, were raised."""
-    return chain == CEILING or chain.startswith(ACCOUNT)
+    return chain == CHAIN_OF_CEILING or chain.startswith(ACCOUNT)
 
 
 def chain_of_limits(node: str) -> str:
     """The chain that tells how the limits of a node were raised which many threads share; the organism's own has an empty name."""
-    return node or CEILING
+    return node or CHAIN_OF_CEILING
 
 
 def node_of_limits(chain: str) -> str:
     """The name of the node whose limits such a chain is of."""
-    return "" if chain == CEILING else chain
+    return "" if chain == CHAIN_OF_CEILING else chain
 
 
 def is_tool(handler: str) -> bool:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from contextlib import redirect_stdout, suppress
+from contextlib import asynccontextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
@@ -34,7 +34,7 @@ from organism.works.durable import Durable
 from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from organism.cli.journals import Place
     from organism.cli.streams import Streams
@@ -59,13 +59,17 @@ def ordered(do: str, thread: str, where: Where, streams: Streams, units: Mapping
 
 def carried_out(order: Order, chain: str, where: Where, streams: Streams) -> int:
     """Carries an order to a thread in ``chain`` out, and says what was done; gives the exit code. Raises as :func:`ordered`."""
-    place = where.place
-    said = told(place, order)
+    return _told_or_written(order, where, streams, lambda: _write(_durable(order, where, streams), chain, order))
+
+
+def _told_or_written(order: Order, where: Where, streams: Streams, write: Callable[[], Awaitable[str]]) -> int:
+    """Has an order carried out by the process that works on the journal, or by ``write`` where there is none; gives the exit code."""
+    said = told(where.place, order)
     while said is None:
         try:
-            said = anyio.run(_write, _durable(order, where, streams), chain, order, backend="trio")
+            said = anyio.run(write, backend="trio")
         except JournalHeldError:
-            said = told(place, order)
+            said = told(where.place, order)
     streams.result(said)
     return 0
 
@@ -103,12 +107,24 @@ def _durable(order: Order, where: Where, streams: Streams) -> Durable:
             over = {} if where.journal is None else {"journal": where.journal}
             settings = config.load(where.file, set=over, environ=dict(os.environ), written=lambda _: "--journal")
         vocabulary = Vocabulary(payload_classes(settings))
-    return Durable(settings, Kernel(settings), vocabulary, now=time.time, offload=_in_place, hand_over=in_place)
+    return _journal_of(settings, Kernel(settings), vocabulary)
+
+
+def _journal_of(settings: Settings, kernel: Kernel, vocabulary: Vocabulary | None = None) -> Durable:
+    return Durable(settings, kernel, vocabulary, now=time.time, offload=_in_place, hand_over=in_place)
+
+
+@asynccontextmanager
+async def _opened(durable: Durable) -> AsyncGenerator[None]:
+    await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
+    try:
+        yield
+    finally:
+        await durable.close()
 
 
 async def _write(durable: Durable, chain: str, order: Order) -> str:
-    await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
-    try:
+    async with _opened(durable):
         if order.do == "retry":
             return await retry_written_down(durable, order.question or "")
         thread = order.thread or ""
@@ -118,8 +134,6 @@ async def _write(durable: Durable, chain: str, order: Order) -> str:
                 raise ConfigurationError([f"no turn of conversation {one_line(thread)} is under way"])
             raise ConfigurationError([await too_late(durable, thread, order)])
         return await written_down(durable, chain, thread, order)
-    finally:
-        await durable.close()
 
 
 async def _in_place(work: Callable[[], Any]) -> Any:
@@ -208,15 +222,8 @@ def _shared(account: str | None, *, ceiling: bool) -> str | None:
 
 def _quota_raised(order: Order, where: Where, streams: Streams) -> int:
     """Raises limits that many threads share, and says what was done; gives the exit code."""
-    said = None
-    while said is None:
-        where.check_there()
-        said = told(where.place, order)
-        if said is None:
-            with suppress(JournalHeldError):
-                said = anyio.run(_raise_quota, where, order, backend="trio")
-    streams.result(said)
-    return 0
+    where.check_there()
+    return _told_or_written(order, where, streams, lambda: _raise_quota(where, order))
 
 
 async def _raise_quota(where: Where, order: Order) -> str:
@@ -229,12 +236,9 @@ async def _raise_quota(where: Where, order: Order) -> str:
     place = where.place
     settings = Settings(name="", journal=place.url, folder=place.folder, ceiling=ceiling, accounts=accounts)
     kernel = Kernel(settings)
-    durable = Durable(settings, kernel, None, now=time.time, offload=_in_place, hand_over=in_place)
-    await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
-    try:
+    durable = _journal_of(settings, kernel)
+    async with _opened(durable):
         return await given_more_in(kernel, durable, order, time.time())
-    finally:
-        await durable.close()
 
 
 def _amounts(units: Iterable[str]) -> dict[str, int | float | str]:

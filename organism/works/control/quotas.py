@@ -12,7 +12,7 @@ from organism.pump.accounts import checked_account, named, node_of, raise_limits
 from organism.works.control.changes import changed_from
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from organism.budget.node import Node
     from organism.kernel import Kernel
@@ -26,10 +26,7 @@ async def given_more(kernel: Kernel, durable: Durable, handle: AccountHandle, or
     JournalError.
     """
     node = node_of(kernel, handle.id, at)
-    before = _limits(node)
-    handle.add_budget(**(order.units or {}))
-    await durable.settled(chain_of_limits(node.thread))
-    return _said(node, before)
+    return await _done(node, lambda: handle.add_budget(**(order.units or {})), durable)
 
 
 async def given_more_in(kernel: Kernel, durable: Durable, order: Order, at: float) -> str:
@@ -40,8 +37,13 @@ async def given_more_in(kernel: Kernel, durable: Durable, order: Order, at: floa
             "counts what one process spends (window: run), and none works on the journal: raise the limit in the file"
         )
         raise ConfigurationError([f"{named(node)} {problem}"])
+    return await _done(node, lambda: raise_limits(kernel, node, order.units or {}, at), durable)
+
+
+async def _done(node: Node, give_more: Callable[[], object], durable: Durable) -> str:
+    """Does it, waits until it is written, and says what was done."""
     before = _limits(node)
-    raise_limits(kernel, node, order.units or {}, at)
+    give_more()
     await durable.settled(chain_of_limits(node.thread))
     return _said(node, before)
 
