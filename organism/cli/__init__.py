@@ -8,8 +8,8 @@ The modules, in the order to read them:
   (one run, from its start to its exit code) and ``interrupts``; ``chat`` and ``talking`` (one conversation); ``people`` and ``input_lines``
   (who answers at the terminal); ``report`` and ``budget_warnings`` (results and warnings in words), ``board`` and ``live`` (what goes on
   right now)
-* reading a journal: ``journals`` (which one, opening it, and what of it is damaged), ``thread_usage`` (what threads have used so far),
-  ``reading`` (its threads), ``phrases``; the commands ``threads``, ``show`` with ``story``, ``log``, ``usage`` with ``account_limits``,
+* reading a journal: ``journals`` (which one, opening it, and what of it is damaged), ``reading`` (its threads),
+  ``phrases``; the commands ``threads``, ``show`` with ``story``, ``log``, ``usage`` with ``account_limits``,
   ``replay`` (and fork), ``transfer`` (export and import) and ``upkeep`` (verify and prune)
 * changing what is in one: ``orders`` (pause, cancel, add-budget), ``inbox`` (and answer), ``dead``
 * writing an organism: ``init`` with its ``templates``, ``graph``, ``models``, ``schema``, ``simulate`` with ``serving``

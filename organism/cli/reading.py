@@ -9,39 +9,39 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from attrs import define, evolve, field, frozen
 
 from organism.cli.text import one_line
-from organism.cli.thread_usage import UsageOfThreads
 from organism.errors import ConfigurationError, JournalError
 from organism.journal.codec import decode_entry
 from organism.journal.contract import Chain
 from organism.journal.standing import opens_nothing
 from organism.journal.values import PlainPayload
-from organism.kernel.steps import warned_of
+from organism.kernel.outcome import final_of
+from organism.kernel.reading import Reading
+from organism.kernel.times import so_far
 from organism.names import CONVERSATION, ambiguous, begun, is_of_limits, successor_of, suggestion, told
 from organism.payloads import encode_json, encode_xml
 from organism.record import facts
 from organism.results import ThreadResult, result_of
-from organism.threads.outcomes import Warned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from organism.cli.thread_usage import ThreadUsage
     from organism.journal import Journal
-    from organism.record.facts import Fact, Step
+    from organism.kernel.state import State
+    from organism.record.facts import Fact
+    from organism.threads.frames import Thread
 
 
 @frozen(kw_only=True)
 class ThreadRow:
     """A root thread as a list shows it. ``result.outcome`` is ``running``, ``paused`` or ``unfinished`` where it has not ended;
-    then its figures are those so far. ``began`` and ``last`` are instants in seconds since 1970. ``limits`` are its last ones by unit,
-    without those that it does not have; ``accounts`` are those that it is under; ``origin`` is the thread that it was forked from.
+    then its figures are those so far, as of the last entry of its chain. ``began`` and ``ended_at`` are instants in seconds since 1970.
+    ``limits`` are its last ones by unit, without those that it does not have; ``accounts`` are those that it is under; ``origin`` is the thread that it was forked from.
     """
 
     result: ThreadResult
     chain: str
     began: float
-    last: float
-    over: bool
+    ended_at: float | None
     limits: Mapping[str, Any]
     accounts: tuple[str, ...]
     origin: str | None
@@ -57,7 +57,7 @@ class ThreadRow:
             **json_of(self.result),
             "conversation": self.conversation,
             "began_at": self.began,
-            "ended_at": self.last if self.over else None,
+            "ended_at": self.ended_at,
             "limits": dict(self.limits),
             "accounts": list(self.accounts),
             "forked_from": self.origin,
@@ -88,17 +88,55 @@ def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow
 
     Raises JournalError where the chain is damaged.
     """
-    if not chain.open:
-        return list(_over(journal, chain))
-    so_far = _SoFar(chain, owned=owned)
-    for number, document in enumerate(journal.documents(chain.root), 1):
-        so_far.terms.take(document)
+    terms = _Terms()
+    began: dict[str, float] = {}
+    ends: dict[str, facts.Ended] = {}
+    # Where a chain is over, each of its threads says at its end what it came to, and there may be very many.
+    reading, kinds = (Reading(), None) if chain.open else (None, (*_Terms.KINDS, "Ended"))
+    for number, document in enumerate(journal.documents(chain.root, kinds=kinds), 1):
+        terms.take(document)
+        kind, thread = document["fact"], document["thread"]
+        if kind == "Accepted":
+            began.setdefault(thread, document["at"])
+        if reading is None and not (kind == "Ended" and thread in began):
+            continue
         (fact,) = facts_of([document])
         odd = opens_nothing(fact) if number == 1 else None
         if odd is not None:
             raise JournalError(f"thread {told(chain.root)}: {odd}")
-        so_far.take(fact)
-    return so_far.rows()
+        if isinstance(fact, facts.Ended):
+            ends[fact.thread] = fact
+        if reading is not None:
+            reading.take(fact)
+    open_ones: dict[str, Thread] = {}
+    if reading is not None:
+        # One whose end was not written any more is finished by a restart, as others are that are open.
+        cut = (each for each in reading.unsaid.values() if each.owner is None)
+        open_ones = {thread.id: thread for thread in (*reading.state.roots, *cut)}
+        began = {**{id_: thread.opened_at for id_, thread in open_ones.items()}, **began}
+
+    def row(thread: str, result: ThreadResult, ended_at: float | None) -> ThreadRow:
+        return ThreadRow(
+            result=result, chain=chain.root, began=began[thread], ended_at=ended_at,
+            limits=terms.limits.get(thread, {}), accounts=terms.accounts_of(thread), origin=terms.origin,
+        )  # fmt: skip
+
+    ended = {id_: row(id_, result_of(fact), fact.at) for id_, fact in ends.items() if id_ in began}
+    if reading is None:
+        return list(ended.values())
+    live = {id_: row(id_, _so_far(reading.state, thread, owned=owned), None) for id_, thread in open_ones.items()}
+    rows = ended | live
+    return [rows[each] for each in began if each in rows]
+
+
+def _so_far(state: State, thread: Thread, *, owned: bool) -> ThreadResult:
+    """What a thread has come to that has not ended."""
+    stands = thread in state.inbox.resting or (thread.paused_at is not None and not thread.waits_turn)
+    return evolve(
+        result_of(final_of(thread) if thread.ended else so_far(state, thread, state.now)),
+        outcome="paused" if stands else "running" if owned else "unfinished",
+        unit=None, scope=None, account=None, partial=None, error=None, code=None, estimates=(),
+    )  # fmt: skip
 
 
 @define
@@ -134,102 +172,6 @@ class _Terms:
                         self.shared = tuple(step.get("accounts", ()))
             case _:
                 pass
-
-
-def _over(journal: Journal, chain: Chain) -> Iterator[ThreadRow]:
-    """The root threads of a chain that is over: there may be very many, and each says at its end what it came to."""
-    began: dict[str, float] = {}
-    terms = _Terms()
-    for document in journal.documents(chain.root, kinds=(*_Terms.KINDS, "Ended")):
-        terms.take(document)
-        if document["fact"] == "Accepted":
-            began.setdefault(document["thread"], document["at"])
-        elif document["fact"] == "Ended" and document["thread"] in began:
-            (ended,) = facts_of([document])
-            assert isinstance(ended, facts.Ended)  # noqa: S101 - the document says so
-            yield ThreadRow(
-                result=result_of(ended), chain=chain.root, began=began[ended.thread], last=ended.at, over=True,
-                limits=terms.limits.get(ended.thread, {}), accounts=terms.accounts_of(ended.thread), origin=terms.origin,
-            )  # fmt: skip
-
-
-@define(eq=False)
-class _Open:
-    """A root thread that has not ended yet, as far as its facts tell."""
-
-    opened: facts.ThreadOpened
-    began: float
-    replies: list[tuple[str, Any]] = field(factory=list[tuple[str, Any]])
-    warnings: list[Warned] = field(factory=list[Warned])
-    ended: facts.Ended | None = None
-
-
-class _SoFar:
-    def __init__(self, chain: Chain, *, owned: bool) -> None:
-        self._chain = chain
-        self._owned = owned
-        self.terms = _Terms()
-        self._used = UsageOfThreads()
-        self._roots: dict[str, _Open] = {}
-        self._root_of: dict[str, _Open] = {}
-        """The root thread of every thread below it."""
-
-    def take(self, fact: Fact) -> None:
-        self._used.take(fact)
-        for step in fact.steps:
-            self._step(step, fact.at)
-        if isinstance(fact, facts.Ended) and fact.thread in self._roots:
-            self._roots[fact.thread].ended = fact
-
-    def _step(self, step: Step, at: float) -> None:
-        match step:
-            case facts.ThreadOpened(owner=None):
-                self._roots[step.thread] = self._root_of[step.thread] = _Open(step, at)
-            case facts.ThreadOpened(owner=(above, _)) if above in self._root_of:
-                self._root_of[step.thread] = self._root_of[above]
-            case facts.Left() if step.thread in self._roots:
-                self._roots[step.thread].replies.append((step.sender, step.payload))
-            case facts.WarningRaised() if step.thread in self._root_of:
-                self._root_of[step.thread].warnings.append(warned_of(step))
-            case _:
-                pass
-
-    def rows(self) -> list[ThreadRow]:
-        return [
-            ThreadRow(
-                result=self._so_far(found) if found.ended is None else result_of(found.ended),
-                chain=self._chain.root,
-                began=found.began,
-                last=self._spent(found).last if found.ended is None else found.ended.at,
-                over=found.ended is not None,
-                limits=self.terms.limits.get(found.opened.thread, {}),
-                accounts=self.terms.accounts_of(found.opened.thread),
-                origin=self.terms.origin,
-            )
-            for found in self._roots.values()
-        ]
-
-    def _spent(self, found: _Open) -> ThreadUsage:
-        spent = self._used.of(found.opened.thread)
-        assert spent is not None  # noqa: S101 - it was opened by a fact
-        return spent
-
-    def _so_far(self, found: _Open) -> ThreadResult:
-        spent = self._spent(found)
-        return ThreadResult(
-            thread=found.opened.thread,
-            outcome="paused" if spent.stands is not None else "running" if self._owned else "unfinished",
-            unit=None,
-            replies=tuple(found.replies),
-            partial=None,
-            usage=spent.usage(),
-            warnings=tuple(found.warnings),
-            threads=(),
-            error=None,
-            code=None,
-            labels=found.opened.labels,
-            handler=found.opened.handler,
-        )
 
 
 @frozen

@@ -19,7 +19,8 @@ Reading order:
 * ``limits``, ``grants`` - limits that change while a thread runs; ``times``: running time
 * ``warnings``, ``notices`` - who is told of a budget, and what
 * ``ends``, ``outcome`` - how threads end, and their final record
-* ``recovery``, ``fold``, ``index``, ``recall`` - taking up what an earlier process left, from its facts
+* ``recovery``, ``fold``, ``index``, ``recall`` - taking up what an earlier process left, from its facts; ``reading``: the same for
+  whoever only reads a journal
 * ``imaging``, ``restoring`` - snapshots: a thread as one frozen value, so that folding need not begin at its first fact
 * ``comparable`` - the state as a plain value, for tests that compare the live state with the folded one
 """

@@ -325,6 +325,8 @@ class Fold:
                 assert_never(step)
 
     def _post(self, step: facts.Posted, message: Message | None) -> None:
+        if step.kind == "last":
+            return  # it takes the place of a frame that closes, and is posted as that does
         if not step.opens:
             if step.kind == "reply":
                 _of(message).answered = True

@@ -42,7 +42,6 @@ from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.record import facts
 from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
-from organism.threads.restart import NO_MORE
 from organism.threads.routing import Misdirected, check_address, routes
 
 if TYPE_CHECKING:
@@ -307,11 +306,11 @@ class Kernel:
     def unfit(self, message: Message) -> Failure | None:
         """Why a message that an earlier process accepted cannot be handled: its handler is gone, or takes other payloads now."""
         if message.to not in self.routes:
-            return Failure("routing", f"'{message.to}' is not a handler {NO_MORE}")
+            return Failure("routing", f"'{message.to}' is not a handler any more", undelivered=True)
         kind: type = message.payload.__class__
         if not message.old or kind in PRIMITIVES or kind in self.routes[message.to].accepts:
             return None
-        return Failure("validation", f"'{message.to}' does not take {kind.__name__} {NO_MORE}")
+        return Failure("validation", f"'{message.to}' does not take {kind.__name__} any more", undelivered=True)
 
     def is_void(self, message: Message) -> bool:
         """Whether a delivery was cancelled: whatever it answers is not carried out."""

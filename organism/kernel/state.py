@@ -1,8 +1,8 @@
 """The state of an organism and the changes it can undergo. No change checks anything: the caller has decided.
 
 The same changes are made live and when facts are folded, so that both come to the same state. While ``steps`` is a list, each
-change appends a step to it. What follows from a change by counting alone (a frame closes, an ask gets no reply, a thread
-ends) is not written as a step: the fold counts too, and comes to the same.
+change appends a step to it. What follows from a change by counting alone (a frame closes, a thread ends) is not written as a step: the
+fold counts too, and comes to the same.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class State:
         self.rings = None if settings.loops is None else Rings(settings.loops)
         self.steps: list[facts.Step] | None = None
         self.index: Index | None = None
+        self.cutting = False  # a branch is being dropped that nobody waits for any more
         self.ended: list[Thread] = []
         self.woken: list[Ask] = []
         self.timed: list[Thread] = []
@@ -340,11 +341,12 @@ class State:
         if ask.frame is not None:
             ask.frame.answered = True
             if self.steps is not None:
-                refs = tuple(ref_of(each) for each in gone)
-                self.steps.append(facts.Cut(ask=ref(ask.frame), dropped=refs))
+                self.steps.append(facts.Cut(ask=ref(ask.frame), dropped=tuple(map(ref_of, gone))))
             ask.frame = ask.first = None
+        self.cutting = True  # nobody is left in the branch who would hear of it
         for message in gone:
             self.drop(message)
+        self.cutting = False
 
     def set_state(self, thread: Thread, handler: str, changes: Mapping[str, tuple[Any] | None]) -> None:
         """Writes what a finished delivery changed of its handler's state: ``(value,)``, or ``None`` for a key that went."""
@@ -402,7 +404,7 @@ class State:
                 return
             thread = frame.thread
             ending = thread.ending
-            last = ending is not None and ending.last_due and frame.top and thread.open == 1
+            last = ending is not None and ending.last_due and frame.top and thread.open == 1 and not self.cutting
             if last and self._last_word(thread, frame):
                 return
             if (frame.asker is not None and not frame.asker.done) or (ending is not None and ending.closing):
@@ -416,14 +418,16 @@ class State:
             frame = frame.above
 
     def _close_unanswered(self, frame: Frame) -> None:
-        """Whoever waits for a frame that closes hears that nothing comes. No step is written: the fold counts too."""
+        """Whoever waits for a frame that closes hears that nothing comes. Steps say so: who takes a failure may have changed when it is folded."""
         thread, ask = frame.thread, frame.asker
-        steps, self.steps = self.steps, None
-        if frame.top and frame.parent is not None and not frame.answered and thread.closing and thread.exhausted:
-            climb(self, frame, thread.exhausted)
+        exhausted = thread.exhausted if thread.closing and not self.cutting else None
+        if exhausted is not None and frame.top and frame.parent is not None and not frame.answered:
+            climb(self, frame, exhausted)
         elif ask is not None and not ask.done:
+            steps, cancelled = self.steps, ask.message.dropped or ask.message.thread.stopping is not None
+            self.steps = None if cancelled or self.cutting else steps  # nobody hears it then
             self.resolve(ask, NO_REPLY)
-        self.steps = steps
+            self.steps = steps
 
     def _last_word(self, thread: Thread, frame: Frame) -> bool:
         """An exhausted thread that is about to end gets its last delivery, where that is due (R17). ``False``: there is none, and it ends."""
@@ -431,16 +435,12 @@ class State:
         has_answered = bool(thread.replies) if frame.parent is None else frame.answered
         if thread.stopping is not None or has_answered or thread.exhausted is None:
             return False
-        from_ = thread.exhausted
-        payload = exhausted_payload(thread.node, from_)
-        steps, self.steps = self.steps, None
+        payload = exhausted_payload(thread.node, thread.exhausted)
         self.post_opening(
             thread, self.routes[thread.handler], payload, ORGANISM, "last",
             parent=frame.parent, above=frame.above, depth=frame.depth, asked=unanswered(frame), charged=False,
         )  # fmt: skip
-        self.steps = steps
-        if frame.asker is not None:
-            frame.asker = None
+        frame.asker = None
         # The new frame was counted while the old one was open: count the old one down.
         if self.index is not None:
             self.index.closed(frame)

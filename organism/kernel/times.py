@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from organism.budget.claims import Crossing
 from organism.errors import out_of_seconds
 from organism.kernel.conversations import time_limit
 from organism.kernel.notices import warning_payload
+from organism.kernel.outcome import record_of
 from organism.kernel.warnings import raise_crossing, tell, tell_caller
 from organism.names import ORGANISM
 from organism.record import facts
+from organism.threads.lineage import descendants
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from organism.kernel.book import Book
     from organism.kernel.ends import Ends
     from organism.kernel.state import State
+    from organism.record.facts import Ended
     from organism.threads.frames import Thread
 
 
@@ -123,6 +128,13 @@ def running_time(state: State, thread: Thread, at: float) -> float:
     """The seconds that a thread has run; while it is paused or waits for people, none are added."""
     since = state.inbox.resting.get(thread) if thread.paused_at is None else thread.paused_at
     return max(0.0, (at if since is None else since) - thread.opened_at)
+
+
+def so_far(state: State, thread: Thread, at: float) -> Ended:
+    """What a thread that has not ended has come to, with the warnings of all below it. While it waits for people, its time stands still."""
+    record = record_of(thread, state.inbox.resting.get(thread, at))
+    below = [each for sub in descendants(thread) if sub is not thread for each in record_of(sub, at).warnings]
+    return evolve(record, warnings=tuple(sorted((*record.warnings, *below), key=lambda each: each.seq)))
 
 
 def _due(node: Node, since: float, fired: int) -> float | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from organism.kernel.outcome import record_of
+from organism.kernel.times import so_far
 from organism.pump.waiting import Waiting
 from organism.threads.dependence import is_waiting
 from organism.threads.lineage import descendants, root_of
@@ -104,7 +104,7 @@ class Pauses:
                 self._wound_down(thread)
             elif self._rests(thread):
                 self._wound_down(thread)
-                record = record_of(thread, self._pump.now())
+                record = so_far(self._pump.kernel.state, thread, self._pump.now())
                 self._pump.when_durable(thread, partial(self._rested, thread, record))
 
     def _wound_down(self, thread: Thread) -> None:

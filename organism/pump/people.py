@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 from attrs import evolve
 
-from organism.kernel.outcome import record_of
+from organism.kernel.times import so_far
 from organism.pump.activity import Activity
 from organism.threads.dependence import is_waiting
 from organism.threads.lineage import root_of
@@ -78,7 +78,8 @@ class People:
                 self._pump.kernel.people.stand(thread, self._pump.now())
                 self._pump.deadlines.forget(thread)
             if not rested and root in inbox.resting:
-                record = evolve(record_of(root, self._pump.now()), error=_waits_for(inbox.below(root)))
+                record = so_far(self._pump.kernel.state, root, self._pump.now())
+                record = evolve(record, error=_waits_for(inbox.below(root)))
                 self._pump.when_durable(root, partial(self._rested, root, record))
             inbox.stirred.pop(root, None)
         self._pump.carry_out()

@@ -52,7 +52,7 @@ class Retries:
         if circuit.lets_through(self._now()):
             self._probes.add(message)
             return None
-        return Failure("crashed", circuit.says(), retry=True)
+        return Failure("crashed", circuit.says(), retry=True, undelivered=True)
 
     def ended(self, delivery: Delivery, failure: Failure | None, *, void: bool) -> None:
         """A delivery has ended, with this failure or well. ``void``: it was cancelled, which says nothing about its handler."""

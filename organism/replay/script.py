@@ -9,7 +9,6 @@ from attrs import define, field
 from organism.journal.prompts import Prompt
 from organism.record import facts
 from organism.record.images import CutShort, Kept, Ref
-from organism.threads.restart import turned_away
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,8 +63,8 @@ class Part:
     """What it asked before a crash, and not after it."""
     end: int | None = None
     dropped: bool = False
-    turned_away: bool = False
-    """It failed without being delivered, as far as its failure says; one that asked something was."""
+    undelivered: bool = False
+    """It failed without its handler being called."""
     before: Part | None = None
     """The delivery that its mailbox handled before it."""
 
@@ -82,7 +81,7 @@ class Part:
     @property
     def ran(self) -> bool:
         """Whether the record shows that its handler was called."""
-        return bool(self.questions) or bool(self.marks and not self.dropped and not self.turned_away)
+        return bool(self.questions) or bool(self.marks and not self.dropped and not self.undelivered)
 
 
 def parts_of(record: Sequence[Fact], prompts: Mapping[int, Prompt]) -> dict[Which, Part]:
@@ -182,5 +181,5 @@ class _Reading:
 
     def _end(self, place: int, part: Part, handler: str, failure: Failure | None = None) -> None:
         part.end, part.handler = place, handler
-        part.turned_away = failure is not None and turned_away(handler, failure)
+        part.undelivered = failure is not None and bool(failure.undelivered)
         part.marks.append((place, END))

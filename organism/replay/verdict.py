@@ -116,6 +116,8 @@ def _recorded(ended: facts.Answered | facts.Failed | facts.Retried, own: Ref) ->
                 said.append(_replies(payload))
             case facts.Handed(frame=frame, to=None) if frame == own:
                 said.append("Reply that its caller does not take")
+            case facts.Unhandled(thread=thread) if thread == own[0] and not said:
+                break  # it said nothing, and its thread ran out by that
             case _:
                 pass
     return "; ".join(said) or "nothing"

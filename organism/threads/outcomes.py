@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @frozen
 class Failure:
     """Why a branch has no answer. ``code`` is as in ``HandlerFailed``; ``unit`` and ``scope`` are set if it is ``exhausted``, and ``account``
-    (``kind:name``) if the limit is an account's.
+    (``kind:name``) if the limit is an account's. ``undelivered``: the handler was not called, since it is gone, takes other payloads
+    now, or fails too often.
     """
 
     code: FailureCode
@@ -30,6 +31,7 @@ class Failure:
     unit: str | None = None
     scope: str | None = None
     account: str | None = None
+    undelivered: bool | None = None
 
 
 @define

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from organism.settings import OnFailure
-    from organism.threads.outcomes import Failure
 
 log: Final = logging.getLogger("organism.handlers")
 
@@ -38,12 +37,6 @@ OPEN_SECONDS: Final = 5.0
 """How long a circuit is open at first."""
 LONGEST_OPEN_SECONDS: Final = 60.0
 """Each probe that fails doubles the time up to this."""
-
-
-LEFT_ALONE: Final = "is left alone until it can be tried again"
-"""What a failure says of a handler whose circuit is open."""
-NO_MORE: Final = "any more"
-"""What a failure ends with for a message that an earlier process accepted, and whose handler is gone, or takes other payloads now."""
 
 
 @frozen(kw_only=True)
@@ -97,11 +90,6 @@ def is_dead(policy: OnFailure, code: str) -> bool:
     return code in DEAD or code in policy.retry_on
 
 
-def turned_away(handler: str, failure: Failure) -> bool:
-    """Whether a message to this handler failed without being delivered. A handler of which another failed in this way has asked that one."""
-    return failure.text.startswith(f"'{handler}' ") and failure.text.endswith((LEFT_ALONE, NO_MORE))
-
-
 def counts(code: str) -> bool:
     """Whether a failure with this code counts for the handler's circuit breaker."""
     return code in DEAD
@@ -142,7 +130,7 @@ class Circuit:
 
     def says(self) -> str:
         """What the sender of a message that is not let through is told."""
-        return f"'{self.name}' failed {self.failures} times in a row, and {LEFT_ALONE}"
+        return f"'{self.name}' failed {self.failures} times in a row, and is left alone until it can be tried again"
 
     def succeeded(self) -> None:
         """A delivery ended in any way but a failure of the handler."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from organism.kernel import Kernel
+    from organism.kernel.state import State
     from organism.pump.pump import Pump
     from organism.settings import HandlerSettings
     from organism.threads.frames import Message, Thread
@@ -40,41 +41,47 @@ def questions(kernel: Kernel) -> tuple[Question, ...]:
     """What people are asked right now, the oldest first; what is not durable yet is not asked yet."""
     gate = kernel.schedule.gate
     return tuple(
-        _question(kernel, message, asked_at)
-        for message, asked_at in kernel.state.inbox.questions.items()
+        question_of(
+            kernel.state,
+            message,
+            answer_names(message.payload, message.route.answers),
+            message.payload.unit if isinstance(message.payload, BudgetRequest) else None,
+        )
+        for message in kernel.state.inbox.questions
         if not root_of(message.thread).waits_turn and (gate is None or message.position <= gate.durable)
     )
 
 
-def _question(kernel: Kernel, message: Message, asked_at: float) -> Question:
+def question_of(state: State, message: Message, answers: tuple[str, ...], unit: str | None) -> Question:
+    """A question that waits, which may be answered with these payloads. ``unit`` is what it asks more of, if it is a BudgetRequest."""
     return Question(
         id=message.id,
         thread=root_of(message.thread).id,
         handler=message.to,
         payload=message.payload,
         sender=message.sender,
-        asked_at=asked_at,
+        asked_at=state.inbox.questions[message],
         labels=message.thread.labels,
         accounts=message.thread.accounts,
-        answers=answer_names(message.payload, kernel.routes[message.to].answers),
-        requester=_requester(kernel, message),
+        answers=answers,
+        requester=_requester(state, message, unit),
     )
 
 
-def _requester(kernel: Kernel, question: Message) -> Requester | None:
+def _requester(state: State, asked: Message, unit: str | None) -> Requester | None:
     """Who asks for more budget, where the organism asks a person whether it is granted."""
-    request, asker = question.payload, question.frame.asker
-    if not isinstance(request, BudgetRequest) or question.sender != ORGANISM or asker is None:
+    asker = asked.frame.asker
+    if unit is None or asked.sender != ORGANISM or asker is None:
         return None
     wanting = asker.message  # what the organism works on
-    thread = limited(wanting.thread, request.unit) or wanting.thread
-    limit = getattr(thread.budget.limits, request.unit)
-    seconds = running_time(kernel.state, thread, kernel.state.now)
+    thread = limited(wanting.thread, unit) or wanting.thread
+    limit = getattr(thread.budget.limits, unit)
+    seconds = running_time(state, thread, state.now)
     return Requester(
         handler=wanting.sender,
         thread=thread.id,
-        unit=request.unit,
-        used=used(thread, request.unit, seconds),
+        unit=unit,
+        used=used(thread, unit, seconds),
         limit=None if limit is None else Decimal(str(limit)),
     )
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import Context, Organism, Reply, payload
+from organism import Context, Organism, Reply, Send, payload
 from organism.errors import HandlerFailedError, JournalError, NotRunningError
+from organism.primitives import BudgetExhausted, HandlerFailed
 from organism.pump.disk_thread import IDLE
+from organism.record import facts
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
 
@@ -180,3 +182,51 @@ async def test_time_that_passes_while_a_thread_is_paused_is_not_its_own_also_whe
         result = await handle.result()
         assert result.outcome == "completed"
         assert result.usage.seconds == pytest.approx(1, abs=0.1)
+
+
+async def takes_failures(message: Go | HandlerFailed, ctx: Context) -> Send[Go] | Reply[Said] | None:
+    """Sends it on, and waits when it hears of a failure."""
+    if isinstance(message, HandlerFailed):
+        await anyio.sleep_forever()
+    return Send("part", Go("x"))
+
+
+async def sends_on(message: Go, ctx: Context) -> Send[Go]:
+    """Takes no failures any more."""
+    return Send("part", message)
+
+
+async def part(message: Go | BudgetExhausted, ctx: Context) -> Send[Go] | None:
+    """Has nothing to hand in when its messages have run out."""
+    return Send("leaf", message) if isinstance(message, Go) else None
+
+
+async def goes_on(message: Go, ctx: Context) -> Send[Go]:
+    """Never has enough."""
+    return Send("leaf", message)
+
+
+async def test_whoever_was_told_of_a_failure_was_told_also_where_it_takes_none_any_more(tmp_path: Path) -> None:
+    rest: dict[str, Any] = {"part": code(part, "leaf", budget={"messages": 3}), "leaf": code(goes_on)}
+    async with organism(tmp_path, front=code(takes_failures, "part", timeout=None), **rest) as first:
+        thread = await first.send("front", Go("hello"), id="t")
+        await anyio.sleep(0.1)
+        posted = {
+            (step.thread, step.seq): step
+            for event in await thread.history()
+            for step in event.fact.steps
+            if isinstance(step, facts.Posted)
+        }
+        # All that is handled is in the record, also what a thread that runs out brings about.
+        assert [step.kind for step in posted.values()] == ["ingress", "send", "send", "send", "last", "failed"]
+        ended = [
+            (each.fact.thread, each.fact.seq)
+            for each in await thread.history()
+            if isinstance(each.fact, facts.Answered | facts.Failed)
+        ]
+        assert {*ended} < {*posted}
+    async with organism(tmp_path, front=code(sends_on, "part", timeout=None), **rest) as second:
+        (taken,) = await second.resume()
+        assert taken.id == "t"
+        taken.cancel()
+        assert (await taken.result()).outcome == "cancelled"

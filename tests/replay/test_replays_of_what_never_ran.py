@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import Context, Reply
+from organism import Context, Refused, Reply, Send
+from organism.primitives import BudgetExhausted, HandlerFailed  # noqa: TC001 - handlers' types are read
 from organism.threads.restart import FAILURES
 from tests.hard.pump_world import Go, Said, code, echo
 from tests.replay.replay_world import Recorded
@@ -74,3 +75,51 @@ def test_a_message_whose_handler_was_gone_is_not_handled(tmp_path: Path, then: d
     world.run(take_up, handlers={"echo": code(echo)})
     found = world.replay(handlers={"echo": code(echo), **then})
     assert (found.deliveries, found.differences) == (0, ())
+
+
+async def refuses(message: Go, ctx: Context) -> Reply[Said]:
+    """Says by itself what the organism says of a handler that is gone."""
+    raise Refused("'shop' does not sell lamps any more")
+
+
+def test_whoever_only_says_so_was_called(tmp_path: Path) -> None:
+    world = Recorded(tmp_path, handlers={"shop": code(refuses)})
+
+    async def work(organism: Organism) -> None:
+        await (await organism.send("shop", Go("lamp"), id="t")).result()
+
+    world.run(work)
+    assert (
+        world.replay(handlers={"shop": code(refuses)}).deliveries,
+        world.replay(handlers={"shop": code(refuses)}).differences,
+    ) == (1, ())
+    assert [each.handler for each in world.replay(handlers={"shop": code(echo)}).differences] == ["shop"]
+
+
+async def hands_on(message: Go, ctx: Context) -> Send[Go]:
+    """Never has enough."""
+    return Send("leaf", message)
+
+
+async def part(message: Go | BudgetExhausted, ctx: Context) -> Send[Go] | None:
+    """Has nothing to hand in when its messages have run out."""
+    return Send("leaf", message) if isinstance(message, Go) else None
+
+
+async def begins(message: Go | HandlerFailed, ctx: Context) -> Send[Go] | None:
+    """Takes note of failures."""
+    return Send("part", message) if isinstance(message, Go) else None
+
+
+@pytest.mark.parametrize("budget", [{}, {"budget": {"messages": 3}}], ids=["own", "above"])
+def test_a_last_delivery_that_says_nothing_is_compared_as_well(tmp_path: Path, budget: dict[str, Any]) -> None:
+    handlers = {"begins": code(begins, "part"), "part": code(part, "leaf", **budget), "leaf": code(hands_on)}
+    world = Recorded(tmp_path, handlers=handlers, budget={"messages": 4})
+
+    async def work(organism: Organism) -> None:
+        thread = await organism.send("part" if not budget else "begins", Go("x"), id="t")
+        assert (await thread.result()).outcome == ("completed" if budget else "exhausted")
+
+    world.run(work)
+    found = world.replay(handlers=handlers)
+    assert (found.deliveries, found.differences, found.unsure) == (6 if budget else 5, (), ())

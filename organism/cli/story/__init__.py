@@ -1,5 +1,4 @@
 """A thread told to a person: its facts as lines, each as deep as the frame that it happened in.
 
-``page`` is what the lines are written on; ``calls`` writes those of model calls, ``asks`` knows which asks got no reply, and ``story`` tells
-the rest.
+``page`` is what the lines are written on; ``calls`` writes those of model calls, and ``story`` tells the rest.
 """

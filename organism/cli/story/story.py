@@ -20,14 +20,14 @@ from organism.cli.phrases import (
     xml_of,
 )
 from organism.cli.report import field_lines
-from organism.cli.story.asks import OpenAsks
 from organism.cli.story.calls import ModelCalls
 from organism.cli.story.page import Page
 from organism.cli.tables import figure_text, limits_text
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import titled
-from organism.names import CONVERSATION, counted
+from organism.kernel.state import NO_REPLY
+from organism.names import CONVERSATION, ORGANISM, counted
 from organism.record import facts
 from organism.threads.outcomes import Failure
 
@@ -68,7 +68,6 @@ class Story:
         """The handlers that threads were opened for."""
         self._paused: set[str] = set()
         self._queued: dict[Ref, Posted] = {}
-        self._asks = OpenAsks()
         self._tries: dict[Ref, int] = {}
         """How many attempts at a message have failed."""
 
@@ -85,7 +84,7 @@ class Story:
             self._queued.pop((fact.thread, fact.seq), None)
         text = self._said(fact)
         # What was warned of came before the refusal; what a handler keeps matters less than what it says.
-        last = isinstance(fact, facts.Answered | facts.CallRefused)
+        last = isinstance(fact, facts.CallRefused) or bool(getattr(fact, "state", None))
         if text and not last:
             self._page.add(fact.at, depth, text)
         self._calls.take(fact, depth)
@@ -97,8 +96,6 @@ class Story:
             self._page.add(fact.at, depth, line.partition(" [thread ")[0])
         if text and last:
             self._page.add(fact.at, depth, text)
-        for ask in self._asks.unanswered(fact):
-            self._hears(ask, f"no_reply: {self._handler(ask)} finished without a reply", fact.at, depth)
 
     def waiting(self) -> Iterator[str]:
         """Who has a message that is queued or being handled, and which calls are out: what an open thread waits for."""
@@ -142,7 +139,7 @@ class Story:
     def _of_delivery(self, fact: Fact) -> str:  # noqa: PLR0911 - a case for each fact
         """What a handler has come to, and what it was told or left out."""
         match fact:
-            case facts.Answered(steps=(), state=None, handler=handler):
+            case facts.Answered(steps=steps, state=None, handler=handler) if all(map(_follows, steps)):
                 return f"{handler} is done"
             case facts.Answered(handler=handler, state=state) if state:
                 return f"{handler} {_kept(state)}"
@@ -239,7 +236,7 @@ class Story:
         heard: list[str] = []
         for step in fact.steps:
             match step:
-                case facts.Resolved(ask=ask, answer=Failure()):
+                case facts.Resolved(ask=ask, answer=Failure() as answer) if answer == fact.failure:
                     heard.append(self._asker(ask))
                 case facts.Posted(kind="failed", to=to):
                     heard.append(to)
@@ -314,11 +311,13 @@ class Story:
     def _resolve(self, ask: Ref, answer: Any, fact: Fact, depth: int) -> None:
         if not isinstance(answer, Failure):
             self._say(fact.at, depth, f"{self._handler(ask)} answers {self._asker(ask)}, {self._name(ask)}", answer)
-        elif not isinstance(fact, facts.Failed):
-            self._hears(ask, failure_text(answer), fact.at, depth)
-
-    def _hears(self, ask: Ref, what: str, at: float, depth: int) -> None:
-        self._page.add(at, depth, f"{self._asker(ask)} hears of {self._name(ask)}: {what}")
+        elif not isinstance(fact, facts.Failed) or answer != fact.failure:  # else it is said with the failure
+            said = (
+                f"no_reply: {self._handler(ask)} finished without a reply"
+                if answer == NO_REPLY
+                else failure_text(answer)
+            )
+            self._page.add(fact.at, depth, f"{self._asker(ask)} hears of {self._name(ask)}: {said}")
 
     def _say(self, at: float, depth: int, head: str, payload: Any) -> None:
         if self._how.xml:
@@ -328,6 +327,17 @@ class Story:
             self._page.add(at, depth, f"{head}: {name}", field_lines(fields, 2, self._how.width - 2 * depth))
         else:
             self._page.add(at, depth, f"{head}: {short(payload)}")
+
+
+def _follows(step: Step) -> bool:
+    """Whether a step is what the end of a delivery brings about, and no answer of its handler."""
+    match step:
+        case facts.Posted(sender=sender):
+            return sender == ORGANISM
+        case facts.Resolved(answer=answer):
+            return isinstance(answer, Failure)
+        case _:
+            return isinstance(step, facts.Handed | facts.Unhandled)
 
 
 def _idle(fact: facts.Resumed | facts.WentOn) -> str:
