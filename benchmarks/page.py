@@ -108,13 +108,21 @@ FLOORS: Final = {
         "durable-many", "one row of 600 bytes in a group of 500, in SQLite",
         "A message of this work is five thirds of a row. The rest is the hop, and to write each fact down as JSON, without secrets, in its chain of hashes.",
     ),
+    "bare-durable-many": (
+        "durable-many", "the facts of such a message as they are kept, written as JSON, hashed, and put into SQLite in groups of 650; no pump, no kernel",
+        "This is what such a record takes without any rule, in Python. The rest is a hop, a thread that opens and ends, its facts, and the check that each goes on from what its chain holds.",
+    ),
+    "bare-durable-steps": (
+        "durable-steps", "the same for the fact of such a step",
+        "The rest is a hop, its fact, the check that it goes on from what its chain holds, and the way to the thread that writes and back.",
+    ),
 }  # fmt: skip
 """What of ours a bare prototype stands beside, what it does, and what the difference is."""
 
 
 BARE: Final = {
     "W1": "hop", "W2C": "thread", "ask": "ask", "xml": "xml", "waits": "wait", "scope": "scope", "turns": "turn", "durable-serial": "commit",
-    "durable-many": "rows", "helds": "calls",
+    "durable-many": "durable-many", "durable-steps": "durable-steps", "helds": "calls",
 }  # fmt: skip
 """The prototype that does the least of each."""
 SHARES: Final = {
@@ -204,7 +212,7 @@ def _floors(part: dict[str, Any]) -> str:
     ]  # fmt: skip
     return "\n".join([
         "## What cannot be left out\n",
-        ("Bare prototypes without any rule (`benchmarks/floors.py`), measured with what is above: what the interpreter, trio and the disk take for the least that"
+        ("Bare prototypes without any rule (`benchmarks/floors.py`, `benchmarks/durable.py --bare`), measured with what is above: what the interpreter, trio and the disk take for the least that"
         " such a piece of work consists of.\n"),
         _table(["work", "bare", "us of CPU", "a second", "ours, us of CPU", "a second", "what is between them"], rows),
     ])  # fmt: skip

@@ -63,10 +63,14 @@ STEPS: Final = {"durable-steps": ["durable.py", "durable-steps"]}
 SINGLES: Final = (
     "ask", "scope", "xml", "held", "helds", "waits", "latency", "memory", "nodes", "import", "check",
 )  # fmt: skip
-FLOORS: Final = (
-    "hop", "thread", "ask", "xml", "wait", "scope", "turn", "sync", "commit", "rows", "calls", "nodes",
-)  # fmt: skip
-"""The bare prototypes."""
+FLOORS: Final = {
+    **{
+        f"bare-{name}": ["floors.py", name]
+        for name in ("hop", "thread", "ask", "xml", "wait", "scope", "turn", "sync", "commit", "rows", "calls", "nodes")
+    },
+    **{f"bare-{name}": ["durable.py", "--bare", name] for name in ("durable-many", "durable-steps")},
+}
+"""The bare prototypes, each with what runs it."""
 LOOKED_AT: Final = {
     "W1": (300_000, 20_000), "W2C": (40, 4), "ask": (80_000, 5000), "scope": (40_000, 5000), "xml": (100_000, 10_000),
     "durable-serial": (4000, 500), "durable-many": (30, 3), "durable-steps": (30, 5), "held": (3000, 200), "helds": (10, 2), "turns": (8000, 300), "waits": (20, 5),
@@ -79,6 +83,7 @@ OTHERS: Final = (
 SHORT: Final = {
     "W1": 20_000, "W2F": 5, "W2C": 4, "W4": 20_000, "durable-serial": 500, "durable-many": 3, "durable-steps": 20, "turns": 100, "ask": 5000,
     "scope": 5000, "xml": 10_000, "held": 200, "helds": 2, "waits": 5, "latency": 3000, "memory": 1000, "nodes": 300, "bare-wait": 20,
+    "bare-durable-many": 3, "bare-durable-steps": 20,
 }  # fmt: skip
 """How much of each is done where it is to be quick; the others take no number."""
 COMPARED: Final = re.compile(
@@ -181,10 +186,9 @@ def versions() -> dict[str, str]:
 
 def own(options: Options) -> dict[str, Any]:
     """Our figures by name."""
-    bare = {f"bare-{name}": ["floors.py", name] for name in FLOORS}
     work = WORKLOADS | STEPS | {name: ["single.py", name] for name in SINGLES}
     order, of = [*work], {name: beside for name, (beside, *_) in BARE_OF.items()}
-    work |= bare
+    work |= FLOORS
     names = sorted(
         work, key=lambda name: order.index(of.get(name, name.removeprefix("bare-")))
     )  # bare behind what it is beside
@@ -196,7 +200,7 @@ def where(options: Options) -> dict[str, Any]:
     """The shares of each part by what is done, and the bare prototypes."""
     words = {name: (WORKLOADS | STEPS).get(name, ["single.py", name]) for name in LOOKED_AT}
     found = {name: medians(["where.py", *words[name], str(much[options.quick])], 1) for name, much in LOOKED_AT.items()}
-    bare = {name: medians(["floors.py", name], options.runs) for name in FLOORS}
+    bare = {name.removeprefix("bare-"): medians(given, options.runs) for name, given in FLOORS.items()}
     return {
         "rows": {name: shares for name, shares in found.items() if shares is not None},
         "bare": {name: figures["cpu_us"] for name, figures in bare.items() if figures is not None},
