@@ -269,7 +269,7 @@ class Laws:
 
     def __attrs_post_init__(self) -> None:
         self.fold = Fold(self.organism.settings)
-        self.organism.subscribe(self.see)
+        self.organism._audience.hear(self.see)  # noqa: SLF001 - as it is recorded: subscribers hear of it later
 
     def see(self, fact: Fact) -> None:
         """Takes in the next fact."""

@@ -26,31 +26,31 @@ LAWS: Final[dict[str, Law]] = {
     "handlers": Law("handlers", "a hop", "flat", "linear", "A handler is looked up by its name; each keeps its settings."),
     "threads": Law(
         "threads that wait in `ask`", "a hop beside them", "flat", "linear",
-        "Threads that wait stand in no queue. Each `ask` that waits keeps its delivery, and the thread asked keeps one message.",
+        "Waiting threads are in no queue. Each waiting `ask` keeps its delivery and one message.",
     ),
     "messages": Law(
         "messages of a thread", "a message", "flat", "flat",
-        "Nothing of a message that was handled stays in memory; with a journal it is on the disk.",
+        "A message that was handled leaves nothing in memory; with a journal it is on disk.",
     ),
     "depth": Law(
-        "calls, one in the other", "an ask", "flat", "linear",
-        "On trio an `ask` that has to wait keeps the coroutine of its handler, and no task. The collector of cycles looks at more of them each time.",
+        "nested calls", "an ask", "flat", "linear",
+        "On trio a waiting `ask` keeps the coroutine of its handler, and no task. The garbage collector scans more of them each time.",
     ),
     "payload": Law(
         "bytes of text in a message", "a hop with a journal", "linear", "linear",
-        "The text is written, hashed and checked once a hop, and the same object goes from handler to handler in memory.",
+        "The text is written, hashed and checked once a hop; in memory the same object goes from handler to handler.",
     ),
     "xml": Law(
         "bytes of text in a message", "encode, decode and check", "linear", "linear",
-        "Every character is looked at by the parser and by the check; below 1,000 bytes the document itself is what costs.",
+        "The parser and the check read every character; below 1,000 bytes the document itself costs more.",
     ),
     "history": Law(
-        "turns before in a conversation", "an agent's turn", "linear", "linear",
-        "A turn sends the whole history to the model, which is handed over message by message; what was said before is not read, copied or measured again. `compaction:` bounds it.",
+        "earlier turns in a conversation", "an agent's turn", "linear", "linear",
+        "A turn sends the whole history to the model, message by message; earlier messages are not read, copied or measured again. `compaction:` limits it.",
     ),
     "journal": Law(
         "ended threads in a journal", "a hop with a journal", "flat", "flat",
-        "Ended threads are not read when an organism opens; only those that are not over are folded.",
+        "Ended threads are not read when an organism opens; only unfinished ones are folded.",
     ),
 }  # fmt: skip
 

@@ -1,11 +1,12 @@
-"""Mutation test: is every rule of the budget and the kernel held by a test?
+"""Mutation test: is every rule of the budget and the kernel held by a test? And what the other rooms do?
 
-    python benchmarks/mutation.py [MUTANTS] [SEED] [PATH]...
+    python benchmarks/mutation.py [MUTANTS] [SEED] [ROOM] [PATH]...
 
 Breaks the code in so many places, one at a time and drawn by the seed, and runs the tests that pass there, the quickest first; what
 survives is shown to the slow ones. A mutant that no test notices survives: its place is printed, and what was changed. One whose
-tests do not end counts as killed, and is said to hang. ``PATH`` names files or folders of ``organism/`` instead of the usual ones.
-Which test passes where is found out once, in some minutes, and kept in ``build/`` until the code changes.
+tests do not end counts as killed, and is said to hang. ``ROOM`` is one of ``ROOMS``, ``rules`` where none is named; ``PATH`` names files
+or folders of it instead of all. Which test passes where is found out once for a room, in some minutes, and kept in ``build/`` until
+the code changes.
 
 Prints ``RESULT {"mutants": ..., "equivalent": ..., "judged": ..., "killed": ..., "survived": ..., "rate": ...}``. A survivor is a test
 that is missing, code that nobody needs, or a change that changes nothing. Those of the last kind that are known stand in
@@ -20,8 +21,10 @@ import gc
 import hashlib
 import inspect
 import json
+import math
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -49,37 +52,88 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-MUTATED: Final = ("organism/budget", "organism/kernel", "organism/threads/frames.py", "organism/threads/dependence.py")
-TESTS: Final = (
-    "tests/budget",
-    *(f"tests/kernel/test_{name}.py" for name in (
-        "found_by_the_machine", "images", "kernel_laws", "organisms_time", "policies_below", "told_later", "waits_for_others",
-        "snapshots", "unheard", "what_facts_say",
-    )),
-    *(f"tests/hard/test_{name}.py" for name in (
-        "accounts", "bare_threads", "budget_cases", "budget_cost", "budget_handles", "budget_laws", "budget_messages", "budget_nodes",
-        "budget_notices", "budget_streams", "budget_time", "calls", "dead_letters", "downgrades", "estimates_hold", "forecasts", "frames",
-        "grace", "grants", "loops", "people", "pump_cancel", "pump_ends", "pump_places", "raised_between_turns", "retries", "trust",
-        "waiting", "warnings",
-    )),
-    "tests/durable/test_conversations.py", "tests/durable/test_hard_crashes.py", "tests/durable/test_people.py",
-    "tests/durable/test_accounts.py", "tests/durable/test_retries.py", "tests/durable/test_any_conversation.py",
+
+
+@frozen
+class Room:
+    """``mutated``: the files and folders that are broken; ``tests``: those that are quick enough and say something of them, but for
+    the files named ``but``; ``last``: laws that take long, shown whole to what has survived all else.
+    """
+
+    mutated: Sequence[str]
+    tests: Sequence[str]
+    but: Sequence[str] = ()
+    last: Sequence[str] = ()
+
+    def files(self) -> list[str]:
+        """The files with its tests."""
+        paths = [path for test in self.tests for path in sorted(ROOT.glob(test))]
+        every = [each for path in paths for each in (sorted(path.rglob("test_*.py")) if path.is_dir() else [path])]
+        return [str(each.relative_to(ROOT)) for each in every if each.stem.removeprefix("test_") not in self.but]
+
+
+_RULES: Final = Room(
+    ("organism/budget", "organism/kernel", "organism/threads/frames.py", "organism/threads/dependence.py"),
+    (
+        "tests/budget",
+        *(f"tests/kernel/test_{name}.py" for name in (
+            "found_by_the_machine", "images", "kernel_laws", "organisms_time", "policies_below", "told_later", "waits_for_others",
+            "snapshots", "unheard", "what_facts_say",
+        )),
+        *(f"tests/hard/test_{name}.py" for name in (
+            "accounts", "bare_threads", "budget_cases", "budget_cost", "budget_handles", "budget_laws", "budget_messages",
+            "budget_nodes", "budget_notices", "budget_streams", "budget_time", "calls", "dead_letters", "downgrades", "estimates_hold",
+            "forecasts", "frames", "grace", "grants", "loops", "people", "pump_cancel", "pump_ends", "pump_places",
+            "raised_between_turns", "retries", "trust", "waiting", "warnings",
+        )),
+        "tests/durable/test_conversations.py", "tests/durable/test_hard_crashes.py", "tests/durable/test_people.py",
+        "tests/durable/test_accounts.py", "tests/durable/test_retries.py", "tests/durable/test_any_conversation.py",
+    ),
+    last=(
+        "tests/kernel", "tests/hard/test_pressure.py", "tests/durable/test_any_question.py", "tests/durable/test_any_cut.py",
+        "tests/durable/test_changed_between.py", "tests/durable/test_grants_last.py", "tests/replay/test_forks.py",
+    ),
 )  # fmt: skip
-"""Those that are quick enough, and say something of the rules."""
-MAP: Final = ROOT / "build" / "mutation.json"
+ROOMS: Final[Mapping[str, Room]] = {
+    "rules": _RULES,
+    "payloads": Room(("organism/payloads",), ("tests/payloads",)),
+    "config": Room(("organism/config",), ("tests/config", "tests/cli/test_check.py", "tests/hard/test_hooks.py")),
+    "journal": Room(("organism/journal",), ("tests/journal", "tests/control/test_pruning.py")),
+    "replay": Room(("organism/replay",), ("tests/replay",)),
+    "server": Room(("organism/server",), ("tests/server",)),
+    "routing": Room(
+        ("organism/models/routing",),
+        (
+            "tests/models/test_calls.py", "tests/models/test_router*.py", "tests/models/test_unconnected.py",
+            "tests/models/test_*ways_out.py", "tests/models/test_check_backend.py", "tests/hard/test_bills.py",
+            "tests/hard/test_budget_streams.py", "tests/hard/test_calls.py", "tests/hard/test_closed_meanwhile.py",
+            "tests/hard/test_estimates_hold.py", "tests/hard/test_metering.py", "tests/hard/test_missed_attempts.py",
+            "tests/hard/test_money_said.py", "tests/hard/test_rates*.py", "tests/hard/test_streams_cut_by_money.py",
+            "tests/hard/test_ways_out*.py",
+        ),
+    ),
+    "pump": Room(
+        ("organism/pump", "organism/works"), ("tests/hard", "tests/durable", "tests/control"),
+        but=(
+            "any_clock", "any_cut", "any_kill", "any_question", "any_reader", "budget_laws", "chaos", "grant_laws", "growth", "marathons",
+            "over_http_leaks", "over_http_real", "pressure", "pump_load", "soak",
+        ),
+    ),
+}  # fmt: skip
 EQUIVALENT: Final = Path(__file__).with_name("equivalent-mutants.toml")
-LAST: Final = (
-    "tests/kernel", "tests/hard/test_pressure.py", "tests/durable/test_any_question.py", "tests/durable/test_any_cut.py",
-    "tests/durable/test_changed_between.py", "tests/durable/test_grants_last.py", "tests/replay/test_forks.py",
-)  # fmt: skip
-"""Laws that take long: shown whole to what has survived all else."""
-PATIENCE: Final = 600.0
-"""Seconds that these may take for one mutant."""
+START: Final = 20.0
+"""Seconds that it takes to begin, at most."""
 PROCESSES: Final = 2
-MOST: Final = 30.0
-"""Seconds of tests, as they took with unbroken code, that one mutant is shown at most."""
+MOST: Final = 8.0
+"""Seconds of tests, as they took with unbroken code, that one mutant is shown at first."""
+LONGEST: Final = 200.0
+"""Seconds of them that it is shown after that, at most."""
 SLOW: Final = 20.0
 """How many times as long the tests of a mutant may take before it counts as one that hangs."""
+BUSY: Final = 3.0
+"""How many times as long they may keep a processor busy before the same is said: nobody else on the machine matters for that."""
+MEMORY: Final = 6 * 2**30
+"""Bytes that they may take: a loop without end may fill the machine before its time is up."""
 
 _LOADED: Final = "ignore::pytest.PytestAssertRewriteWarning"
 """Plugins are loaded before pytest sees them."""
@@ -136,14 +190,17 @@ def _is_said(node: ast.AST, name: str) -> bool:
 
 def _is_no_code(node: ast.AST) -> bool:
     match node:
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.Import() | ast.ImportFrom():
-            return True
-        case ast.Assign(targets=[ast.Name(id="__all__")]) | ast.Expr(value=ast.Constant()):
+        case (
+            ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant())
+            | ast.Assign(targets=[ast.Name(id="__all__")])
+        ):  # fmt: skip
             return True
         case ast.FunctionDef(body=[*_, ast.Expr(value=ast.Constant(value=value))]) if value is ...:
             return True  # what a protocol asks for
         case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="_log")) | ast.Name(id="assert_never"))):
             return True
+        case ast.keyword(arg="init" | "repr" | "eq") | ast.Raise(exc=ast.Call(func=ast.Name(id="AssertionError"))):
+            return True  # how a class is made, and what is sure anyway
         case _:
             return False
 
@@ -151,7 +208,7 @@ def _is_no_code(node: ast.AST) -> bool:
 def _without(body: list[Any], number: int, statement: ast.stmt) -> Iterator[Site]:
     """A statement is left out. What binds a name is not: to miss it would be an error of its own."""
     match statement:
-        case ast.Expr() | ast.Raise() | ast.AugAssign() | ast.Delete():
+        case ast.Expr() | ast.Raise() | ast.AugAssign() | ast.Delete(targets=[ast.Attribute() | ast.Subscript(), *_]):
             pass
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
             pass
@@ -297,6 +354,14 @@ class _Finder:
         return spec
 
 
+def _is_twin(item: pytest.Item) -> bool:
+    """Whether a test is there on trio, too: the loop that it runs on is no matter of what is broken."""
+    given: Mapping[str, object] = (
+        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    )
+    return given.get("anyio_backend") == "asyncio" and item.get_closest_marker("by_turns") is None
+
+
 class _Chosen:
     """Runs these tests and no other, in this order; all where none is named."""
 
@@ -305,7 +370,7 @@ class _Chosen:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         if not self._place:
-            items[:] = [item for item in items if "[asyncio" not in item.nodeid]
+            items[:] = [item for item in items if not _is_twin(item)]
             return
         items[:] = sorted(
             (item for item in items if item.nodeid in self._place), key=lambda item: self._place[item.nodeid]
@@ -313,14 +378,14 @@ class _Chosen:
 
 
 class _Mapper:
-    """Takes down which lines each test passes, and how long it takes. The loop that a test runs on is no matter of the kernel's."""
+    """Takes down which lines each test passes, and how long it takes."""
 
     def __init__(self, measured: coverage.Coverage) -> None:
         self._measured = measured
         self.seconds: dict[str, float] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if "[asyncio" not in item.nodeid]
+        items[:] = [item for item in items if not _is_twin(item)]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -353,66 +418,84 @@ def _pytest(tests: Sequence[str], plugin: object) -> int:
 
 @frozen
 class Map:
-    """``tests``: their seconds, by id; ``lines``: the tests that pass a line, by file and line; ``files``: the digests of the files
-    that this was found out from, those of tests and those that are broken.
+    """``tests``: their seconds, by id; ``lines``: the tests that pass a line, by file and line, ``""`` where it is passed before any
+    test; ``files``: the digests of the files that this was found out from, those of tests and those that are broken.
     """
 
     tests: Mapping[str, float]
     lines: Mapping[str, Mapping[str, Sequence[str]]]
     files: Mapping[str, str]
 
-    def of(self, mutant: Mutant) -> list[str]:
-        """The tests that pass there, the quickest first. What is done on import has those of the whole module."""
+    def of(self, mutant: Mutant, most: float) -> list[str]:
+        """The tests that pass there, the quickest first, which take so many seconds at most. What is done on import has those of the
+        whole module.
+        """
         lines = self.lines.get(mutant.path, {})
-        found = set(lines.get(str(mutant.line), ()))
+        found = set(lines.get(str(mutant.line), ())) - {""}
         if not found:
-            found = {test for tests in lines.values() for test in tests}
+            found = {test for tests in lines.values() for test in tests if test}
         chosen, seconds = list[str](), 0.0
         for test in sorted(found, key=lambda each: self.tests[each]):
             seconds += self.tests[test]
-            if chosen and seconds > MOST:
+            if chosen and seconds > most:
                 break
             chosen.append(test)
         return chosen
+
+    def early(self, mutant: Mutant) -> bool:
+        """Whether something is done there before any test: what it has made is loaded by then."""
+        return "" in self.lines.get(mutant.path, {}).get(str(mutant.line), ())
 
     def seconds(self, tests: Sequence[str]) -> float:
         """How long these take."""
         return sum(self.tests[test] for test in tests)
 
 
-def _known() -> Map:
+def _map(room: str) -> Path:
+    return ROOT / "build" / f"mutation-{room}.json"
+
+
+def _known(room: str) -> Map:
     """What is known of files that are as they were. Where the code has changed, its lines are others: then it is nothing."""
-    if not MAP.exists():
+    if not _map(room).exists():
         return Map({}, {}, {})
-    found = Map(**json.loads(MAP.read_text()))
-    files_now = {file: _digest(file) for file in found.files}
-    if any(file.startswith("organism/") and files_now[file] != digest for file, digest in found.files.items()):
+    found = json.loads(_map(room).read_text())
+    files_now = {file: _digest(file) for file in found["files"]}
+    if any(file.startswith("organism/") and files_now[file] != digest for file, digest in found["files"].items()):
         return Map({}, {}, {})
-    same = {file: digest for file, digest in found.files.items() if files_now[file] == digest}
-    tests = {test: seconds for test, seconds in found.tests.items() if test.partition("::")[0] in same}
+    same = {file: digest for file, digest in found["files"].items() if files_now[file] == digest}
+    names = ["", *found["tests"]]
+    tests = {test: seconds for test, seconds in found["tests"].items() if test.partition("::")[0] in same}
     lines = {
-        file: {line: [test for test in passed if test in tests] for line, passed in here.items()}
-        for file, here in found.lines.items()
+        file: {
+            line: [names[test] for test in passed if not test or names[test] in tests] for line, passed in here.items()
+        }
+        for file, here in found["lines"].items()
     }
     return Map(tests, lines, same)
+
+
+def _kept(room: str, found: Map) -> None:
+    """Each test by its number, since there are thousands in thousands of lines."""
+    number = {test: number for number, test in enumerate(("", *found.tests))}
+    lines = {
+        file: {line: [number[test] for test in passed] for line, passed in here.items()} for file, here in found.lines.items()
+    }  # fmt: skip
+    _map(room).parent.mkdir(exist_ok=True)
+    _map(room).write_text(json.dumps({"tests": found.tests, "lines": lines, "files": found.files}))
 
 
 def _digest(file: str) -> str:
     return hashlib.sha256((ROOT / file).read_bytes()).hexdigest() if (ROOT / file).exists() else ""
 
 
-def _missing(known: Map) -> list[str]:
-    """The files with tests that nothing is known of."""
-    every = [each for path in TESTS for each in (sorted((ROOT / path).rglob("test_*.py")) or [ROOT / path])]
-    return [name for name in (str(each.relative_to(ROOT)) for each in every) if name not in known.files]
-
-
-def _mapped(known: Map, tests: Sequence[str]) -> int:
+def _mapped(room: str, known: Map, tests: Sequence[str]) -> int:
     """Runs these files of tests, and writes the map with them added to what is known; what pytest ends with."""
+    broken = ROOMS[room].mutated
     measured = coverage.Coverage(
         data_file=None,
         config_file=False,
-        include=[str(ROOT / each) + ("" if each.endswith(".py") else "/*") for each in MUTATED],
+        include=[str(ROOT / each) + ("" if each.endswith(".py") else "/*") for each in broken],
     )
     mapper = _Mapper(measured)
     measured.start()
@@ -425,12 +508,9 @@ def _mapped(known: Map, tests: Sequence[str]) -> int:
     for file in data.measured_files():
         passed = lines.setdefault(str(Path(file).relative_to(ROOT)), {})
         for line, here in data.contexts_by_lineno(file).items():
-            passed[str(line)] = [*passed.get(str(line), ()), *(test for test in here if test)]
-    MAP.parent.mkdir(exist_ok=True)
-    digests = {file: _digest(file) for file in (*tests, *files(MUTATED))}
-    MAP.write_text(
-        json.dumps({"tests": {**known.tests, **mapper.seconds}, "lines": lines, "files": {**known.files, **digests}})
-    )
+            passed[str(line)] = list(dict.fromkeys([*passed.get(str(line), ()), *here]))
+    digests = {file: _digest(file) for file in (*tests, *files(broken))}
+    _kept(room, Map({**known.tests, **mapper.seconds}, lines, {**known.files, **digests}))
     return 0
 
 
@@ -445,8 +525,8 @@ class Trial:
     end: float
 
 
-def forked(work: Callable[[], int], said: Path | str = os.devnull) -> int:
-    """Does it in another process; its id. What it says goes to a file."""
+def forked(work: Callable[[], int], said: Path | str = os.devnull, *, busy: float = math.inf) -> int:
+    """Does it in another process, for so many seconds of a processor at most; its id. What it says goes to a file."""
     sys.stdout.flush()
     id_ = os.fork()
     if id_:
@@ -454,6 +534,9 @@ def forked(work: Callable[[], int], said: Path | str = os.devnull) -> int:
     status = 70
     try:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        if busy < math.inf:
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(busy), math.ceil(busy)))
         out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         os.dup2(out, 2)
@@ -466,10 +549,10 @@ def forked(work: Callable[[], int], said: Path | str = os.devnull) -> int:
         os._exit(status)
 
 
-def _load() -> None:
+def _load(tests: Sequence[str]) -> None:
     """Loads the sound code and its tests, once for all mutants."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        pytest.main(["--collect-only", "-q", "-W", _LOADED, *TESTS, *LAST])
+        pytest.main(["--collect-only", "-q", "-W", _LOADED, *tests])
     gc.collect()
     gc.freeze()
 
@@ -509,9 +592,9 @@ def _body(code: CodeType) -> tuple[object, ...]:
     return (code.co_code, rest, code.co_names, classes)
 
 
-def tried(mutant: Mutant, tests: Sequence[str]) -> int:
-    """Shows a mutant to its tests, in this process: 0 if none has noticed."""
-    if mutant.path and not _breaks(mutant):
+def tried(mutant: Mutant, tests: Sequence[str], *, early: bool = False) -> int:
+    """Shows a mutant to its tests, in this process: 0 if none has noticed. ``early``: what is loaded has passed there."""
+    if mutant.path and (early or not _breaks(mutant)):
         for name in [each for each in sys.modules if each.split(".")[0] in {"organism", "tests"}]:
             del sys.modules[name]
         sys.meta_path.insert(0, _Finder(mutant))
@@ -522,8 +605,8 @@ def tried(mutant: Mutant, tests: Sequence[str]) -> int:
 
 
 def shown(mutants: Sequence[Mutant], trial: Callable[[Mutant], tuple[Callable[[], int], float] | None]) -> list[Mutant]:
-    """Those that survive. ``trial`` gives what is done in another process (0: nobody has noticed), and its time in seconds; ``None``
-    where no test can notice.
+    """Those that survive. ``trial`` gives what is done in another process (0: nobody has noticed), and how many seconds that takes with
+    unbroken code; ``None`` where no test can notice.
     """
     survived: list[Mutant] = []
     trials: dict[int, Trial] = {}
@@ -534,9 +617,10 @@ def shown(mutants: Sequence[Mutant], trial: Callable[[Mutant], tuple[Callable[[]
             found = trial(each)
             if found is None:
                 survived.append(each)
-                print(f"untested {each.said}", flush=True)
+                print(f"no test  {each.said}", flush=True)
             else:
-                trials[forked(found[0])] = Trial(each, time.monotonic() + found[1])
+                id_ = forked(found[0], busy=START + BUSY * found[1])
+                trials[id_] = Trial(each, time.monotonic() + START + SLOW * found[1])
         for id_ in list(trials):
             done, status = os.waitpid(id_, os.WNOHANG)
             hangs = not done and time.monotonic() > trials[id_].end
@@ -547,25 +631,34 @@ def shown(mutants: Sequence[Mutant], trial: Callable[[Mutant], tuple[Callable[[]
                 mutant = trials.pop(id_).mutant
                 if status == 0:
                     survived.append(mutant)
+                hangs = hangs or (os.WIFSIGNALED(status) and os.WTERMSIG(status) in {signal.SIGKILL, signal.SIGXCPU})
                 print(f"{'hangs   ' if hangs else 'killed  ' if status else 'survived'} {mutant.said}", flush=True)
         time.sleep(0.02)
     return survived
 
 
-def judged(mutants: Sequence[Mutant], tests: Map) -> list[Mutant]:
+def judged(mutants: Sequence[Mutant], room: Room, tests: Map) -> list[Mutant]:
     """Those that survive everything."""
 
-    def quick(mutant: Mutant) -> tuple[Callable[[], int], float] | None:
-        chosen = tests.of(mutant)
-        return (partial(tried, mutant, chosen), 60 + SLOW * tests.seconds(chosen)) if chosen else None
+    def of(most: float, but: float = 0.0) -> Callable[[Mutant], tuple[Callable[[], int], float] | None]:
+        """Those that pass there and take so many seconds, but for those that were shown to it before."""
 
-    _load()
-    sound = Mutant("", 0, "the code as it is", compile("", "", "exec"))
-    if not shown([sound], lambda mutant: (partial(tried, mutant, LAST), PATIENCE)):
-        raise SystemExit("the slow tests do not pass without any mutant")
-    survived = shown(mutants, quick)
-    print(f"== {len(survived)} of {len(mutants)} survive the quick tests; the slow ones follow ==", flush=True)
-    return shown(survived, lambda mutant: (partial(tried, mutant, LAST), PATIENCE))
+        def trial(mutant: Mutant) -> tuple[Callable[[], int], float] | None:
+            chosen = tests.of(mutant, most)[len(tests.of(mutant, but)) if but else 0 :]
+            early = tests.early(mutant)
+            return (partial(tried, mutant, chosen, early=early), tests.seconds(chosen)) if chosen else None
+
+        return trial
+
+    _load([*room.files(), *room.last])
+    if room.last:
+        sound = Mutant("", 0, "the code as it is", compile("", "", "exec"))
+        if not shown([sound], lambda mutant: (partial(tried, mutant, room.last), LONGEST)):
+            raise SystemExit("the slow tests do not pass without any mutant")
+    survived = shown(mutants, of(MOST))
+    print(f"== {len(survived)} of {len(mutants)} survive the quick tests; the others follow ==", flush=True)
+    survived = shown(survived, of(LONGEST, but=MOST))
+    return shown(survived, lambda mutant: (partial(tried, mutant, room.last), LONGEST)) if room.last else survived
 
 
 def files(paths: Sequence[str]) -> list[str]:
@@ -583,22 +676,26 @@ def main() -> None:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     _judge_alike()
-    known = _known()
-    if new := _missing(known):
+    name = given[2] if len(given) > 2 else "rules"
+    if name not in ROOMS:
+        raise SystemExit(f"{name!r} is no room; there are: {', '.join(ROOMS)}")
+    room = ROOMS[name]
+    known = _known(name)
+    if new := [file for file in room.files() if file not in known.files]:
         print(f"finding out which test passes where: {len(new)} files", flush=True)
-        said = Path(tempfile.gettempdir()) / "organism-mutation.txt"
-        _, status = os.waitpid(forked(partial(_mapped, known, new), said), 0)
+        said = Path(tempfile.gettempdir()) / f"organism-mutation-{name}.txt"
+        _, status = os.waitpid(forked(partial(_mapped, name, known, new), said), 0)
         if status:
             raise SystemExit(f"the tests did not pass:\n{said.read_text()[-2000:]}")
-    tests = _known()
+    tests = _known(name)
     places = [
-        (path, number) for path in files(given[2:] or MUTATED)
+        (path, number) for path in files(given[3:] or room.mutated)
         for number in range(len(sites(ast.parse((ROOT / path).read_text()))))
     ]  # fmt: skip
     drawn = [mutant(*place) for place in random.Random(seed).sample(places, min(count, len(places)))]
     began = time.monotonic()
     told = [each for each in drawn if each.why is None]
-    survived = judged(told, tests)
+    survived = judged(told, room, tests)
     for each in drawn:
         if each.why is not None:
             print(f"equivalent {each.said}: {each.why}")

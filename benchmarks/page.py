@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 HEAD: Final = """\
 # Performance
 
-Written by `make bench`; `make bench PEERS=DIR` measures the peers as well. Do not edit it: run it again. The figures as they were measured are in
-[figures.json](performance/figures.json).
+How fast an organism is, alone and beside other frameworks, and how its costs grow. The numbers are about what the organism adds; a model call takes
+far longer. `make bench` writes this page (do not edit it), `make bench PEERS=DIR` measures other frameworks as well, and
+[figures.json](performance/figures.json) has the raw figures.
 
-Everything is measured on the whole product, with every rule on: peers and types are checked, budgets counted, senders captured, failures caught,
-ends of threads detected, statistics kept. Each figure is the median of as many runs as its part says, each in a process of its own; in brackets are the least and the most.
-*us of CPU* is the time of our own process for one of them, all of its threads together. It moves less than a rate where other programs want the
-machine, but a shared machine makes it longer, too.
+The whole product is measured, with every rule on: peers and types are checked, budgets counted, failures caught, ends of threads detected. Each
+figure is the median of several runs, each in a process of its own; the least and the most are in brackets. *us of CPU* is the CPU time of our process
+for one unit of work, all its worker threads together. It varies less than a rate when other programs use the machine.
 """
 
 CLAIMS: Final = """\
 ## What is not claimed
 
-- That these rates are those of your machine, or of a quiet one: see under what load each part was measured. Compare ratios of one run, not rates of two.
-- That a fast pump makes agents fast. A model takes seconds; what is measured here is what is added to that.
-- That the peers do less well what they are for. They were given small tasks that all of them can do, in the simplest way that their documentation shows;
-  most keep no budgets, and some do far more than pass messages on.
-- That the power cut was tried: `full` waits until the disk says that it has written, and a disk in a virtual machine may say so early.
-- Rates of several machines, or of several processes: an organism is one process, and one loop.
-- A mean without its tail: where only a median is shown, single cases may take far longer.
+- That your machine will show these rates: each part names the load under which it was measured. Compare ratios within one run, not rates of two runs.
+- That a fast pump makes agents fast. A model takes seconds; these are the costs beside that.
+- That the peers are worse at what they are made for. They were given small tasks that all of them can do, in the simplest way that their documentation
+  shows; most keep no budgets, and some do far more than pass messages on.
+- That power cuts were tried: `full` waits until the disk reports a write as done, and a disk in a virtual machine may do so early.
+- Rates for several machines or processes: an organism is one process with one event loop.
+- That no single case is far slower, where only a median is shown.
 """
 
 BUSY: Final = (
-    " **The machine was busy with other work**: rates by the clock are a fraction of a quiet one's, and ratios and the tail of latencies are rough."
+    " **The machine was busy with other work**: rates are a fraction of those of a quiet machine, and ratios and latencies are rough."
     " Measure again before you rely on them."
 )
 TIMES: Final = {
@@ -46,75 +46,75 @@ TIMES: Final = {
 }  # fmt: skip
 """How many times a peer's rate ours is meant to be."""
 NAMES: Final = {
-    "W1": ("two handlers, a small typed message to and fro: hops", 280_000),
+    "W1": ("two handlers send a small typed message to and fro: hops", 280_000),
     "W2F": ("one coordinator, 1,000 handlers, each answers: messages", 270_000),
-    "W2C": ("1,000 conversations at once through three handlers, each opens and ends: messages", 200_000),
+    "W2C": ("1,000 threads, each with three handlers, are opened and ended: messages", 200_000),
     "W4": ("a ring of 100 handlers, one token: hops", 260_000),
     "ask": ("a handler that asks another one: asks", 300_000),
-    "scope": ("the same below a cancel scope of the handler's own: asks", 100_000),
-    "xml": ("W1, and on every hop the message is written as XML, read and checked against its schema: hops", 60_000),
-    "durable-serial": ("W1, each step on the disk before its effects (`full`, SQLite): hops", 2_200),
-    "durable-many": ("W2C, the same way: messages", 65_000),
-    "durable-steps": ("1,000 conversations with messages of 400 bytes to and fro, the same way: steps", None),
-    "held": ("`complete` with its hold on the disk before, one thread: calls", 2_000),
-    "helds": ("the same, 1,000 threads: calls", 30_000),
-    "turns": ("turns of an agent on a model that answers at once", 6_000),
+    "scope": ("the same inside a cancel scope of the handler: asks", 100_000),
+    "xml": ("as W1, and on every hop the message is written as XML, read and checked against its schema: hops", 60_000),
+    "durable-serial": ("as W1, each step on disk before its effects (`full`, SQLite): hops", 2_200),
+    "durable-many": ("as W2C, on disk in the same way: messages", 65_000),
+    "durable-steps": ("1,000 threads with messages of 400 bytes to and fro, on disk in the same way: steps", None),
+    "held": ("`complete`, with its hold on disk first, in one thread: calls", 2_000),
+    "helds": ("the same in 1,000 threads: calls", 30_000),
+    "turns": ("turns of an agent, with a model that answers immediately", 6_000),
     "gateway": ("model calls over HTTP to a local server, 64 at a time", None),
     "waits": ("handlers that wait 10 ms in 1,000 threads: waits", None),
 }
 """What the rates are of, and what they are meant to be about on two quiet cores."""
 FLOORS: Final = {
     "bare-hop": (
-        "W1", "a payload, an answer, a coroutine in a copy of the context variables, a message and a frame that are queued and taken",
-        "The rest is what the rules ask: who may send what to whom, the budgets of two nodes, who is still open, deadlines, handlers that wait, the journal.",
+        "W1", "a payload, an answer, a coroutine in a copied context, a message and a frame that are queued and taken",
+        "The rules: who may send what to whom, the budgets of two nodes, open frames, deadlines, waiting handlers, the journal.",
     ),
     "bare-thread": (
-        "W2C", "the same for a thread of three messages that opens and ends, with its id and a result that somebody waits for: a third of it",
-        "The rest is that of W1, and a thread's budget, labels, accounts, the mailboxes of its handlers, its usage and its outcome.",
+        "W2C", "a third of the same for a thread of three messages that is opened and ended, with an id and a result that somebody waits for",
+        "As for W1; and a thread's budget, labels, accounts, the mailboxes of its handlers, its usage and its outcome.",
     ),
     "bare-ask": (
         "ask", "one coroutine is stepped until it asks, another one until it answers, and the first gets the answer",
-        "The rest is that of two hops, and: whether the ask closes a circle or waits for itself, the place among running handlers that is given back and taken again, a timeout that stands still meanwhile, a handler that has a scope open.",
+        "Two hops; the check for cycles; the place among running handlers, given back and taken again; a timeout that stands still meanwhile; handlers with an open scope.",
     ),
     "bare-xml": (
         "xml", "a document of two elements is written, parsed by lxml, checked against its schema and read",
-        "The rest is a hop, and to keep from the parser whatever a stranger may have written: names, depths, references, lengths.",
+        "A hop, and protection of the parser from hostile texts: names, depths, references, lengths.",
     ),
     "bare-wait": (
-        "waits", "trio tasks that sleep 10 ms, 1,000 at once",
-        "Each wait is a hop as well, gives its handler's place to others and takes it again, and has its deadline watched.",
+        "waits", "trio tasks that sleep 10 ms, 1,000 concurrently",
+        "Each wait is also a hop, gives the handler's place back and takes it again, and has a deadline.",
     ),
     "bare-scope": (
-        "scope", "a cancel scope, and two tasks that give way to each other",
-        "A handler with a scope open is tied to its task: trio must switch to the other handler's and back.",
+        "scope", "a cancel scope, and two tasks that switch to and fro",
+        "A handler with an open scope is tied to its task: trio must switch to the other handler's and back.",
     ),
     "bare-turn": (
         "turns", "a request is made and written as JSON, a model answers in this process, its tool call is read; held and settled on three nodes; one task waits for another",
-        "The rest: the prompt is named by its digest, estimated, held and settled with prices; the answer is checked, validated and kept in a history; warnings, deadlines, retries and failover stand ready; two messages are hops.",
+        "The prompt is hashed, estimated, held and settled with prices; the answer is validated and kept in a history; warnings, deadlines, retries and failover are checked; two messages are hops.",
     ),
     "bare-sync": (
         "durable-serial", "4,000 bytes are written and synced by a thread that a task waits for",
-        "Less than this is not to be had where a step is on the disk before its effects leave, and the loop is not blocked meanwhile.",
+        "Nothing that writes a step to disk before its effects, without blocking the event loop, can be faster than this.",
     ),
     "bare-commit": (
         "durable-serial", "one row and one commit in SQLite, by a thread that a task waits for",
-        "So most of a durable step is SQLite, the disk, and the way to the thread and back.",
+        "Most of a durable step is SQLite, the disk, and the way to the worker thread and back.",
     ),
     "bare-calls": (
         "helds", "1,000 tasks, each of which twice puts a row of 600 bytes into a group that a thread writes and syncs, and waits for that",
-        "The rest is the call itself, as in a turn: estimated, held, asked, settled; and the facts of it, each as JSON in its chain of hashes.",
+        "The call itself, as in a turn: estimated, held, asked, settled; and its facts, each as JSON in a chain of hashes.",
     ),
     "bare-rows": (
         "durable-many", "one row of 600 bytes in a group of 500, in SQLite",
-        "A message of this work is five thirds of a row. The rest is the hop, and to write each fact down as JSON, without secrets, in its chain of hashes.",
+        "A message here is five thirds of a row. The rest is the hop, and writing each fact as JSON, without secrets, in its chain of hashes.",
     ),
     "bare-durable-many": (
         "durable-many", "the facts of such a message as they are kept, written as JSON, hashed, and put into SQLite in groups of 650; no pump, no kernel",
-        "This is what such a record takes without any rule, in Python. The rest is a hop, a thread that opens and ends, its facts, and the check that each goes on from what its chain holds.",
+        "A hop, a thread that is opened and ended, its facts, and the check that each continues its chain.",
     ),
     "bare-durable-steps": (
         "durable-steps", "the same for the fact of such a step",
-        "The rest is a hop, its fact, the check that it goes on from what its chain holds, and the way to the thread that writes and back.",
+        "A hop, its fact, the check that it continues its chain, and the way to the thread that writes and back.",
     ),
 }  # fmt: skip
 """What of ours a bare prototype stands beside, what it does, and what the difference is."""
@@ -135,8 +135,9 @@ SHARES: Final = {
 def page(kept: dict[str, Any]) -> str:
     """The whole page; what was not measured is not there."""
     parts = [HEAD]
+    parts += [_own(kept["own"])] if "own" in kept else []
     parts += [_peers(kept["peers"])] if "peers" in kept else []
-    parts += [_own(kept["own"]), _floors(kept["own"])] if "own" in kept else []
+    parts += [_floors(kept["own"])] if "own" in kept else []
     parts += [_where(kept["where"])] if "where" in kept else []
     parts += [_compiled(kept["compiled"])] if kept.get("compiled", {}).get("rows") else []
     parts += [_growth(kept["growth"])] if "growth" in kept else []
@@ -151,7 +152,7 @@ def _circumstances(part: dict[str, Any]) -> str:
     runs = f"Medians of {part['runs']} runs" if part["runs"] > 1 else "One run of each"
     short = " Runs were short (`--quick`)." if part.get("short") else ""
     return (
-        f"{machine}. {runs}.{short} Processes that wanted to run, of any program, in the minute before it began: {before}, and before it"
+        f"{machine}. {runs}.{short} Load average of the minute before it began: {before}, and before it"
         f" ended: {after}.{BUSY if max(before, after) > 4 else ''}{part.get('note', '')}\n"
     )
 
@@ -173,11 +174,10 @@ def _peers(part: dict[str, Any]) -> str:
     used = ", ".join(f"{name} {version}" for name, version in part["versions"].items())
     return "\n".join([
         "## Beside others\n",
-        ("Ours and each peer in turn, on the same task in the same minutes, a second; the ratio is what can be compared. *Aim* is how many times its"
-        " rate was aimed at.\n"),
+        ("Ours and each peer took turns at the same task; rates are per second. Compare the ratios. *Aim* is the ratio that we want.\n"),
         _circumstances(part),
         _beside(part["rows"], "organism"),
-        f"W1 to W4 and the others are what they are in the table below. Peers: {used}.\n",
+        f"Peers: {used}.\n",
     ])  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def _own(part: dict[str, Any]) -> str:
     found = part["rows"]
     rates = [
         [
-            what,
+            f"**{name}**: {what}",
             f"{_count(row['rate'])} ({_count(row['range'][0])} to {_count(row['range'][1])})",
             f"{_cpu(row):.1f}",
             _count(1e6 / _cpu(row)),
@@ -196,9 +196,9 @@ def _own(part: dict[str, Any]) -> str:
     ]
     return "\n".join([
         "## Ours alone\n",
-        "*By CPU* is how many there would be in a second of which the process had all: what comes closest to a quiet machine where others ran as well.\n",
+        "*By CPU* is the rate if the process had the CPU to itself. *Guide* is the rate that we want on two quiet cores.\n",
         _circumstances(part),
-        _table(["work", "a second", "us of CPU", "by CPU", "guide on quiet cores"], rates),
+        _table(["work", "a second", "us of CPU", "by CPU", "guide"], rates),
         _table(["figure", "measured", "aim"], list(_single(found))),
     ])  # fmt: skip
 
@@ -212,9 +212,9 @@ def _floors(part: dict[str, Any]) -> str:
     ]  # fmt: skip
     return "\n".join([
         "## What cannot be left out\n",
-        ("Bare prototypes without any rule (`benchmarks/floors.py`, `benchmarks/durable.py --bare`), measured with what is above: what the interpreter, trio and the disk take for the least that"
-        " such a piece of work consists of.\n"),
-        _table(["work", "bare", "us of CPU", "a second", "ours, us of CPU", "a second", "what is between them"], rows),
+        ("How close is this to the least that Python, trio and the disk take for such work? Bare prototypes without any rule"
+        " (`benchmarks/floors.py`, `benchmarks/durable.py --bare`), measured in the same run:\n"),
+        _table(["work", "bare", "us of CPU", "a second", "ours, us of CPU", "a second", "what makes the difference"], rows),
     ])  # fmt: skip
 
 
@@ -232,8 +232,8 @@ def _where(part: dict[str, Any]) -> str:
     ]
     return "\n".join([
         "## Where it goes\n",
-        ("Shares of the CPU time of a run, by which function runs at every few milliseconds of it (`benchmarks/where.py`); what Python imports is left out, and"
-        " functions of the standard library count for whoever calls them. *Bare* is the prototype without any rule that does the least of the same, as above.\n"),
+        ("Shares of the CPU time of a run, from samples every few milliseconds (`benchmarks/where.py`). Imports are left out, and functions of the"
+        " standard library count for their callers. *Bare* is the prototype of the section above.\n"),
         _circumstances(part),
         _table(["work", "us of CPU", "bare", *SHARES.values()], rows),
     ])  # fmt: skip
@@ -246,8 +246,7 @@ def _compiled(part: dict[str, Any]) -> str:
     ]
     return "\n".join([
         "## Compiled\n",
-        ("The same sources, with the kernel, the budget rules and what steps handlers [compiled to C](how-to/compile.md) and all else as it is, in turn with them as they are:"
-         " what the interpreter takes of it.\n"),
+        ("What is gained when the kernel, the budget rules and what steps handlers are [compiled to C](how-to/compile.md):\n"),
         _circumstances(part),
         _table(["work", "us of CPU", "compiled", "times as fast"], rows),
         *(["Beside others, as above:\n", _beside(part["beside"], "compiled")] if "beside" in part else []),
@@ -313,11 +312,11 @@ def _growth(part: dict[str, Any]) -> str:
     opening = [f"{_count(row['size'])} threads: {row['open_ms']:.0f} ms" for row in opened if "open_ms" in row]
     return "\n".join([
         "## How it grows\n",
-        ("CPU of one of them, and what the size keeps in memory, at the smallest size and at the largest. *Flat*, *linear* and the rest are counted over the"
-        " last step, between the two largest sizes. Both axes of each plot are logarithmic: a line that rises by one decade in one decade is linear.\n"),
+        ("CPU time for one unit of work, and memory in total, at the smallest size and at the largest. *Flat*, *linear* and so on are computed from the"
+        " two largest sizes. Both axes of each plot are logarithmic: linear growth is a line that rises by one decade in one decade.\n"),
         _circumstances(part),
         _table(["what grows", "CPU", "grows", "memory", "grows", "why"], rows),
-        *([f"To open an organism on a journal with so many ended threads: {'; '.join(opening)}.\n"] if opening else []),
+        *([f"Time to open an organism on a journal of ended threads: {'; '.join(opening)}.\n"] if opening else []),
         *drawn,
     ])  # fmt: skip
 

@@ -15,6 +15,8 @@ The rooms, in the order to read them:
 * ``replay`` - a record run again, or continued differently
 * ``works``, ``organism`` - the parts of a running organism: ingress, resuming, events, control; the composition root
 * ``testing``, ``server``, ``cli`` - for tests of organisms; the simulated model over HTTP; the command line
+
+``R12`` and the like, in comments, are rules of docs/reference/rules.md.
 """
 
 from __future__ import annotations

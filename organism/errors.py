@@ -4,12 +4,12 @@
 
     OrganismError
     ├── ConfigurationError            what is written in organism.yaml or given to Organism() is wrong (exit 2)
-    ├── PayloadError                  a class is no payload, or a value is not valid for one
+    ├── PayloadError                  a class is not a payload, or a value is not valid for one
     │   ├── PayloadTypeError          the class itself cannot be a payload (raised when it is declared)
     │   └── InvalidPayloadError       a value, XML or JSON document does not fit its payload class
     ├── RoutingError                  an address is unknown, or not a peer
-    │   └── IdTakenError              the id of a thread stands for another message, or for a sub-thread
-    ├── NotRunningError               the organism, thread or delivery does not run, or not any more
+    │   └── IdTakenError              the id of a thread is taken by another message, or by a sub-thread
+    ├── NotRunningError               the organism, thread or delivery has not started, or has ended
     ├── QueueFullError                the queue is full and ``on_full`` is ``refuse``, or a reader of events fell too far behind
     ├── Refused                       raised *by* a handler: a failure for the caller that is not retried
     ├── HandlerFailedError            a callee failed; ``code`` says how
@@ -44,7 +44,7 @@ class OrganismError(Exception):
 class ConfigurationError(OrganismError):
     """The configuration has mistakes; all that were found, each with its place.
 
-    ``mistakes`` holds one line each, as ``organism.yaml:14:9 handlers.writer.peers[0]: 'shoter' is no handler; ...``.
+    ``mistakes`` holds one line each, as ``organism.yaml:14:9 handlers.writer.peers[0]: 'shoter' is not a handler; ...``.
     """
 
     def __init__(self, mistakes: Sequence[str]) -> None:
@@ -79,7 +79,7 @@ class RoutingError(OrganismError):
 
 
 class IdTakenError(RoutingError):
-    """The id under which something is sent or forked is that of a thread which began otherwise. ``id`` is that id, ``why`` says how it did."""
+    """Something was sent or forked under the ``id`` of a thread that began with another message; ``why`` says how the two differ."""
 
     def __init__(self, id_: str, why: str) -> None:
         self.id = id_

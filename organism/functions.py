@@ -32,7 +32,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What all providers take as the name of a tool."""
 _CONTEXT: Final = "organism.context.interface.Context"
 _SHAPE: Final = (
-    "a tool is 'async def search(query: str, most: int = 3) -> str', or a plain 'def', which runs in a thread"
+    "a tool is 'async def search(query: str, most: int = 3) -> str', or a plain 'def', which runs in a worker thread"
 )
 _AT_TOP: Final = "its types must be known at the top of the module, and not to type checkers alone"
 

@@ -15,6 +15,7 @@ import traceback
 import types
 import typing
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +31,7 @@ _REFERENCE: Final = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[
 _OWN: Final = __name__.partition(".")[0]
 """The package that runs: a reference into it means it, also beside a checkout of another version."""
 _AT_TOP: Final = "payload classes must be known at the top of the module, and not to type checkers alone"
-_SHAPE: Final = "a handler is 'async def h(message: P, ctx: Context)', or a plain 'def', which runs in a thread"
+_SHAPE: Final = "a handler is 'async def h(message: P, ctx: Context)', or a plain 'def', which runs in a worker thread"
 
 
 class ImportFailedError(ConfigurationError):
@@ -67,6 +68,11 @@ def load_object(reference: str, folder: Path | None) -> Any:
         except Exception as error:  # a module's own __getattr__ may run anything
             raise _failed(module_name, folder, error) from error
     return found
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module of a library is there; nothing of it is loaded."""
+    return find_spec(module) is not None
 
 
 def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:

@@ -14,8 +14,9 @@ P_co = TypeVar("P_co", covariant=True)
 @quick
 @frozen
 class Reply(Generic[P_co]):
-    """Answers the caller: ``ask`` returns the payload, a sender gets it as a message, and the reply to a message from outside is a
-    reply of the thread.
+    """Answers the caller: ``return Reply(Answer("42"))``.
+
+    ``ask`` returns the payload, a sender gets it as a message, and the reply to a message from outside is a reply of the thread.
     """
 
     payload: P_co
@@ -24,7 +25,7 @@ class Reply(Generic[P_co]):
 @quick
 @frozen
 class Send(Generic[P_co]):
-    """Sends ``payload`` to the peer ``to``, whose reply comes back as a message."""
+    """Sends ``payload`` to the peer ``to``: ``return Send("editor", draft)``. The peer's reply comes back as a message."""
 
     to: str
     payload: P_co
@@ -33,7 +34,7 @@ class Send(Generic[P_co]):
 @quick
 @frozen
 class Forward(Generic[P_co]):
-    """Hands the work over to the peer ``to``, whose reply goes to this handler's caller."""
+    """Hands the work over to the peer ``to``: ``return Forward("expert", question)``. The peer's reply goes to this handler's caller."""
 
     to: str
     payload: P_co

@@ -46,8 +46,12 @@ _TOLD: Final = 20
 """Names that are told where a name is none of them."""
 _LONGEST: Final = 200
 """Characters of a name that are told."""
-_HANDLER: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_ORGANISM: Final = re.compile(r"[a-z][a-z0-9-]*")
+HANDLER_NAME: Final = "[a-z][a-z0-9_-]{0,63}"
+"""What names of handlers and of models look like, as a pattern."""
+ORGANISM_NAME: Final = "[a-z][a-z0-9-]*"
+"""The same of organisms."""
+_HANDLER: Final = re.compile(HANDLER_NAME)
+_ORGANISM: Final = re.compile(ORGANISM_NAME)
 _TELLING: Final = re.compile(r"auth|key|token|secret|passw|credential|cookie|sig(?!n)|signature", re.IGNORECASE)
 _CLASS_NAME: Final = type.__dict__["__name__"].__get__
 """What ``cls.__name__`` is where no metaclass has its hands in it."""
@@ -86,6 +90,11 @@ def chain_of_limits(node: str) -> str:
 def node_of_limits(chain: str) -> str:
     """The name of the node whose limits such a chain is of."""
     return "" if chain == CHAIN_OF_CEILING else chain
+
+
+def is_within(thread: str, name: str) -> bool:
+    """Whether a thread is the one of this name or below it, or in the conversation whose chain has this name."""
+    return thread == name or thread.startswith(f"{name}.") or name.startswith(CONVERSATION)
 
 
 def is_tool(handler: str) -> bool:

@@ -8,6 +8,7 @@ import secrets
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import perf_counter
@@ -19,8 +20,7 @@ from organism import config
 from organism.agent import ready
 from organism.errors import NotRunningError, OrganismError, check_expect
 from organism.kernel import Kernel
-from organism.models.preflight import BackendChecks
-from organism.models.readiness import made_ready
+from organism.models.readiness import BackendChecks, made_ready
 from organism.models.recordings.sellers import with_sellers
 from organism.names import ORGANISM, told
 from organism.pump import runtime
@@ -153,6 +153,7 @@ class Organism(Hooked):
 
         With a journal on a disk, only what running handlers wait for is still begun; with ``memory:``, threads run to their end.
         """
+        check_outside(self, "drain")
         await self._running().drain(grace)
 
     async def close(self, *, grace: float = 0) -> None:
@@ -162,7 +163,7 @@ class Organism(Hooked):
         With a journal on a disk, threads are left as they are, and :meth:`resume` of another organism continues them, now or in a later
         process. A handler that does not end although it was cancelled is left behind after 5 seconds, and logged.
 
-        Raises the error with which the pump crashed, EscalatedError if a handler's failure stopped it, OrganismError in a handler of its own.
+        Raises the error with which the pump crashed, EscalatedError if a handler's failure stopped it, OrganismError in one of its own handlers.
         """
         check_outside(self, "close")
         await self._starting.over()
@@ -303,7 +304,7 @@ class Organism(Hooked):
         """Sends a message and returns the first reply; waits for people, too. ``how`` is as for :meth:`send`.
 
         Raises as :meth:`send`; HandlerFailedError, with the code of what went wrong, if the thread ended without a reply, or was paused;
-        UnexpectedReplyError if the reply is not an ``expect``; and OrganismError in a handler of its own, which has ``ctx.ask``.
+        UnexpectedReplyError if the reply is not an ``expect``; and OrganismError in one of its own handlers: use ``ctx.ask`` there.
         An answer made on grace is a reply.
         """
         check_outside(self, "ask")
@@ -426,8 +427,10 @@ class Organism(Hooked):
         return await self._running().histories.history(thread)
 
     def events(self) -> AsyncIterator[Fact]:
-        """Every fact from now on until the organism closes, once it is durable. Raises QueueFullError if its reader falls too far behind."""
-        return self._running().histories.all()
+        """Every fact from now on until the organism closes, once it is durable. Raises QueueFullError if its reader falls too far behind, and
+        OrganismError in one of its own handlers, if it would have to wait.
+        """
+        return self._running().histories.all(partial(check_outside, self, "wait for events of"))
 
     def keep_history(self) -> MemoryJournal:
         """For ``journal: memory:``: keeps the facts of threads that run, from now on, and returns the journal that holds them."""

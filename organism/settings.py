@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from attrs import evolve, field, fields, frozen
 
@@ -212,6 +213,12 @@ class BackendSettings:
     seller: Seller | None = None
     """Whose prices provider ``recorded`` has; ``None`` where its file says nothing of the model."""
 
+    @property
+    def name(self) -> str:
+        """What it is called in facts: ``provider/model``, and its server behind that."""
+        server = f"@{urlsplit(self.base_url).netloc or self.base_url}" if self.base_url else ""
+        return f"{self.provider}/{self.model}{server}"
+
 
 @frozen(kw_only=True)
 class Downgrade:
@@ -375,6 +382,8 @@ class Settings:
     """``full``: on disk before anything leaves; ``normal``: a power cut may take the last of it."""
     session_log: Path | None = None
     """The folder of the session log; ``None``: there is none."""
+    telemetry: bool = False
+    """Whether OpenTelemetry is told of threads, deliveries and model calls."""
     record: Path | None = None
     """The file that keeps what models were asked and what they answered; ``None``: there is none."""
     start: tuple[StartMessage, ...] = ()

@@ -42,6 +42,13 @@ ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 FENCE: Final = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\[[^\]]*\]\((?!https?://)(?P<target>[^)#\s]+)(?:#[^)\s]*)?\)")
+TELEMETRY: Final = {
+    name
+    for module in (ROOT / "organism" / "telemetry").glob("*.py")
+    for name in re.findall(r'"organism\.([\w.]+)"', module.read_text("utf-8"))
+}
+"""What OpenTelemetry is told, without ``organism`` before it."""
+ANCHOR: Final = re.compile(r"\[[^\]]*\]\((?!https?://)(?P<target>[^)#\s]*)#(?P<heading>[^)\s]+)\)")
 RUN: Final = {"console", "python", "yaml"}
 """Languages of blocks that must be run: no page shows code that nobody has tried."""
 
@@ -185,6 +192,25 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_headings(page: Path) -> None:
+    found = [(match["target"] or page.name, match["heading"]) for match in ANCHOR.finditer(page.read_text("utf-8"))]
+    assert [(target, heading) for target, heading in found if heading not in anchors(page.parent / target)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What links may name of a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_rule_that_is_cited_is_told() -> None:
+    told = set(re.findall(r"^\*\*(R\d+)\.\*\*", (ROOT / "docs/reference/rules.md").read_text("utf-8"), re.MULTILINE))
+    sources = [path for folder in ("organism", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    cited = {rule for path in sources for rule in re.findall(r"\bR[1-9]\d?\b", path.read_text("utf-8"))}
+    assert cited - told == set()
+
+
 def test_the_readme_shows_a_running_organism_at_once() -> None:
     head = (ROOT / "README.md").read_text("utf-8").splitlines()[:40]
     assert "$ make run" in head
@@ -213,7 +239,7 @@ def test_the_reference_names_what_tests_are_given() -> None:
     assert set(testing.__all__) - set(re.findall(r"`(\w+)", python)) == set()
 
 
-OTHERS: Final = {"db", "md", "yaml"}
+OTHERS: Final = {"db", "md", "schema", "yaml"}
 """What stands behind `organism.` in names of files."""
 
 
@@ -224,8 +250,8 @@ def test_names_of_the_package_are_there(page: Path) -> None:
     named = {
         name for name in re.findall(r"`(?:await )?organism\.([\w.]*\w)", text) if name.partition(".")[0] not in OTHERS
     }
-    there = {*dir(Watched), *Watched.__annotations__}
-    assert sorted(name for name in named if name.partition(".")[0] not in there and not _imported(name)) == []
+    there = {*dir(Watched), *Watched.__annotations__} | TELEMETRY
+    assert sorted(name for name in named if not {name, name.partition(".")[0]} & there and not _imported(name)) == []
 
 
 def _imported(name: str) -> bool:
@@ -255,7 +281,8 @@ def test_the_reference_has_every_option_of_a_command(command: str, capsys: pytes
     if "those of `run`" in section:
         said |= set(re.findall(r"^\| `(--[\w-]+)", page.partition("## `organism resume")[0], re.MULTILINE))
     assert execute([command, "--help"], Streams(io.StringIO(), io.StringIO(), io.StringIO())) == 0
-    _, _, options = capsys.readouterr().out.partition("Parameters:\n")
+    _, _, options = capsys.readouterr().out.partition("\nOptions:\n")
+    assert "--debug" in options
     there = {name for line in options.splitlines() for name in re.findall(r"--[\w-]+", line[:26])}
     assert there - said == set()
 

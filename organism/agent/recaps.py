@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import frozen
 
 from organism.agent.tools import SENT
-from organism.names import REPLY, excerpt
+from organism.names import REPLY, counted, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,12 +39,12 @@ class _Line:
 def recapped(messages: Sequence[Mapping[str, Any]], *, count: int, lines: int = LINES) -> Message:
     """A message with extracts of these messages; ``count`` is how many it stands for, also those behind an earlier one."""
     kept = _chosen([line for message in messages for line in _lines(message)], lines)
-    return {"role": "user", "content": "\n".join([f"{_EXTRACTS} ({count} messages):", *kept])}
+    return {"role": "user", "content": "\n".join([f"{_EXTRACTS} ({counted(count, 'message')}):", *kept])}
 
 
 def summed_up(text: str, *, count: int) -> Message:
     """A message with a model's summary of ``count`` messages."""
-    return {"role": "user", "content": f"{_SUMMARY} ({count} messages):\n{text.strip()}"}
+    return {"role": "user", "content": f"{_SUMMARY} ({counted(count, 'message')}):\n{text.strip()}"}
 
 
 def told(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

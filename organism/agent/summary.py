@@ -11,7 +11,7 @@ from organism.agent.recaps import is_recap, text_of, told
 from organism.agent.wording import summary_prompt
 from organism.errors import BudgetExhaustedError, ModelError
 from organism.models.completion import Call
-from organism.names import excerpt
+from organism.names import counted, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ class Summaries:
         failures, until = history.breaker
         if failures >= FAILURES and history.count < until:
             return Summary(
-                why=f"no summary came {failures} times in a row; the next is asked for {until - history.count} messages on"
+                why=f"no summary came {failures} times in a row; the next is asked for {counted(until - history.count, 'message')} on"
             )
         call = self.call(plan, bounds, model=model)
         refused = self._ctx.lacks_for(call)

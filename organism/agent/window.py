@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve, frozen
 
 from organism.agent.pruning import said_by
-from organism.models.tokens.output import Output
+from organism.models.tokens.usage import Output
 from organism.quick import maker
 
 if TYPE_CHECKING:

@@ -113,7 +113,7 @@ def _limit(limits: Limits, unit: str) -> int:
 
 
 def raised(limits: Limits, more: Sequence[int]) -> Limits:
-    """Limits that allow so much more, in inner amounts; what is not limited stays without a limit."""
+    """Limits that are higher by these inner amounts; a unit without a limit stays without one."""
     changes: dict[str, Any] = {}
     for unit, amount in enumerate(more):
         have: int | Decimal | None = getattr(limits, VECTOR[unit])

@@ -36,7 +36,7 @@ def crossings(path: Sequence[Node], charge: Vector = NOTHING) -> tuple[tuple[Nod
     ``charge`` is what the call that was just settled cost. Nothing changes: :func:`~organism.budget.node.fire` marks them as fired.
     """
     found: list[tuple[Node, int, Mark]] = []
-    called = charge != NOTHING  # of any unit: all that a further attempt costs may be a fee for the request
+    called = charge != NOTHING  # in any unit: a further attempt may cost a fee and no tokens
     for node in path:
         caps, used, held, calm = node.caps, node.used, node.held, node.calm
         calls, per = caps.runway_ratio

@@ -2,7 +2,7 @@
 
 Waiting calls are known here by their number, which is their age (the smallest is the oldest), and by the least they need. A *measure* is
 (unit, by_limit): what a need is compared with, the limit (a grace call on its own thread's node) or the working limit of that unit. All
-lists are sorted, so that no question takes a look at every call: ten thousand calls that lack the same cost no more than ten.
+lists are sorted, so that no question looks at every call: ten thousand calls that lack the same cost no more than ten.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Crowd:
         self.impatient.add_all((number, self._measured(number)) for number in numbers)
 
     def stand(self, number: int, unit: int) -> Measure:
-        """Lets a call stand at a unit of this node; gives the measure."""
+        """Lets a call stand at a unit of this node; returns the measure."""
         least, by_limit = self._needs[number]
         measure = (unit, by_limit)
         standing = self.standing.get(measure)

@@ -29,7 +29,7 @@ _NONE: Final[Sequence[frozenset[Decimal]]] = (frozenset[Decimal](),) * len(VECTO
 NO_DETAILS: Final = (0, 0, 0)
 """The ``details`` of what has none: cache reads, cache writes and reasoning tokens, which are shown and not limited."""
 FREE: Final[Sequence[int]] = NOTHING
-"""The ``held`` of a node without holds, as most are. It is told by identity."""
+"""The ``held`` of a node without holds, as most are. It is recognised by identity."""
 _LEAST: Final[Vector] = (1, 1, 1, 1, 1, 1)
 LASTING: Final = "conversation"
 """The scope of a conversation's node, whose threads are turns, one after the other."""
@@ -88,7 +88,7 @@ class Node:
 
     @property
     def path(self) -> tuple[Node, ...]:
-        """The node and those above it. Made anew each time: a node that knew itself would be left to the collector of cycles."""
+        """The node and those above it. Made each time: a node that referred to itself would be left to the garbage collector."""
         return (self, *self.above)
 
     @property
@@ -171,7 +171,7 @@ def note_overdraft(node: Node, need: Vector, charge: Vector) -> None:
 
 def set_caps(node: Node, caps: Caps) -> None:
     """Gives a node other limits. Where a limit rises, its levels above the new share of use and its runway are armed again. Where it
-    falls, nothing is armed: levels that use is beyond by that, and that have not fired, fire with the next settlement.
+    falls, nothing is armed: levels that use has reached by that, and that have not fired, fire with the next settlement.
     """
     before, node.caps = node.caps, caps
     for unit in _UNITS:

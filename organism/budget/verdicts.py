@@ -47,7 +47,7 @@ def decide(
     claim: Claim, path: tuple[Node, ...], *, grace: bool = False, stuck: Mapping[Node, Vector] = NOWHERE
 ) -> Verdict:
     """Whether a claim fits on the path now, later, or never. Changes nothing."""
-    # Of two outputs the second is for those who call beside it (R13). Where there is room for both nothing is to be weighed.
+    # A call gets at most half of the room, so that others can call beside it (R13). If two such outputs fit, it gets its whole wish.
     wish = claim.wish
     need = claim.need(wish)
     if fits(path, need if grace or claim.exact else claim.need(2 * wish), grace=grace):

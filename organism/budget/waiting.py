@@ -74,11 +74,11 @@ class Line:
         self._owners: dict[Any, _Owner] = {}
         self._numbered: dict[int, _Owner] = {}
         self._changed: dict[Any, bool] = {}
-        """Owners whose streams are others than were last asked for, and whether one of them was opened."""
+        """Owners whose streams have changed since they were last asked for, and whether one was opened."""
         self._tired: dict[Node, None] = {}
-        """Nodes at which somebody has lost its patience since those were last looked for who never go beside their own streams."""
+        """Nodes at which a call has lost its patience since the last search for calls that can never go beside their own streams."""
         self.lost_patience = 0
-        """How often somebody has, at any node."""
+        """How often a call has lost its patience, at any node."""
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -39,7 +39,7 @@ Sets = Annotated[
         allow_leading_hyphen=True,
         json_list=False,
         metavar="KEY=VALUE",
-        help="Overrides a key of the file, as in budget.tokens=500; may be repeated.",
+        help="Override a key of the file, as in budget.tokens=500; may be repeated.",
     ),
 ]
 Labels = Annotated[

@@ -60,6 +60,8 @@ def chat(
     ends the chat if there is none; SIGTERM and SIGHUP give it the grace time, leave it in a journal on a disk, and end the chat.
     Exits with 0; 1 if a turn failed; else 3 if one was exhausted, or the conversation takes no further turn; else 4 if a turn
     still waits for a person; 2 if the file or the command line is wrong; 130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP.
+
+    Example: organism chat --to guide --conversation c-42
     """
     options.check()
     settings = options.settings(file, streams)

@@ -14,7 +14,7 @@ from organism.cli.tables import amounts_text, limits_text
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import ConfigurationError
-from organism.models.preflight import BackendChecks
+from organism.models.readiness import BackendChecks
 from organism.names import called_as, counted
 from organism.settings import Limits, OnFailure
 
@@ -32,6 +32,8 @@ def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False,
     """Reports every mistake in the file, with its place, and starts nothing.
 
     Values from --set and from ORGANISM_ variables are checked too. Exits with 0 if there is no mistake, else with 2.
+
+    Example: organism check --set models.default.backends.0.model=gpt-4.1-mini
     """
     try:
         settings = checked(file, pairs("--set", set), streams)

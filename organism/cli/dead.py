@@ -45,6 +45,8 @@ def dead(
 
     A process that works on the journal delivers it at once; if there is none, it is written into the journal, and 'organism
     resume' delivers it. If a thread is damaged, lists the messages of the others and exits with 5.
+
+    Example: organism dead --retry 91b7
     """
     with where.opened() as found:
         letters, damage = _read(found)

@@ -142,6 +142,8 @@ def graph(
 
     Code is a box, an agent a stadium, a person a trapezium, a tool a box with double sides; arrows lead to peers and name what
     these take. A handler with a budget of its own is drawn in a frame: calls to it run in a sub-thread.
+
+    Example: organism graph > organism.mmd
     """
     found = topology(loaded(file, pairs("--set", set), streams))
     streams.result(jsons.dumps(asdict(found)) if json else "\n".join(mermaid(found)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.cli.text import wrapped
@@ -45,7 +46,7 @@ class Columns:
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:  # noqa: ARG002 - as above
         """Prints what it does."""
-        if said := _plain(console, description):
+        for said in _paragraphs(console, description):
             _print(console, "\n".join(wrapped(said, console.width)))
             _print(console, "")
 
@@ -61,12 +62,18 @@ def _entry(name: str, about: str, column: int, width: int) -> list[str]:
 
 
 def _plain(console: Console, said: Any) -> str:
-    """What is to be printed, as text in one line: it comes in lines of the whole width."""
+    """What is to be printed, as text in one line."""
+    return " ".join(_paragraphs(console, said))
+
+
+def _paragraphs(console: Console, said: Any) -> list[str]:
+    """What is to be printed, a line for each paragraph: it comes in lines of the whole width."""
     if said is None:
-        return ""
+        return []
     with console.capture() as captured:
         console.print(said, highlight=False, markup=False)
-    return " ".join(captured.get().split())
+    lines = (line.strip() for line in captured.get().splitlines())
+    return [" ".join(those) for there, those in groupby(lines, key=bool) if there]
 
 
 def _print(console: Console, text: str) -> None:

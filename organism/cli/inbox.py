@@ -184,6 +184,8 @@ def answer(
 
     A process that works on the journal continues with the answer at once; if there is none, the answer is written into the
     journal, and 'organism resume' continues with it.
+
+    Example: organism answer 91b7 --send 'Print it.'
     """
     if send is None and refuse is None:
         raise ConfigurationError(

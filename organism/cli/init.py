@@ -1,4 +1,6 @@
-"""``organism init``: a new project that runs, from one of the templates that come with the package."""
+"""``organism init``: a new project that runs, from one of the templates that come with the package; beside its organism.yaml the schema of
+that, for editors: a file, since no address of a schema could be reached from everywhere.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import Debug, Given  # noqa: TC001 - the command line is read from the annotations
 from organism.cli.text import one_line
+from organism.config.schema import file_schema_text
 from organism.errors import ConfigurationError
 from organism.names import is_organism_name, suggestion
 
@@ -32,6 +35,8 @@ TEMPLATES: Final[Mapping[str, Template]] = {
     "minimal": Template("an agent that answers from your notes, and a handler in Python", "guide"),
     "team": Template("agents with budgets of their own, warnings, conversations and a person", "desk"),
 }
+SCHEMA: Final = Path("organism.schema.json")
+"""The schema of organism.yaml, which the first line of that names for editors."""
 _STORED: Final = ".txt"
 """Every file of a template has this at the end of its name: none is code or settings of the package itself."""
 _HIDDEN: Final[Mapping[str, str]] = {"gitignore": ".gitignore"}
@@ -58,9 +63,12 @@ def init(
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Makes a new project that runs at once, without a key: organism.yaml, handlers, a README.
+    """Makes a new project that runs at once, without a key: organism.yaml, handlers, a README, and a schema with which editors check and
+    complete organism.yaml.
 
     The folder must be empty, or not exist yet.
+
+    Example: organism init my-notes --template team
     """
     if template not in TEMPLATES:
         known = ", ".join(TEMPLATES)
@@ -68,7 +76,8 @@ def init(
         raise ConfigurationError([f"--template {one_line(template)}: is not known{hint}; there are: {known}"])
     named = _name(folder, name)
     _must_be_free(folder)
-    written = [_write(folder, path, text.replace(_NAME, named)) for path, text in contents(template)]
+    files = [*contents(template), (SCHEMA, f"{file_schema_text()}\n")]
+    written = [_write(folder, path, text.replace(_NAME, named)) for path, text in files]
     for path in written:
         streams.result(f"wrote {one_line(str(path))}")
     streams.note(_next_steps(folder, TEMPLATES[template]))

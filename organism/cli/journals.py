@@ -58,6 +58,14 @@ class Damage:
 OfFile = Annotated[
     Path, Parameter(name="--file", metavar="FILE", help="The organism's file; organism.yaml by default.")
 ]
+BehindThread = Annotated[
+    Path,
+    Parameter(
+        name="--file",
+        metavar="FILE",
+        help="The organism's file, behind the thread by itself or with --file; organism.yaml by default.",
+    ),
+]
 OfJournal = Annotated[
     str | None,
     Parameter(
@@ -68,7 +76,17 @@ OfJournal = Annotated[
 ]
 OfThread = Annotated[
     str,
-    Parameter(name="THREAD", help="A thread's id or a unique prefix of it, or the name of a conversation."),
+    Parameter(
+        name="THREAD",
+        help="A thread's id or a unique prefix of it, the name of a conversation, or 'latest': the one in which something happened last.",
+    ),
+]
+OrLatest = Annotated[
+    str | None,
+    Parameter(
+        name="THREAD",
+        help="A thread's id or a unique prefix of it, or the name of a conversation; by default the one in which something happened last.",
+    ),
 ]
 
 _KEY: Final = "journal"

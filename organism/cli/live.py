@@ -89,7 +89,9 @@ class LiveBoard:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for line in self._board.lines(threads[:room], self._now()):
             table.add_row(*self._row(line))
-        rest = [Text(f"... and {len(threads) - room} more threads", style="dim")] if len(threads) > room else []
+        rest = (
+            [Text(f"... and {counted(len(threads) - room, 'more thread')}", style="dim")] if len(threads) > room else []
+        )
         left = whole - min(room, len(threads)) - len(rest)
         return Group(self._head(), table, *rest, *self._said(sayings, left))
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
-from organism.cli.journals import HERE, InJournal, OfThread
+from organism.cli.journals import HERE, InJournal, OrLatest
 from organism.cli.reading import meant
 from organism.cli.tables import instant
 from organism.cli.text import cut, one_line
+from organism.journal.codec import lacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,7 @@ _FIRST: Final = ("seq", "handler", "sender", "to", "kind", "outcome", "unit", "p
 
 
 def log(
-    thread: OfThread,
+    thread: OrLatest = None,
     /,
     *,
     follow: Annotated[bool, Parameter(help="Print new facts as they come, until the thread has ended.")] = False,
@@ -41,9 +42,12 @@ def log(
     where: InJournal = HERE,
     streams: Given,
 ) -> int:
-    """Prints the facts of a thread and those below it, one per line: number, time (UTC), thread, what happened."""
+    """Prints the facts of a thread and those below it, one per line: number, time (UTC), thread, what happened.
+
+    Example: organism log --follow
+    """
     with where.opened() as found:
-        those = meant(found, thread, limits=True)
+        those = meant(found, thread, limits=True).told(streams)
         pause = partial(time.sleep, INTERVAL) if follow else None
         for document in documents_of(found, those, pause=pause):
             streams.result(json.dumps(document) if jsonl else line_of(document))
@@ -85,8 +89,7 @@ def line_of(document: Mapping[str, Any]) -> str:
     """An entry in a line: its number, when it was, the thread, the fact, what it holds and the steps it consists of."""
     when = instant(document["at"], "milliseconds")
     if "lost" in document:
-        about = f"{document['lost']} facts are missing here"
-        return f"{document['n']:>6}  {when}  {about}"
+        return f"{document['n']:>6}  {when}  {lacks(document)}"
     held = _held(document, _HIDDEN)
     steps = [_step(step, document["thread"]) for step in document.get("steps", ())]
     thread = one_line(str(document["thread"]))

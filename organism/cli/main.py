@@ -50,8 +50,8 @@ GROUPS: Final = {
     },
     "See what happened": {
         "threads": ("organism.cli.threads:threads", "", "Lists the root threads of a journal."),
-        "show": ("organism.cli.show:show", "THREAD", "Shows what happened in a thread."),
-        "log": ("organism.cli.log:log", "THREAD", "Prints the facts of a thread, or follows new ones."),
+        "show": ("organism.cli.show:show", "[THREAD]", "Shows what happened in a thread."),
+        "log": ("organism.cli.log:log", "[THREAD]", "Prints the facts of a thread, or follows new ones."),
         "usage": ("organism.cli.usage:usage", "[THREAD]", "Shows what was spent, by handler, model, day or others."),
     },
     "Answer and steer": {
@@ -214,7 +214,8 @@ def _application(arguments: Sequence[str], streams: Streams) -> App:
     helps = _wants_help(arguments)
     app = App(
         name="organism",
-        help="An actor-model message pump for swarms of LLM agents, with budgets that cannot be overrun.",
+        help="An actor-model message pump for swarms of LLM agents, with budgets that cannot be overrun. 'organism init DIR' makes a project to "
+        "begin with; 'organism COMMAND --help' tells what a command takes.",
         help_formatter=Columns() if helps and not streams.out.isatty() else None,
         help_format="plaintext",
         group_parameters=Group("Options"),

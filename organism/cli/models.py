@@ -18,9 +18,8 @@ from organism.cli.exit_codes import WRONG
 from organism.cli.tables import plain_amount
 from organism.cli.text import one_line
 from organism.durations import duration
-from organism.models.context_windows import window_of
 from organism.models.factories import check_backends
-from organism.models.prices import FREE, check_prices, rates
+from organism.models.prices import FREE, check_prices, rates, window_of
 from organism.models.tokens.usage import Measured
 from organism.names import counted
 
@@ -185,7 +184,7 @@ def _told(row: AliasRow) -> Iterator[str]:
     yield f"{row.alias}: {row.strategy}, {way}" if len(row.backends) > 1 else f"{row.alias}: one backend"
     first, longest = row.backoff
     yield f"  retries  {row.retries} after a failed attempt, waiting {first:g} s to {longest:g} s"
-    yield f"  answers  up to {row.max_output_tokens:,} tokens by default"
+    yield f"  answers  up to {counted(row.max_output_tokens, 'token')} by default"
     if row.downgrade is not None:
         yield f"  budget   from level '{row.downgrade['at']}' on, model '{row.downgrade['to']}'"
     yield f"  agents   {', '.join(row.agents) or 'none'}"
@@ -197,8 +196,8 @@ def _backend(number: int, row: BackendRow) -> Iterator[str]:
     where = f" at {row.base_url}" if row.base_url else ""
     yield f"  {number}. {one_line(f'{row.provider}/{row.model}{where}, priority {row.priority}')}"
     window = "unknown" if row.context_window is None else f"{row.context_window:,} tokens"
-    rates_ = {"requests per minute": row.requests_per_minute, "tokens per minute": row.tokens_per_minute}
-    limits = [f"{limit:,} {what}" for what, limit in rates_.items() if limit is not None]
+    rates_ = {"request": row.requests_per_minute, "token": row.tokens_per_minute}
+    limits = [f"{counted(limit, what)} per minute" for what, limit in rates_.items() if limit is not None]
     limits += [f"{counted(row.max_concurrent, 'call')} at once", f"{duration(row.timeout)} per attempt"]
     yield f"     price   {_price(row.price)}"
     yield f"     window  {window}"

@@ -52,7 +52,7 @@ def ordered(do: str, thread: str, where: Where, streams: Streams, units: Mapping
     Raises ConfigurationError where there is no such thread, or it has ended, and JournalError.
     """
     with where.opened() as found:
-        means = meant(found, thread)
+        means = meant(found, thread).told(streams)
     order = Order(do=do, thread=means.thread.removeprefix(CONVERSATION), units=units)
     return carried_out(order, means.chain.root, where, streams)
 
@@ -161,7 +161,7 @@ def pause(
 ) -> int:
     """Pauses a thread and all below it: running handlers finish, nothing more is delivered, and its clock stops.
 
-    A process that works on the journal does it; if there is none, the pause is written into the journal, and lasts until the thread is resumed.
+    A process that works on the journal does it; if there is none, the pause is written into the journal, and lasts until 'organism resume'.
     """
     return ordered("pause", thread, where, streams)
 
@@ -185,7 +185,7 @@ def add_budget(
         str,
         Parameter(
             name="[THREAD] UNIT=AMOUNT",
-            help="A thread's id, a unique prefix of it, or the name of a conversation; then what to add to which limit, as in tokens=1000 cost_usd=0.5.",
+            help="A thread's id, a unique prefix of it, the name of a conversation, or 'latest'; then what to add to which limit, as in tokens=1000 cost_usd=0.5.",
         ),
     ],
     account: Annotated[
@@ -201,6 +201,8 @@ def add_budget(
     """Raises limits of a thread by these amounts, and prints the old and new limits.
 
     A process that works on the journal does it; if there is none, it is written into the journal.
+
+    Example: organism add-budget 8315 tokens=1000 cost_usd=0.5
     """
     shared = _shared(account, ceiling=ceiling)
     if shared is not None:

@@ -9,6 +9,7 @@ from organism.cli.report import field_lines
 from organism.cli.tables import money, plain_amount
 from organism.cli.text import cut, harmless, one_line
 from organism.journal.values import PlainPayload
+from organism.names import counted
 from organism.payloads import encode_fields, encode_xml
 from organism.usage import usd
 
@@ -140,7 +141,7 @@ def charge_text(charge: Charge) -> str:
 
 def held_text(held: CallHeld) -> str:
     """What a call may cost at most."""
-    return f"{held.need[0]:,} tokens"
+    return counted(held.need[0], "token")
 
 
 def grant_text(granted: Granted) -> str:
@@ -167,7 +168,7 @@ def cut_text(done: CutShort) -> str:
     first, behind = done.replaced
     if done.how == "prune":
         return f" is sent no more of the results in messages {first} to {behind - 1}: {sizes}"
-    parts = [f"{sizes}, {done.messages_before} to {done.messages_after} messages"]
+    parts = [f"{sizes}, {done.messages_before} to {counted(done.messages_after, 'message')}"]
     if done.how != "cut":
         what = "a model's summary" if done.how == "model" else "a recap"
         parts.append(f"{what} stands for messages {first} to {behind - 1}")

@@ -14,7 +14,7 @@ from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, Given, Labels, Se
 from organism.cli.check import loaded
 from organism.cli.conduct import Fork
 from organism.cli.exit_codes import FAILED
-from organism.cli.journals import OfFile, OfJournal, OfThread, Where
+from organism.cli.journals import BehindThread, OfJournal, OfThread, Where
 from organism.cli.log_lines import logging_to
 from organism.cli.reading import meant
 from organism.cli.running import PLAIN, OfRun, by_journal
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def replay(
     thread: OfThread,
     /,
-    file: OfFile = DEFAULT_FILE,
+    file: BehindThread = DEFAULT_FILE,
     *,
     set: Sets = (),  # noqa: A002 - the option's name
     journal: OfJournal = None,
@@ -43,11 +43,13 @@ def replay(
 
     Prints the first difference in what a handler asks or answers, and exits with 1; exits with 0 if there is none. Side effects
     that handlers have outside of the organism happen again.
+
+    Example: organism replay latest
     """
     over = pairs("--set", set) | ({} if journal is None else {"journal": journal})
     organism = Organism.of(loaded(file, over, streams, written=by_journal if journal else "--set {}".format))
     with Where(file=file, journal=journal).opened() as found:
-        chain = meant(found, thread).chain
+        chain = meant(found, thread).told(streams).chain
     with logging_to(streams, verbose=False, debug=debug), redirect_stdout(streams.err):
         result = organism.replay(chain.root)
     for handler, why in result.unsure:
@@ -77,10 +79,12 @@ _BUDGET = "budget."
 def fork(
     thread: Annotated[
         str,
-        Parameter(name="THREAD", help="A thread's id or a unique prefix of it; not a turn of a conversation."),
+        Parameter(
+            name="THREAD", help="A thread's id or a unique prefix of it, or 'latest'; not a turn of a conversation."
+        ),
     ],
     /,
-    file: OfFile = DEFAULT_FILE,
+    file: BehindThread = DEFAULT_FILE,
     *,
     at: Annotated[
         int | None,
@@ -98,6 +102,8 @@ def fork(
 
     Calls whose answers were copied are not paid for again. --set changes what follows; keys of 'budget' change the fork's own
     limits. --label adds to its labels, or replaces one; by default they are those of the original thread.
+
+    Example: organism fork latest --at 12 --set budget.tokens=50000
     """
     options.check()
     labels = pairs("--label", label)
@@ -105,7 +111,7 @@ def fork(
     where.check_there()
     settings = options.settings(file, streams)
     with where.opened() as found:
-        origin = meant(found, thread).thread
+        origin = meant(found, thread).told(streams).thread
     fork = Fork(thread=origin, at=at, budget=_said(settings.budget, options.pairs), labels=labels)
     return options.run(Organism.of(settings), options.orders(file, fork=fork), streams, debug=debug)
 

@@ -28,7 +28,7 @@ What = Annotated[
     ),
 ]
 Resume = Annotated[bool, Parameter(help="First continue what earlier runs left in the journal, paused threads too.")]
-Seed = Annotated[int | None, WHOLE, Parameter(help="Makes thread ids and the delays of retries the same in each run.")]
+Seed = Annotated[int | None, WHOLE, Parameter(help="Make thread ids and the delays of retries the same in each run.")]
 
 
 def run(
@@ -52,6 +52,8 @@ def run(
     else 4 if one is paused; 2 if the file or the command line is wrong; 5 if the journal is damaged or another process holds
     it; 130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP. After such a signal, running work has the grace time to finish; a journal
     on a disk keeps the rest for 'organism resume'. A second signal ends the process at once.
+
+    Example: organism run --to guide --send 'When do we open?' --set budget.tokens=2000
     """
     options.check()
     labels = pairs("--label", label)

@@ -1,4 +1,4 @@
-"""``organism schema``: what others may rely on, as XML Schema and JSON Schema."""
+"""``organism schema``: what editors and readers may rely on, as XML Schema and JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
 from organism.cli.check import loaded
+from organism.config.schema import file_schema_text
 from organism.errors import ConfigurationError
 from organism.journal import codec
 from organism.payloads import NAMESPACE, describe, json_schema_of_all, xsd_of_all
@@ -33,21 +34,29 @@ def schema(
     events: Annotated[
         bool, Parameter(help="The JSON Schema of the lines of a session log or a jsonl: journal.")
     ] = False,
+    config: Annotated[bool, Parameter(help="The JSON Schema of organism.yaml itself, for editors.")] = False,
     set: Sets = (),  # noqa: A002 - the name of the option
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
     """Prints a schema for editors and readers: with --xsd or --json that of the payloads that the organism's handlers take and send,
-    with --events that of the lines in which facts are kept, which needs no file.
+    with --events that of the lines in which facts are kept, with --config that of organism.yaml. The last two read no file.
+
+    Editors check and complete an organism.yaml with its schema beside it, if it begins with the line
+    '# yaml-language-server: $schema=organism.schema.json'.
+
+    Example: organism schema --config > organism.schema.json
     """
-    wanted = [name for name, one in (("--xsd", xsd), ("--json", json), ("--events", events)) if one]
+    wanted = [
+        name for name, one in (("--xsd", xsd), ("--json", json), ("--events", events), ("--config", config)) if one
+    ]
     if len(wanted) != 1:
         said = "name one" if not wanted else f"{' and '.join(wanted)} cannot go together: name one"
-        raise ConfigurationError([f"organism schema: {said}: --xsd, --json or --events"])
-    if events and primitives:
+        raise ConfigurationError([f"organism schema: {said}: --xsd, --json, --events or --config"])
+    if primitives and not (xsd or json):
         raise ConfigurationError(["organism schema: --primitives goes with --xsd or --json"])
-    if events:
-        streams.result(dumps(codec.schema(), indent=2))
+    if events or config:
+        streams.result(dumps(codec.schema(), indent=2) if events else file_schema_text())
         return 0
     classes = ALL if primitives else _own(loaded(file, pairs("--set", set), streams), str(file))
     text = xsd_of_all(classes).rstrip("\n") if xsd else dumps(_document(classes), indent=2, ensure_ascii=False)

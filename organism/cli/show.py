@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
-from organism.cli.journals import HERE, InJournal, OfThread
+from organism.cli.journals import HERE, InJournal, OrLatest
 from organism.cli.phrases import forecast_text
 from organism.cli.reading import facts_of, meant, successor_in, threads_of
 from organism.cli.report import partial_text, problem_line, usage_table
@@ -37,7 +37,7 @@ _DEEPEST: Final = 12
 
 
 def show(
-    thread: OfThread,
+    thread: OrLatest = None,
     /,
     *,
     prompts: Annotated[bool, Parameter(help="The whole prompt of each call, message by message.")] = False,
@@ -49,6 +49,8 @@ def show(
     """Shows what happened in a thread, in order: messages, model calls and what they cost, warnings, the end.
 
     Times are seconds since its beginning. What a handler asks of another is indented below it.
+
+    Example: organism show 8315 --full
     """
     with where.opened() as found:
         those = meant(found, thread)

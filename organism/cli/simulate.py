@@ -21,7 +21,10 @@ _WHOLE: Final = ("seed", "context_window")
 Models = Annotated[
     tuple[str, ...],
     Parameter(
-        name="--model", json_list=False, metavar="NAME", help="A model name that it answers for; may be repeated."
+        name="--model",
+        json_list=False,
+        metavar="NAME",
+        help="A model name that it answers for, sim-1 by default; may be repeated.",
     ),
 ]
 Said = Annotated[
@@ -55,6 +58,8 @@ def simulate(
     Prints its address and what to write into organism.yaml to standard output. Any client of one of the two protocols can use
     it. Ctrl-C lets answers under way finish for up to two seconds, and exits with 130; a second Ctrl-C ends it at once. Exits
     with 2 if it cannot listen at that address.
+
+    Example: organism simulate --port 8765 --option verbosity=2 --key secret
     """
     options = _options(seed, option)
     limits = {"requests-per-minute": requests_per_minute, "tokens-per-minute": tokens_per_minute}

@@ -67,6 +67,8 @@ def threads(
 
     A thread that has not ended is 'running' while a process works on the journal, else 'unfinished'; or it is 'paused'. If a
     thread is damaged, lists the others and exits with 5.
+
+    Example: organism threads --outcome failed --label arm=a
     """
     if csv and json:
         raise ConfigurationError(["organism threads: --json and --csv cannot go together"])

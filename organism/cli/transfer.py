@@ -35,7 +35,11 @@ _STDIN: Final = "-"
 
 def export(
     *threads: Annotated[
-        str, Parameter(name="THREAD", help="Ids of threads, or unique prefixes of them; by default all threads.")
+        str,
+        Parameter(
+            name="THREAD",
+            help="Ids of threads, unique prefixes of them, names of conversations, or 'latest'; by default all threads.",
+        ),
     ],
     where: InJournal = HERE,
     streams: Given,
@@ -43,11 +47,13 @@ def export(
     """Prints threads with all that is kept of them, as JSON lines that 'organism import' reads.
 
     A damaged thread is named instead of printed, and the exit code is then 5.
+
+    Example: organism export 8315 > thread.jsonl
     """
     damage = Damage()
     with where.opened() as found:
         # What was given to accounts stays with the journal that it was given in.
-        those = [meant(found, text).chain.root for text in threads] or [
+        those = [meant(found, text).told(streams).chain.root for text in threads] or [
             chain.root for chain in found.chains() if not is_of_limits(chain.root)
         ]
         count = entries = 0
@@ -83,6 +89,8 @@ def import_(
 ) -> int:
     """Puts exported threads into the journal. All are checked first: if one is damaged, or is there already with other
     entries, nothing is imported. A thread that is there already with the same entries is skipped.
+
+    Example: organism import thread.jsonl --journal sqlite:other.db
     """
     with _source(source, streams) as lines:
         given = _sound(lines, source)  # before there is a journal: of what cannot be imported none is left behind

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from organism.cli.account_limits import AccountLimits
+    from organism.cli.reading import Meant
     from organism.cli.streams import Streams
     from organism.journal import Journal
     from organism.journal.contract import Chain
@@ -57,7 +58,8 @@ def usage(
     thread: Annotated[
         str | None,
         Parameter(
-            name="THREAD", help="With --calls: only the calls of this thread and those below it, or of a conversation."
+            name="THREAD",
+            help="With --calls: only the calls of this thread and those below it, of a conversation, or of the 'latest'.",
         ),
     ] = None,
     /,
@@ -74,7 +76,7 @@ def usage(
         Parameter(
             allow_leading_hyphen=True,
             metavar="DATE",
-            help="Only what was spent since the hour of this time: 2026-11-01, with a time (UTC), or an age: 12h.",
+            help="Only what was spent since the hour of this time: 2026-11-01, with a time (UTC), or an age: 30d, 12h.",
         ),
     ] = None,
     calls: Annotated[
@@ -87,7 +89,10 @@ def usage(
     where: InJournal = HERE,
     streams: Given,
 ) -> int:
-    """Shows what was spent, also by threads that were removed since. Days are in UTC."""
+    """Shows what was spent, also by threads that were removed since. Days are in UTC.
+
+    Example: organism usage --by model --since 30d
+    """
     _check(thread, by, since, calls=calls, json=json, csv=csv)
     form: Form = "json" if json else "csv" if csv else "table"
     by = by or "handler"
@@ -269,7 +274,8 @@ _WIDE: Final = 20
 
 def tell_calls(journal: Journal, thread: str | None, form: Form, streams: Streams) -> None:
     """Prints the calls of a thread with those below it, or of all. Raises ConfigurationError where that thread is not there."""
-    rows = _calls_of(journal, thread)
+    found = None if thread is None else meant(journal, thread).told(streams)
+    rows = _calls_of(journal, found)
     if form == "json":
         for row in rows:
             streams.result(jsons.dumps(row.as_json()))
@@ -282,9 +288,8 @@ def tell_calls(journal: Journal, thread: str | None, form: Form, streams: Stream
         streams.result("\n".join(table([_CALLS, *lines], right=(4, 5, 6))) if lines else "no model calls")
 
 
-def _calls_of(journal: Journal, thread: str | None) -> Iterator[CallRow]:
+def _calls_of(journal: Journal, found: Meant | None) -> Iterator[CallRow]:
     """Chain by chain, the oldest first."""
-    found = None if thread is None else meant(journal, thread)
     for chain in journal.chains() if found is None else (found.chain,):
         facts = ((each["n"], decode_entry(each)) for each in journal.documents(chain.root))
         for row in call_rows(facts):

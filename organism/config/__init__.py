@@ -5,7 +5,7 @@ read by the shapes that the keys are declared with (``shapes``, ``sections``, ``
 ``templates``), and every mistake is noted on the way; names of handlers and models are looked at last (``named``). ``document`` declares the keys at the top; ``budgets``, ``backends``,
 ``handlers``, ``start`` and the other modules those below. What is right beside a mistake is built all the same (``drafts``), so that
 whatever depends on it alone is checked in the same round; it leaves the room only where there is no mistake. Nothing is started and
-nothing is called.
+nothing is called. The same shapes draw up the JSON Schema of the file (``schema``, with what keys mean from ``meanings``).
 """
 
 from __future__ import annotations

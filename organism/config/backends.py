@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attrs import evolve, frozen
 
-from organism.config.failures import with_backoff
+from organism.config.failures import WAITS, with_backoff
 from organism.config.paths import FilePath
 from organism.config.places import shown, where
 from organism.config.recordings import check_options as check_recorded
@@ -25,6 +25,7 @@ from organism.config.shapes import (
     Number,
     OrNull,
     Reading,
+    Schema,
     Text,
     Truth,
     Whole,
@@ -71,7 +72,7 @@ class Checks(Protocol):
 
 _PROVIDERS: Final = ("simulated", "openai", "anthropic", "recorded")
 _USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"})
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _SECRETS: Final = ("apikey", "accesstoken", "authorization", "password", "secret", "secretkey")
 _NO_SECRETS: Final = (
     "a key does not belong here: name the environment variable that holds it (api_key_env) or a file (api_key_file)"
@@ -95,6 +96,9 @@ class _Provider(Reference):
     """A built-in one by its name, ``package.module:factory``, or the factory itself in Python."""
 
     wanted: str = "a provider"
+
+    def _schema(self) -> Schema:
+        return {"anyOf": [{"enum": [*_PROVIDERS]}, super()._schema()]}
 
     def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
         if text in _PROVIDERS:
@@ -134,7 +138,7 @@ def _url_problem(text: str) -> str | None:
 
 
 def _variable_problem(text: str) -> str | None:
-    if _VARIABLE.fullmatch(text):
+    if re.fullmatch(_VARIABLE, text):
         return None
     return "is not the name of an environment variable (and not shown, in case it is the key itself)"
 
@@ -254,6 +258,7 @@ _PRICE: Final = Record(
         "cache_write": Exact(nullable=True),
         "reasoning": Exact(nullable=True),
     },
+    named=("price",),
     required=("input", "output"),
     make=lambda section: Price(**section.values),
 )
@@ -262,7 +267,9 @@ _BACKEND: Final = Record(
         "provider": _Provider(),
         "model": Text(),
         "base_url": Text(check=_url_problem, nullable=True),
-        "api_key_env": Text("the name of an environment variable", check=_variable_problem, nullable=True),
+        "api_key_env": Text(
+            "the name of an environment variable", check=_variable_problem, form=f"^{_VARIABLE}$", nullable=True
+        ),
         "api_key_file": FilePath(nullable=True),
         "priority": Whole(),
         "requests_per_minute": Whole(least=1, nullable=True, hint=_NO_RATE),
@@ -275,6 +282,7 @@ _BACKEND: Final = Record(
         "price": OrNull(_PRICE),
         "options": Anything(_secret_problem),
     },
+    named=("backends",),
     required=("provider", "model"),
     make=_backend,
     refused=dict.fromkeys(("api_key", "apikey", "api-key", "key", "token", "secret", "password"), _NO_SECRETS),
@@ -282,17 +290,21 @@ _BACKEND: Final = Record(
     tolerant=True,
 )
 _DOWNGRADE: Final = Record(
-    {"at": Choice(get_args(Level)), "to": Name(of="model")}, required=("at", "to"), tolerant=True
+    {"at": Choice(get_args(Level)), "to": Name(of="model")},
+    named=("downgrade",),
+    required=("at", "to"),
+    tolerant=True,
 )
 MODEL: Final = Record(
     {
         "strategy": Choice(get_args(Strategy)),
         "retries": Whole(),
-        "backoff": ListOf(Number(), whole=True),
+        "backoff": WAITS,
         "max_output_tokens": Whole(least=1),
         "downgrade": OrNull(_DOWNGRADE),
         "backends": ListOf(_BACKEND, filled=True),
     },
+    named=("models",),
     required=("backends",),
     make=with_backoff,
     tolerant=True,

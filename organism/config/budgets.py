@@ -13,10 +13,10 @@ from attrs import evolve, frozen
 from organism.config.named import decides_nothing
 from organism.config.places import shown
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import BROKEN, Broken, Choice, Exact, Name, Number, Reading, Whole
+from organism.config.shapes import BROKEN, Broken, Choice, Drawing, Exact, Name, Number, Reading, Schema, Whole
 from organism.config.tree import Table
 from organism.config.yamltext import unfold
-from organism.names import names_nothing
+from organism.names import HANDLER_NAME, names_nothing
 from organism.settings import (
     ROOT_LIMITS,
     UNITS,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from organism.config.shapes import Shape
     from organism.config.tree import Node
 
-_KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_KIND: Final = re.compile(HANDLER_NAME)
 _LONGEST: Final = 200
 WARNING_UNITS: Final = tuple(unit for unit in UNITS if unit != "depth")
 
@@ -53,6 +53,7 @@ _COUNTED: Final = ("tokens", "input_tokens", "output_tokens", "model_calls", "me
 _LEVELS: Final = ListOf(Exact(above=0), unique=True)
 _LEVELS_BY_UNIT: Final = Record(
     dict.fromkeys(WARNING_UNITS, _LEVELS),
+    named=("levels", "budget"),
     make=lambda section: MappingProxyType({unit: tuple(sorted(levels)) for unit, levels in section.values.items()}),
     refused={"depth": "depth never warns: leave it out"},
 )
@@ -73,12 +74,16 @@ class _WarnAt:
         ascending = tuple(sorted(levels))
         return MappingProxyType(dict.fromkeys(WARNING_UNITS, ascending))
 
+    def schema(self, drawing: Drawing) -> Schema:
+        return {"anyOf": [_LEVELS.schema(drawing), _LEVELS_BY_UNIT.schema(drawing)]}
+
 
 _POLICY: Final[Mapping[str, Shape]] = {
     "warn_at": _WarnAt(),
     "runway": Exact(),
     "grace": Record(
         {"model_calls": Whole(), "share": Exact(below=1), "tokens": Whole()},
+        named=("grace",),
         make=lambda section: Grace(**section.values),
     ),
     "accounting": Choice(("estimate", "strict")),
@@ -87,6 +92,7 @@ _POLICY: Final[Mapping[str, Shape]] = {
     "grants_by": Name(nullable=True, unable=decides_nothing),
     "grants_up_to": Record(
         {"seconds": Number(), "cost_usd": Exact(), **dict.fromkeys(_COUNTED, Whole())},
+        named=("grants", "budget"),
         make=lambda section: MappingProxyType({unit: Decimal(str(most)) for unit, most in section.values.items()}),
         refused={"depth": "depth is never granted: leave it out"},
     ),
@@ -148,22 +154,27 @@ def _split(section: Section) -> tuple[dict[str, Any], dict[str, Any]]:
     return limits, others
 
 
-ROOT_BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, ROOT_LIMITS), tolerant=True)
+ROOT_BUDGET: Final = Record(
+    {**_LIMITS, **_POLICY}, named=("budget",), make=partial(_budget, ROOT_LIMITS), tolerant=True
+)
 """``budget:`` of the file: messages and depth are limited where nothing is said of them."""
-BUDGET: Final = Record({**_LIMITS, **_POLICY}, make=partial(_budget, Limits()), tolerant=True)
+BUDGET: Final = Record({**_LIMITS, **_POLICY}, named=("budget",), make=partial(_budget, Limits()), tolerant=True)
 """Every other budget: only what is named is limited."""
-CEILING: Final = Record({**_LIMITS, "window": Choice(get_args(WindowKind))}, make=_ceiling, tolerant=True)
+CEILING: Final = Record(
+    {**_LIMITS, "window": Choice(get_args(WindowKind))}, named=("ceiling", "budget"), make=_ceiling, tolerant=True
+)
 _OF_A_RUN: Final = "is of one thread, or of one run of the organism: accounts have no limit of it"
 _ACCOUNT: Final = Record(
     {
         **{unit: shape for unit, shape in _LIMITS.items() if unit not in {"seconds", "depth"}},
         "window": Choice(get_args(WindowKind)),
     },
+    named=("accounts", "budget"),
     make=_quota,
     refused={"seconds": _OF_A_RUN, "depth": _OF_A_RUN},
     tolerant=True,
 )
-ACCOUNTS: Final = MapOf(_ACCOUNT, account_problem)
+ACCOUNTS: Final = MapOf(_ACCOUNT, account_problem, form=rf"^{HANDLER_NAME}(:.*\S.*)?$")
 """``accounts:``: quotas by name, or by kind for all of that kind."""
 CONVERSATION: Final = Record(
     {
@@ -171,6 +182,7 @@ CONVERSATION: Final = Record(
         **_POLICY,
         "on_cap": Choice(("end", "rotate")),
     },
+    named=("conversation", "budget"),
     make=_conversation,
     refused={"depth": "depth is of one turn: write it in 'budget'"},
     tolerant=True,

@@ -49,6 +49,7 @@ COMPACTION: Final[Any] = OrNull(
             "model": Name(of="model", nullable=True),
             "prompt": Wording(nullable=True, names=_SUMMARY),
         },
+        named=("compaction",),
         make=_compaction,
         tolerant=True,
     )
@@ -57,6 +58,7 @@ COMPACTION: Final[Any] = OrNull(
 PRUNE: Final[Any] = OrNull(
     Record(
         {"protect_turns": Whole(least=1), "min_tokens": Whole()},
+        named=("prune",),
         make=lambda section: Prune(**section.values),
     )
 )

@@ -21,14 +21,15 @@ from organism.config.places import FILE, Mistakes, Place, shown
 from organism.config.prompts import with_agents_md
 from organism.config.recordings import with_recordings
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import Choice, Name, Number, OrNull, Reading, Text, Whole
+from organism.config.shapes import Choice, Name, Number, OrNull, Reading, Text, Truth, Whole
 from organism.config.start import START, message_of
 from organism.config.tools import check_tools
 from organism.config.tree import Entry, Items, Table
 from organism.config.yamltext import table_in, unfold
 from organism.errors import PayloadTypeError
 from organism.functions import FunctionCall, FunctionResult
-from organism.names import is_organism_name, nearest
+from organism.loader import is_installed
+from organism.names import HANDLER_NAME, ORGANISM, ORGANISM_NAME, REPLY, is_organism_name, nearest
 from organism.payloads import Vocabulary
 from organism.settings import ModelSettings, Settings
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _DAY: Final = 86_400
 """Seconds. A watchdog waits in a thread, and no thread waits for as long as a number can say."""
+_OPENTELEMETRY: Final = "opentelemetry"
 _SIMULATED_NOTE: Final = "no models are configured: 'default' is simulated, and calls no provider"
 
 
@@ -52,15 +54,15 @@ def _name_problem(name: str) -> str | None:
 
 TOP: Final = Record(
     {
-        "organism": Text("a name", check=_name_problem),
+        "organism": Text("a name", check=_name_problem, form=f"^{ORGANISM_NAME}$"),
         "runtime": Choice(("trio", "asyncio")),
         "defaults": DEFAULTS,
         "budget": ROOT_BUDGET,
         "conversation": CONVERSATION,
         "accounts": ACCOUNTS,
         "ceiling": CEILING,
-        "models": MapOf(MODEL, alias_problem),
-        "handlers": MapOf(HANDLER, name_problem),
+        "models": MapOf(MODEL, alias_problem, form=f"^{HANDLER_NAME}$"),
+        "handlers": MapOf(HANDLER, name_problem, form=f"^(?!({ORGANISM}|{REPLY})$){HANDLER_NAME}$"),
         "hooks": HOOKS,
         "loops": OrNull(LOOPS),
         "dead_letters": Name(nullable=True, unable=hears_of_none),
@@ -73,9 +75,11 @@ TOP: Final = Record(
         "journal": JournalUrl(),
         "durability": Choice(("full", "normal")),
         "session_log": FolderPath(nullable=True),
+        "telemetry": Truth(),
         "record": NewFilePath(nullable=True),
         "start": ListOf(START),
     },
+    named=("top",),
     required=("organism",),
     refused={
         "name": "the name of the organism has the key 'organism'",
@@ -105,6 +109,7 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Ch
     start = tuple(filter(None, (message_of(section, drafts) for section in top.values.get("start", ()))))
     check_tools(drafts)
     check_session_log(top)
+    _check_telemetry(top)
     check_downgrades(top.values.get("models", {}))
     if checks is not None:
         check_backends(top, checks, folder)
@@ -128,6 +133,13 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Ch
         ),
         **{key: value for key, value in top.values.items() if key not in built},
     )
+
+
+def _check_telemetry(top: Section) -> None:
+    """Notes that what telemetry takes is not installed."""
+    if top.values.get("telemetry") and not is_installed(_OPENTELEMETRY):
+        line = f"needs '{_OPENTELEMETRY}', which is not installed; install organism with its extra 'otel'"
+        top.wrong("telemetry", line)
 
 
 def _without_slips(tree: Table, mistakes: Mistakes) -> Table:

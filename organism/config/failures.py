@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import frozen
+
 from organism.config.places import shown
 from organism.config.scalars import Wrong
 from organism.config.sections import ListOf, Record, Section
@@ -11,7 +13,7 @@ from organism.config.shapes import Choice, Number, Whole
 from organism.settings import OnFailure
 
 if TYPE_CHECKING:
-    from organism.config.shapes import Reading
+    from organism.config.shapes import Drawing, Reading, Schema
     from organism.config.tree import Scalar
 
 _CODES: Final = ("crashed", "timeout", "validation", "routing", "no_reply")
@@ -35,6 +37,18 @@ class _Code(Choice):
         )
 
 
+@frozen
+class _Waits(ListOf):
+    """The first and the longest wait between attempts; :func:`with_backoff` looks at both."""
+
+    def schema(self, drawing: Drawing) -> Schema:
+        return {**super().schema(drawing), "minItems": 2, "maxItems": 2}
+
+
+WAITS: Final = _Waits(Number(), whole=True)
+"""Seconds: the first and the longest wait."""
+
+
 def with_backoff(section: Section) -> Section:
     """Checks the pair ``backoff``, which the shape of a list cannot."""
     pair = section.values.get("backoff")
@@ -50,9 +64,10 @@ ON_FAILURE: Final = Record(
         "do": Choice(("reply", "stop", "escalate")),
         "attempts": Whole(least=1),
         "within": Number(above=0),
-        "backoff": ListOf(Number(), whole=True),
+        "backoff": WAITS,
         "retry_on": ListOf(_Code(_CODES), unique=True),
     },
+    named=("on_failure",),
     make=lambda section: OnFailure(**with_backoff(section).values),
     tolerant=True,
 )

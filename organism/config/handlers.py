@@ -25,7 +25,7 @@ from organism.config.tree import Node, Table
 from organism.config.yamltext import merged
 from organism.errors import ConfigurationError
 from organism.loader import accepts_of, awaitable, description_of
-from organism.names import ORGANISM, REPLY, is_handler_name
+from organism.names import ORGANISM, REPLY, counted, is_handler_name
 from organism.payloads import is_payload
 from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import NOTHING, AgentSettings, HandlerSettings, HumanSettings, OnFailure
@@ -33,6 +33,8 @@ from organism.settings import NOTHING, AgentSettings, HandlerSettings, HumanSett
 if TYPE_CHECKING:
     from organism.config.shapes import Shape
 
+_KINDS: Final = ("code", "agent", "human")
+"""Keys of which a handler has one."""
 _ONCE: Final = OnFailure()
 """What comes of a failure where nothing is said of it."""
 _LEAST_OUTPUT: Final = cast("int", fields(AgentSettings).min_output_tokens.default)
@@ -157,8 +159,8 @@ def _of_person(section: Section) -> Mapping[str, Any]:
 
 def _one_kind(section: Section) -> None:
     """Notes a handler that is neither code, agent nor a person, or several of them."""
-    kinds = [key for key in ("code", "agent", "human") if key in section.table.entries]
-    if not kinds and section.wrong_keys.isdisjoint({"code", "agent", "human"}):
+    kinds = [key for key in _KINDS if key in section.table.entries]
+    if not kinds and section.wrong_keys.isdisjoint(_KINDS):
         section.reading.wrong(section.table, "needs 'code: module:function', 'agent: {...}' or 'human: {...}'")
     elif len(kinds) > 1:
         section.wrong(kinds[1], f"is there beside {shown(kinds[0])}: a handler is one of them")
@@ -181,7 +183,7 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
     if wish is not None and least is None:
         said["min_output_tokens"] = min(_LEAST_OUTPUT, wish)
     elif wish is not None and least is not None and least > wish:
-        section.wrong("min_output_tokens", f"{least} is more than the {wish} output tokens that are wished for")
+        section.wrong("min_output_tokens", f"{least} is more than the {counted(wish, 'output token')} wished for")
     if "compaction" in said:
         said["compaction"] = compaction_of(said["compaction"])
     said.pop("tools", None)  # :func:`with_tools` makes them
@@ -234,8 +236,10 @@ _OF_AGENTS: Final[Mapping[str, Shape]] = {
 }
 """What one agent may say, or ``defaults`` of all."""
 _CLASS: Final = "give a payload class, as in 'module:Class'; 'organism:Text' takes any text"
-_AGENT: Final = Record({**_PAYLOADS, **_OF_AGENTS}, required=tuple(_PAYLOADS), way_out=_CLASS, tolerant=True)
-_HUMAN: Final = Record(_PAYLOADS, required=tuple(_PAYLOADS), way_out=_CLASS, tolerant=True)
+_AGENT: Final = Record(
+    {**_PAYLOADS, **_OF_AGENTS}, named=("agent",), required=tuple(_PAYLOADS), way_out=_CLASS, tolerant=True
+)
+_HUMAN: Final = Record(_PAYLOADS, named=("human", "agent"), required=tuple(_PAYLOADS), way_out=_CLASS, tolerant=True)
 _NOT_OF_PEOPLE: Final = {
     "peers": "a person is asked and answers, and addresses nobody: leave it out",
     "concurrency": "a person is asked everything at once, and answers in any order: leave it out",
@@ -256,11 +260,18 @@ _SHARED: Final[Mapping[str, Shape]] = {
 }
 _ONE: Final = "is what one handler is: write it in 'handlers'"
 HANDLER: Final = Record(
-    {"code": _CodeShape(), "agent": _AGENT, "human": _HUMAN, "description": Text(), **_SHARED}, tolerant=True
+    {"code": _CodeShape(), "agent": _AGENT, "human": _HUMAN, "description": Text(), **_SHARED},
+    named=("handlers",),
+    either=_KINDS,
+    tolerant=True,
 )
 """One handler, as a section; :func:`handler_of` makes the settings."""
 DEFAULTS: Final = Record(
-    {**_SHARED, "agent": Record(_OF_AGENTS, refused=dict.fromkeys(_PAYLOADS, _ONE), tolerant=True)},
+    {
+        **_SHARED,
+        "agent": Record(_OF_AGENTS, named=("agents", "agent"), refused=dict.fromkeys(_PAYLOADS, _ONE), tolerant=True),
+    },
+    named=("defaults", "handlers"),
     refused=dict.fromkeys(("code", "human", "description"), _ONE),
     tolerant=True,
     again=True,

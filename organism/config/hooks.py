@@ -59,5 +59,6 @@ def with_hook(settings: Settings, point: str, hook: object) -> Settings:
 
 HOOKS: Final = Record(
     {point: ListOf(_HookShape(), single=True) for point in POINTS},
+    named=("hooks",),
     make=lambda section: MappingProxyType(section.values),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from organism.config.paths import is_file, is_folder, located
 from organism.config.places import shown
@@ -32,6 +32,7 @@ class JournalUrl(Text):
     """``memory:``, ``sqlite:PATH`` or ``jsonl:DIR``. What is at the path is not opened, and need not be there yet."""
 
     wanted: str = "a journal, as in 'sqlite:organism.db'"
+    form: str = field(init=False, default=f"^({_MEMORY}$|({'|'.join(_PATHS)}).)")
 
     def _said(self, text: str, _: Scalar, reading: Reading, /) -> str | Wrong:
         """The text as it was written: a relative path in it is relative to the configuration."""

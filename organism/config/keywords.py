@@ -32,5 +32,6 @@ class Keywords(TypedDict, total=False):
     journal: str
     durability: Literal["full", "normal"]
     session_log: str | PathLike[str] | None
+    telemetry: bool
     record: str | PathLike[str] | None
     start: Sequence[Section]

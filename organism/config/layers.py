@@ -16,6 +16,7 @@ from organism.config.places import ENVIRONMENT, SET, Mistakes, Path, Place, dott
 from organism.config.scalars import is_null
 from organism.config.tree import MAX_DEPTH, MAX_GIVEN, Entry, Items, Node, Scalar, Table
 from organism.config.yamltext import merged, unfold
+from organism.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -131,8 +132,7 @@ class _Laying:
         items = below.items
         index = int(steps[0]) if _INDEX.fullmatch(steps[0]) else -1
         if not 0 <= index <= len(items):
-            few = "1 item" if len(items) == 1 else f"{len(items)} items"
-            has = f"it has {few}, counted from 0" if items else "it has no items"
+            has = f"it has {counted(len(items), 'item')}, counted from 0" if items else "it has no items"
             self._wrong(below.path, f"{shown(steps[0])} is not an item of the list: {has}, and {len(items)} adds one")
             return None
         node = self.over(items[index] if index < len(items) else None, (*below.path, index), steps[1:])

@@ -21,6 +21,7 @@ def _loops(section: Section) -> Loops:
 LOOPS: Final = Record(
     # A thread keeps as many digests as `within` says.
     {"repeats": Whole(least=2), "within": Whole(least=2, most=10_000)},
+    named=("loops",),
     make=_loops,
     tolerant=True,
 )

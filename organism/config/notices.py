@@ -16,7 +16,7 @@ from organism.payloads import describe
 from organism.payloads.primitives import BudgetExhausted, BudgetWarning
 
 if TYPE_CHECKING:
-    from organism.config.shapes import Reading
+    from organism.config.shapes import Reading, Schema
     from organism.config.tree import Scalar
     from organism.config.wording import Template
 
@@ -30,6 +30,9 @@ _FIGURES: Final = {"threshold", "used", "held", "limit", "remaining", "calls_lef
 @frozen
 class _FiguresShape(Choice):
     """Which figures are told; ``true`` is no text, but a word of YAML."""
+
+    def _schema(self) -> Schema:
+        return {"enum": [True, *self.words]}
 
     def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
         return "true" if scalars.anything(scalar) is True else super()._value(scalar, reading)
@@ -49,6 +52,7 @@ def _notices(section: Section) -> Notices:
 
 NOTICES: Final[Any] = Record(
     {"deliver": Truth(), "figures": _FiguresShape(("true", "none", "placebo")), **_WORDINGS},
+    named=("notices",),
     make=_notices,
     tolerant=True,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from organism.config.shapes import BROKEN, Text
 from organism.errors import ConfigurationError
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @frozen
 class Reference(Text):
     """The object that a reference names; :meth:`made` makes the value of it."""
+
+    form: str = field(default=r"^[^\s:]+:[^\s:]+$", kw_only=True)
 
     def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
         if scalar.style == "python" and self.may_be(scalar.value):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from organism.config.tree import Scalar
 
+DECIMAL: Final = r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+"""A number in plain digits, with a fraction or without, as a pattern."""
 Kind = Literal["null", "bool", "whole", "decimal", "infinite", "text", "yesno", "number"]
 
 _KINDS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
@@ -27,7 +29,7 @@ _KINDS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
     ("bool", re.compile(r"true|True|TRUE|false|False|FALSE")),
     ("yesno", re.compile(r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF")),
     ("whole", re.compile(r"[-+]?(0|[1-9][0-9]*)")),
-    ("decimal", re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")),
+    ("decimal", re.compile(DECIMAL)),
     ("infinite", re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")),
     ("number", re.compile(
         r"""[-+]?(

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from organism.config import scalars
 from organism.config.places import Path, dotted, shown
 from organism.config.scalars import Wrong, is_null
-from organism.config.shapes import BROKEN, Broken, OrNull, Reading, Shape, one_of
+from organism.config.shapes import BROKEN, Broken, Drawing, OrNull, Reading, Schema, Shape, one_of
 from organism.config.tree import Items, Node, Scalar, Table, kind_of
 from organism.config.yamltext import unfold
 from organism.names import nearest
@@ -56,13 +56,23 @@ class ListOf:
                 seen |= {value} if self.unique else set()
         return BROKEN if self.whole and len(values) < len(read.items) else tuple(values)
 
+    def schema(self, drawing: Drawing) -> Schema:
+        """A list, or one item where that may stand alone."""
+        item = self.item.schema(drawing)
+        least = {"minItems": 1} if self.filled else {}
+        every = {"type": "array", "items": item, **least, **({"uniqueItems": True} if self.unique else {})}
+        return {"anyOf": [item, every]} if self.single else every
+
 
 @frozen
 class MapOf:
-    """A mapping from names to values of one shape. ``check`` gives the problem of a name that is not allowed."""
+    """A mapping from names to values of one shape. ``check`` gives the problem of a name that is not allowed; ``form`` is a pattern that
+    each fits which is, for editors.
+    """
 
     item: Shape
     check: Callable[[str], str | None]
+    form: str = ""
 
     def read(self, node: Node, reading: Reading) -> dict[str, Any] | Broken:
         """The values by name, those that are wrong left out."""
@@ -79,6 +89,11 @@ class MapOf:
                 values[name] = value
         return values
 
+    def schema(self, drawing: Drawing) -> Schema:
+        """A mapping whose names fit the form."""
+        names = {"propertyNames": {"pattern": self.form}} if self.form else {}
+        return {"type": "object", **names, "additionalProperties": self.item.schema(drawing)}
+
 
 @frozen
 class Anything:
@@ -93,6 +108,10 @@ class Anything:
             return BROKEN
         read: dict[str, Any] = plain(table, reading, self.check, exact=False)
         return read
+
+    def schema(self, _drawing: Drawing) -> Schema:
+        """A mapping of anything."""
+        return {"type": "object"}
 
 
 @frozen
@@ -125,11 +144,14 @@ class Section:
 @frozen
 class Record:
     """A mapping of known keys. ``refused`` are keys that are no keys here, each with the reason; ``meant`` are the keys that belong
-    in their place.
+    in their place. ``named`` is what the section is called, and behind that the others whose keys it has.
     """
 
     keys: Mapping[str, Shape]
+    named: tuple[str, ...] = field(kw_only=True)
     required: tuple[str, ...] = ()
+    either: tuple[str, ...] = ()
+    """Keys of which exactly one must be there, which ``make`` has to look at."""
     way_out: str = ""
     """What to write where a required key is missing."""
     make: Callable[[Section], Any] = lambda section: section
@@ -168,6 +190,23 @@ class Record:
         if wrong and not self.tolerant:
             return BROKEN
         return self.make(Section(values, table, reading, frozenset(wrong)))
+
+    def schema(self, drawing: Drawing) -> Schema:
+        """A reference to the section, which is drawn up once."""
+        name = self.named[0]
+        if name not in drawing.sections:
+            drawing.sections[name] = {}  # in its place: before those that stand in it
+            means = {key: said for one in reversed(self.named) for key, said in drawing.meanings.get(one, {}).items()}
+            drawing.sections[name] |= {
+                "type": "object",
+                "properties": {
+                    key: {"description": means[key], **shape.schema(drawing)} for key, shape in self.keys.items()
+                },
+                **({"required": [*self.required]} if self.required else {}),
+                **({"oneOf": [{"required": [key]} for key in self.either]} if self.either else {}),
+                "additionalProperties": False,
+            }
+        return {"$ref": f"#/$defs/{name}"}
 
     def _unknown(self, name: str, path: Path, reading: Reading) -> tuple[str, tuple[str, ...]]:
         """What is wrong with a key that is none here, and the keys that may be meant by it."""

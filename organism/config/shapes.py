@@ -1,11 +1,12 @@
 """The shapes of single values, and what every shape is. The keys of organism.yaml are declared with shapes.
 
-A shape reads a node and gives its value, or ``BROKEN`` after the mistake was noted; what else there is, is read on.
+A shape reads a node and gives its value, or ``BROKEN`` after the mistake was noted; what else there is, is read on. It also says as a
+JSON Schema what it may read: an editor then knows of a file what can be known of it alone, and takes whatever the shape takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path as FilePath
@@ -17,7 +18,7 @@ from organism.config import scalars
 from organism.config.places import Mistakes, Path, shown
 from organism.config.scalars import Wrong, is_null
 from organism.config.tree import Node, Scalar, kind_of
-from organism.names import suggestion
+from organism.names import HANDLER_NAME, suggestion
 
 
 class Broken(Enum):
@@ -52,11 +53,27 @@ class Reading:
         return BROKEN
 
 
+Schema: TypeAlias = dict[str, Any]
+"""A JSON Schema (2020-12)."""
+
+
+@frozen
+class Drawing:
+    """What drawing up a schema needs: what the keys of each section mean, by its name, and where whole sections go."""
+
+    meanings: Mapping[str, Mapping[str, str]]
+    sections: dict[str, Schema] = field(factory=dict[str, Schema])
+
+
 class Shape(Protocol):
     """What a value may be."""
 
     def read(self, node: Node, reading: Reading) -> Any:
         """The value, or ``BROKEN`` after the mistake was noted. Never raises."""
+        ...
+
+    def schema(self, drawing: Drawing, /) -> Schema:
+        """What it may read, a value of an editor: all that :meth:`read` takes, and as little else as a schema can say."""
         ...
 
 
@@ -81,6 +98,14 @@ class Single:
         value = self._value(node, reading)
         return reading.wrong(node, value.problem) if isinstance(value, Wrong) else value
 
+    def schema(self, _drawing: Drawing) -> Schema:
+        """What may stand there, and ``null`` where that is allowed."""
+        return or_null(self._schema()) if self.nullable else self._schema()
+
+    def _schema(self) -> Schema:
+        """The same of a value that is there."""
+        raise NotImplementedError
+
     def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
         """The value, ``BROKEN`` where it was noted what is wrong with it, or else that."""
         raise NotImplementedError
@@ -93,10 +118,14 @@ def _or_leave(node: Node) -> str:
 
 @frozen
 class Text(Single):
-    """A text. ``check`` gives the problem of a text that is not allowed."""
+    """A text. ``check`` gives the problem of a text that is not allowed; ``form`` is a pattern that each fits which is, for editors."""
 
     wanted: str = "a text"
     check: Callable[[str], str | None] | None = None
+    form: str = field(default=r"\S", kw_only=True)
+
+    def _schema(self) -> Schema:
+        return {"type": "string", "pattern": self.form}
 
     def _value(self, scalar: Scalar, reading: Reading, /) -> Any:
         text = scalars.text(scalar)
@@ -123,6 +152,7 @@ class Name(Text):
     organism: bool = field(default=False, kw_only=True)
     unable: Callable[[str, Classes, Classes], str | None] | None = field(default=None, kw_only=True)
     wanted: str = field(init=False, default=Factory(lambda self: f"the name of a {self.of}", takes_self=True))
+    form: str = field(default=f"^{HANDLER_NAME}$", kw_only=True)
 
     def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
         reading.named.setdefault((scalar.path[:-1], text), (self, scalar))
@@ -142,6 +172,15 @@ class Amount(Single):
     below: int | None = None
     most: int | None = None
     hint: str = ""
+
+    def _schema(self) -> Schema:
+        bounds = {
+            "minimum": self.least if self.above is None else None,
+            "exclusiveMinimum": self.above,
+            "exclusiveMaximum": self.below,
+            "maximum": self.most,
+        }
+        return _NUMBERS[self.parse] | {key: bound for key, bound in bounds.items() if bound is not None}
 
     def _value(self, scalar: Scalar, _: Reading, /) -> Any:
         value = self.parse(scalar)
@@ -163,6 +202,17 @@ class Amount(Single):
         return Wrong(f"{problem}; {self.hint}" if self.hint else problem)
 
 
+_NUMBERS: Final[Mapping[Callable[[Scalar], Any], Schema]] = {
+    scalars.whole: {"type": "integer"},
+    scalars.number: {"type": "number"},
+    # A text where a float would not hold it: bounds are of numbers alone, and the pattern of texts.
+    scalars.exact: {
+        "type": ["number", "string"],
+        "pattern": f"^{scalars.DECIMAL}$",
+        "maximum": int(scalars.LARGEST_EXACT),
+    },
+}
+"""What each parser takes, but for its bounds."""
 Whole: Final = partial(Amount, scalars.whole, wanted="a whole number")
 Number: Final = partial(Amount, scalars.number, wanted="a number")
 """One that may have a fraction, as a float."""
@@ -176,6 +226,9 @@ class Truth(Single):
 
     wanted: str = "true or false"
 
+    def _schema(self) -> Schema:
+        return {"type": "boolean"}
+
     def _value(self, scalar: Scalar, _: Reading, /) -> Any:
         value = scalars.anything(scalar)
         return value if isinstance(value, bool) else Wrong(f"{shown(scalar.value)} is not true or false")
@@ -187,6 +240,9 @@ class Choice(Single):
 
     words: tuple[str, ...]
     wanted: str = field(init=False, default=Factory(lambda self: one_of(self.words), takes_self=True))
+
+    def _schema(self) -> Schema:
+        return {"enum": list[Any](self.words)}
 
     def _value(self, scalar: Scalar, _: Reading, /) -> Any:
         # Looked at before the traps: `window: on` is no choice, quoted or not.
@@ -216,6 +272,10 @@ class Located:
         value = self.shape.read(node, reading)
         return BROKEN if value is BROKEN else Found(value, node)
 
+    def schema(self, drawing: Drawing) -> Schema:
+        """That of the value."""
+        return self.shape.schema(drawing)
+
 
 @frozen
 class OrNull:
@@ -232,6 +292,20 @@ class OrNull:
         if scalars.anything(node) is False:  # is what many take for the opposite of a section
             return reading.wrong(node, f"{shown(node.value)} is not a value for it: write null for none")
         return self.shape.read(node, reading)
+
+    def schema(self, drawing: Drawing) -> Schema:
+        """That of the value, or ``null``."""
+        return or_null(self.shape.schema(drawing))
+
+
+def or_null(schema: Schema) -> Schema:
+    """What a schema takes, or ``null``."""
+    if "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], None]}
+    kinds = schema.get("type")
+    if kinds is None:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return {**schema, "type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]}
 
 
 def one_of(words: tuple[str, ...] | list[str]) -> str:

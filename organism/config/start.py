@@ -10,7 +10,7 @@ from attrs import frozen
 from organism.config import scalars
 from organism.config.places import shown
 from organism.config.sections import Record, Section, plain
-from organism.config.shapes import BROKEN, Broken, Name, Reading, one_of
+from organism.config.shapes import BROKEN, Broken, Drawing, Name, Reading, Schema, one_of
 from organism.config.tree import Items, Node, Scalar, Table
 from organism.config.yamltext import unfold
 from organism.errors import InvalidPayloadError, PayloadTypeError
@@ -35,8 +35,13 @@ class _Document:
         read = unfold(node, reading.mistakes)
         return BROKEN if read is None else read
 
+    def schema(self, _drawing: Drawing) -> Schema:
+        return {"type": ["object", "string"]}
 
-START: Final = Record({"to": Name(), "payload": _Document()}, required=("to", "payload"), tolerant=True)
+
+START: Final = Record(
+    {"to": Name(), "payload": _Document()}, named=("start",), required=("to", "payload"), tolerant=True
+)
 """One entry, as a section; :func:`message_of` decodes it."""
 
 

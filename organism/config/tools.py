@@ -12,7 +12,7 @@ from organism.config.places import shown
 from organism.config.references import Reference
 from organism.config.scalars import is_null
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import BROKEN, Found, Located, Reading, Whole, one_of
+from organism.config.shapes import BROKEN, Drawing, Found, Located, Reading, Schema, Whole, one_of, or_null
 from organism.config.tree import Node, Scalar
 from organism.config.yamltext import table_in
 from organism.functions import as_handler, declared
@@ -51,6 +51,9 @@ class _CallsShape(MapOf):
             return BROKEN
         return ToolCalls(default=values.pop(_DEFAULT, None), of=MappingProxyType(values))
 
+    def schema(self, drawing: Drawing) -> Schema:
+        return or_null(super().schema(drawing))
+
 
 def _any_name(_: str) -> None:
     """Names of tools are looked at once the agent is known whole."""
@@ -60,6 +63,7 @@ TOOLS: Final = ListOf(Located(_FunctionShape()), unique=True)
 TOOL_CALLS: Final = _CallsShape(Whole(nullable=True), _any_name)
 TOOL_OUTPUT: Final[Any] = Record(
     {"max_bytes": Whole(least=1), "per_tool": MapOf(Whole(least=1), _any_name)},
+    named=("tool_output",),
     make=lambda section: ToolOutput(**section.values),
 )
 

@@ -103,25 +103,23 @@ class Source:
 
 def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node | None:
     """The tree of a YAML text; its root has the path ``path``. ``None`` where the text is not YAML."""
-    loader: Loader | None = None
     try:
         loader = Loader(text, most_deep=MAX_DEPTH)
-        root = loader.get_single_node()
     except ReaderError as error:
         before = text[: error.position]
         place = source.at(before.count("\n"), len(before) - before.rfind("\n") - 1)
         mistakes.note(place, path, f"character U+{ord(text[error.position]):04X} is not allowed in YAML")
         return None
+    try:
+        root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         place, problem = _said(error, text, source)
         mistakes.note(place, path, problem)
         return None
     except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version with thousands of digits
-        mark = loader.get_mark() if loader else None
+        mark = loader.get_mark()
         mistakes.note(
-            source.at(mark.line, mark.column) if mark else source.at(0, 0),
-            path,
-            f"is not YAML: an escape or a version is too large ({error})",
+            source.at(mark.line, mark.column), path, f"is not YAML: an escape or a version is too large ({error})"
         )
         return None
     for mark in loader.tagged:

@@ -33,7 +33,12 @@ Ts = TypeVarTuple("Ts")
 
 
 class Context(ABC):
-    """What a handler is given beside its message. It belongs to one delivery of one message, and acts for that alone."""
+    """What a handler gets beside its message. It belongs to one delivery of one message, and stops working when that is over.
+
+    ``complete`` and ``stream`` call models; ``ask`` and ``ask_all`` call peers and wait; ``spawn`` starts work beside the handler;
+    ``budget`` is what is left, and ``request_budget`` asks for more; ``state`` is a memory. Use ``now()`` and ``random`` in place of the
+    clock and of random numbers of your own: a delivery that is run again after a crash then sees the same.
+    """
 
     # Where it runs
 
@@ -55,7 +60,7 @@ class Context(ABC):
     @property
     @abstractmethod
     def idempotency_key(self) -> str:
-        """A key that is the same for every attempt at this work: give it to services that must not do a thing twice.
+        """A key that is the same for every attempt at this work: give it to services that must not act twice.
 
         When a handler above is tried again (``on_failure``), its messages are new, but their keys are the same.
         """
@@ -161,14 +166,14 @@ class Context(ABC):
         - ``temperature``, ``seed``: as the provider takes them; ``None``: its default.
         - ``tools``: payload classes or tool specifications.
         - ``returns``: a payload class; the answer is decoded into it as ``completion.value``.
-        - ``wait``: with ``False``, a call that would have to wait for budget is refused at once.
+        - ``wait``: with ``False``, a call that would have to wait for budget is refused instead.
         - ``grace``: with ``True``, makes the one last call that is paid from what is kept back. Only for the handler of the thread's
           first message.
         - ``tags``: short texts under which the costs are counted too (``organism usage --by tag``).
         - ``extra``: further keys of the request, passed to the provider.
 
         Raises BudgetExhaustedError before any backend is touched, ModelError if every backend failed, InvalidPayloadError if the
-        answer is not a ``returns``, TypeError or ValueError for what is no request, and NotRunningError once the delivery is over.
+        answer is not a ``returns``, TypeError or ValueError for arguments that make no request, and NotRunningError once the delivery is over.
         An answer that calls tools instead has no ``value`` yet (``None``).
         """
 
@@ -193,7 +198,7 @@ class Context(ABC):
         After the last piece ``s.completion`` is the whole answer. Leaving early closes the connection, and what came is charged. With
         ``returns`` the pieces are JSON, and ``s.completion`` raises InvalidPayloadError if they are not such a payload.
 
-        A call inside the block is refused at once if it could only be made after the stream has ended. That holds for tasks started
+        A call inside the block is refused if it could only be made after the stream has ended. That holds for tasks started
         inside it by trio or anyio too, but not for those of asyncio's own ``TaskGroup``, ``gather`` and ``create_task``, which wait.
         """
 
@@ -221,7 +226,7 @@ class Context(ABC):
 
     @abstractmethod
     async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: TypeForm[P] | None = None) -> list[Any]:
-        """Asks several peers at once; ``asks`` are (peer, payload). Returns the replies in the same order; for a reply that did not come,
+        """Asks several peers concurrently; ``asks`` are (peer, payload). Returns the replies in the same order; for a reply that did not come,
         the error that :meth:`ask` would have raised. Itself it raises only TypeError and NotRunningError.
         """
 
@@ -250,7 +255,7 @@ class Context(ABC):
         """Runs a plain function in a worker thread, where it may block without stopping the event loop, and returns its result.
         Handlers that are a plain ``def`` are called in this way.
 
-        If the delivery is cancelled or times out, it ends at once; the function runs on, since it cannot be stopped, and its result
+        If the delivery is cancelled or times out, it ends immediately; the function runs on, since it cannot be stopped, and its result
         is dropped.
         """
 

@@ -69,6 +69,7 @@ def _check_empty(journal: Journal) -> None:
     _same("read() of a thread that is not known", tuple(journal.read("nobody")), ())
     _same("recall() of a thread that is not known", tuple(journal.recall("nobody")), ())
     _same("documents() of a thread that is not known", tuple(journal.documents("nobody")), ())
+    _same("chain() of a thread that is not known", journal.chain("nobody"), None)
     _same("verify() of a thread that is not known", journal.verify("nobody"), None)
     _same("root_of() a thread that is not known", journal.root_of("nobody"), None)
     _same("flaws() of an empty journal", tuple(journal.flaws()), ())
@@ -131,6 +132,7 @@ def _check_content(journal: Journal, count: int) -> None:
     for each in chains:
         figures = (each.entries, each.began, each.last)
         _same(f"entries, began and last in chains() of {_short(each.root)}", figures, (count, 1.25, 3.0))
+        _same(f"chain() of {_short(each.root)}", journal.chain(each.root), each)
     for root in FOREIGN:
         _same(f"read() of {_short(root)}", tuple(journal.read(root)), tuple(_samples(root)[:count]))
         _same(f"recall() of {_short(root)}", tuple(journal.recall(root)), tuple(_samples(root)[:count]))
@@ -162,7 +164,13 @@ def _check_snapshots(journal: Journal) -> None:
     _same("entries in size_since_snapshot()", entries, 1)
     if journal.lasting and not (0 < after < size and snapshot > 0):
         raise AssertionError(f"size_since_snapshot() is {(entries, after, snapshot)}, and was {size} bytes before")
-    _write(journal, (root, _ended(below)), (root, _ended(root)))
+    _write(journal, (root, _ended(below)))
+    documents = list(journal.documents(root))
+    _same("documents() of all threads of a chain", list(journal.documents(root, of=root)), documents)
+    _same("documents() of a sub-thread", list(journal.documents(root, of=below)), documents[-1:])
+    _same("documents() of a sub-thread behind all", list(journal.documents(root, of=below, after=len(documents))), [])
+    _same("documents() of a thread that is not there", list(journal.documents(root, of="lon")), [])
+    _write(journal, (root, _ended(root)))
     _same("chains() that are open, when the last thread of one ended", tuple(journal.chains(open=True)), ())
     _same("flaws() with snapshots", tuple(journal.flaws()), ())
     journal.close()
@@ -232,13 +240,16 @@ def _check_removal(make: Callable[[], Journal]) -> None:
     _refused("remove() of a chain that is not there", lambda: journal.remove("nobody"))
     if journal.lasting:
         gone, back = Ledger(), list(journal.documents("long"))
-        for root in ("a", FOREIGN[-1], "long"):
+        _refused("remove() of several, one of which is not there", lambda: journal.remove("long", "nobody"))
+        for roots in (("a",), (FOREIGN[-1], "long")):
             _same("removed() before all were removed", journal.removed(), gone.rows())
-            standing = Standing(root)
-            for fact in journal.read(root):
-                standing.apply(fact)
-            gone.take_in(standing.spent)
-            journal.remove(root)
+            for root in roots:
+                standing = Standing(root)
+                for fact in journal.read(root):
+                    standing.apply(fact)
+                gone.take_in(standing.spent)
+            journal.remove(*roots)
+            _same("what is there of several that were removed", [*filter(None, map(journal.chain, roots))], [])
         for _ in range(2):
             _same("removed()", journal.removed(), gone.rows())
             _same("read() of what was removed", tuple(journal.read("a")), ())

@@ -103,6 +103,12 @@ def encode_lost(root: str, count: int, at: float) -> dict[str, Any]:
     return {"format": FORMAT, "root": root, "at": at, "lost": count}
 
 
+def lacks(document: Mapping[str, Any]) -> str:
+    """How many facts are missing where such an object stands."""
+    lost = document["lost"]
+    return "1 fact is missing here" if lost == 1 else f"{told(lost)} facts are missing here"
+
+
 def decode(document: Mapping[str, Any], vocabulary: Vocabulary | None = None) -> Fact:
     """The fact of such an object.
 
@@ -110,10 +116,14 @@ def decode(document: Mapping[str, Any], vocabulary: Vocabulary | None = None) ->
     and with the path of a field that does not say what it should; and where facts are missing.
     """
     known = document.get("format")
+    if type(known) is int and known > FORMAT:
+        raise JournalError(
+            f"was written by a newer version of organism (format {known}, and this one has {FORMAT}); use that one"
+        )
     if type(known) is not int or known != FORMAT:
         raise JournalError(f"format {told(known)} is not known; this version reads format {FORMAT}")
     if "lost" in document:
-        raise JournalError(f"{document['lost']} facts are missing here: they could not be written")
+        raise JournalError(f"{lacks(document)}: not all could be written")
     rest = {key: value for key, value in document.items() if key not in _HEAD}
     try:
         return cast("Fact", _FACT.read(rest, vocabulary))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
+from organism.names import is_within
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -28,6 +30,13 @@ class Chain:
     size: int
     began: float
     last: float
+
+
+def is_meant(entry: Mapping[str, Any], kinds: Collection[str] | None, of: str | None) -> bool:
+    """Whether :meth:`Journal.documents` gives this entry."""
+    if kinds is not None and entry.get("fact") not in kinds:
+        return False
+    return of is None or is_within(str(entry.get("thread")), of)
 
 
 class Journal(Protocol):
@@ -63,11 +72,16 @@ class Journal(Protocol):
         ...
 
     def documents(
-        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
     ) -> Iterator[Mapping[str, Any]]:
         """The entries of a chain behind number ``after``, as JSON objects with ``n``, ``prev`` and ``hash``, of these facts (by
-        their class's name) or of all. Raises JournalError.
+        their class's name) or of all, ``of`` this thread and those below it or of all. What of the chain is not asked for need be
+        neither read nor checked. Raises JournalError.
         """
+        ...
+
+    def chain(self, root: str) -> Chain | None:
+        """The chain of this name; ``None`` where there is none."""
         ...
 
     def chains(self, *, open: bool | None = None) -> Sequence[Chain]:  # noqa: A002 - what it asks is which are open
@@ -109,8 +123,10 @@ class Journal(Protocol):
         """
         ...
 
-    def remove(self, root: str) -> None:
-        """Removes a chain that is not open; its spendings stay. Raises JournalError."""
+    def remove(self, *roots: str) -> None:
+        """Removes chains that are not open; their spendings stay. Many together cost the disk no more than one. Raises JournalError, before
+        any is removed where one of them is not there or is open.
+        """
         ...
 
     def close(self) -> None:

@@ -8,6 +8,8 @@ from contextlib import ExitStack, suppress
 from io import FileIO
 from typing import TYPE_CHECKING, Final
 
+from organism.names import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -77,7 +79,9 @@ class Disk:
     def _append(self, file: FileIO, data: bytes | bytearray, at: int) -> None:
         size = file.seek(0, os.SEEK_END)
         if size < at:
-            raise OSError(errno.EIO, f"its last {at - size} bytes were cut off, or another file stands in its place")
+            raise OSError(
+                errno.EIO, f"it lacks {counted(at - size, 'byte')} at its end, or another file stands in its place"
+            )
         if size > at:
             self.cut(file, at)
         left = memoryview(data)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import suppress
 from io import FileIO
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
 from organism.journal.chain import canonical, content_of, head_of
 from organism.journal.codec import content, decode
+from organism.journal.contract import is_meant
 from organism.journal.folder_flaws import flaws_of
+from organism.journal.folder_gone import Gone
 from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Index, Summary
 from organism.journal.folder_known import Known, chain_of, end_of
 from organism.journal.imported import checked
@@ -69,6 +69,7 @@ class LinesJournal:
         self._readonly = readonly
         self._files = LineFiles(folder, durable=durable, disk=disk)
         self._index = Index(folder, self._files.disk)
+        self._gone = Gone(self._index, self._is_in)
         self._presence = Presence(folder, lock)
         self._known: dict[str, Known] = {}
         self._damaged: dict[str, tuple[tuple[int, int], Known]] = {}
@@ -80,8 +81,6 @@ class LinesJournal:
         among them need not be looked for.
         """
         self._closed = False
-        self._followed: tuple[str | None, End] = (None, End())
-        """The last line that was given as a document: whoever asks for more goes on there."""
         if folder.exists() and not folder.is_dir():
             raise JournalError(f"{folder} is a file; a journal of JSON lines is a folder (sqlite:PATH is a file)")
         if readonly and not folder.is_dir():
@@ -143,16 +142,19 @@ class LinesJournal:
         for fact, end in zip(facts, ends, strict=True):
             if isinstance(fact, Snapshot) and not known.standing.copies:  # else what follows would count as spent
                 self._snapshots[root] = known.summary(SNAPSHOT)
-                yield self._snapshots[root]
-            opened = len(known.standing.threads)
+                if known.is_due(SNAPSHOT):
+                    yield known.told(self._snapshots[root])
+            before = len(known.standing.threads)
             known.take_in(fact, end)
             if self._names is not None:
-                opened = len(known.standing.threads) - opened
-                self._names.update(map(hash, islice(reversed(known.standing.threads), opened)))
+                self._names.update(map(hash, known.standing.opened(before)))
         if known.standing.over:
-            yield known.summary(OVER)
-            self._snapshots.pop(root, None)
-            if not root.startswith(CONVERSATION) or len(self._known) > _IDLE:
+            if known.is_due(OVER):
+                yield known.told(known.summary(OVER))
+            if not root.startswith(CONVERSATION):
+                self._snapshots.pop(root, None)
+                self._let_go(root)
+            elif len(self._known) > _IDLE:
                 self._let_go(root)
 
     def _let_go(self, root: str) -> None:
@@ -185,32 +187,34 @@ class LinesJournal:
         return tuple(facts[last:])
 
     def documents(
-        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
     ) -> Iterator[Mapping[str, Any]]:
-        """The entries behind number ``after`` as JSON objects, each checked; of these facts or of all."""
-        read, end = self._followed
-        start = end if read == root and end.head.number == after else None
-        for line in self._files.lines(root, start):
-            self._followed = (root, End(head_of(line.entry), line.end))
-            if line.number > after and (kinds is None or line.entry.get("fact") in kinds):
+        """The entries behind number ``after`` as JSON objects, each checked; of these facts or of all, ``of`` this thread or of all."""
+        known = self._known.get(root)
+        after = after if known is None else max(after, known.standing.before(of))
+        for line in self._files.lines(root, self._files.near(root, after) if after else None):
+            if line.number > after and is_meant(line.entry, kinds, of):
                 yield line.entry
+
+    def chain(self, root: str) -> Chain | None:
+        """The chain of this name. If it is not over it is read, unless this journal has written it."""
+        known = self._as_told(root, self._index.read(of=root))
+        return None if isinstance(known, Known) and not known.is_there else chain_of(known)
 
     def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
         """The chains there are, the oldest first. Those that are not over are read, unless this journal has written them."""
-        found = (known.chain() if isinstance(known, Known) else chain_of(known) for known in self._all())
-        return tuple(
-            sorted((each for each in found if open in {None, each.open}), key=lambda each: (each.began, each.root))
-        )
+        found = [each for each in map(chain_of, self._all()) if open in {None, each.open}]
+        return tuple(sorted(found, key=lambda each: (each.began, each.root)))
 
     def root_of(self, thread: str) -> str | None:
         """The chain that a thread belongs to."""
         if self._first_line(thread):
             return thread
+        if self._names is not None and hash(thread) not in self._names:
+            return None
         for known in self._known.values():
             if thread in known.standing.threads:
                 return known.standing.root
-        if self._names is not None and hash(thread) not in self._names:
-            return None
         names = set[int]()
         for summary in self._summaries():
             if thread in summary.threads:
@@ -223,26 +227,16 @@ class LinesJournal:
     def spendings(self) -> tuple[Spending, ...]:
         """All that was ever spent."""
         while True:
-            ledger, removed = Ledger(), self._removed()
-            # One whose file still stands is counted there.
-            for summary in (*self._summaries(), *(each for each in removed.values() if not self._is(each))):
+            removed = self._gone.lines()
+            ledger = self._gone.spent(removed.values(), self._summaries())
+            for summary in self._summaries():
                 ledger.take_in(Ledger.from_json(summary.spent))
-            if not self._readonly or self._removed().keys() == removed.keys():
+            if not self._readonly or self._gone.lines().keys() == removed.keys():
                 return ledger.rows()  # else its owner has removed some since they were listed
 
     def removed(self) -> tuple[Spending, ...]:
         """What chains spent that were removed."""
-        ledger = Ledger()
-        for summary in self._removed().values():
-            if not self._is(summary):
-                ledger.take_in(Ledger.from_json(summary.spent))
-        return ledger.rows()
-
-    def _removed(self) -> dict[str, Summary]:
-        """What chains spent that were removed, by their last hashes. A file of one stands where it came back, by an import or by hand, and where
-        its removal was cut short: nobody can tell one from the other, so it stays, and is a chain like others.
-        """
-        return {name: summary for (kind, name), summary in self._index.read(but=OVER).items() if kind == REMOVED}
+        return self._gone.spent(self._gone.lines().values(), self._summaries()).rows()
 
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """(entries, bytes) behind the last snapshot, and that one's bytes."""
@@ -273,33 +267,35 @@ class LinesJournal:
         if isinstance(done, JournalError):
             raise done
         self._note(list(self._written(root, facts, done)))
+        self._let_go(root)
 
-    def remove(self, root: str) -> None:
-        """Removes a chain that is over; what it spent stays in the index."""
-        wrong = self._barred()
-        if wrong is not None:
+    def remove(self, *roots: str) -> None:
+        """Removes chains that are over; what they spent stays in the index. What is said there of one whose file stays does not count."""
+        if (wrong := self._barred()) is not None:
             raise wrong
+        going = [self._removable(root) for root in roots]
+        path = self.folder / NAME
+        try:
+            self._gone.goes(going)
+            for root, path in zip(roots, map(self.path, roots), strict=True):
+                path.unlink()
+                self._snapshots.pop(root, None)
+                self._let_go(root)
+        except OSError as error:
+            raise JournalError(f"{path} cannot be removed: {error.strerror or error}") from error
+
+    def _removable(self, root: str) -> Summary:
         if not self._first_line(root):
             raise JournalError(f"{self.folder}: thread {told(root)} is not there")
         known = self._known.get(root) or self._read(root)
         if not known.standing.over:
             raise JournalError(f"{self.path(root)}: is not finished; only a chain that is over can be removed")
-        try:
-            self._index.add([known.summary(REMOVED)])
-            try:
-                self.path(root).unlink()
-            except OSError:
-                with suppress(OSError):
-                    self._index.take_back()  # it goes on, and what it spends is counted with the rest
-                raise
-        except OSError as error:
-            raise JournalError(f"{self.path(root)} cannot be removed: {error.strerror or error}") from error
-        self._snapshots.pop(root, None)
-        self._followed = (None, End())
-        self._let_go(root)
+        return known.summary(REMOVED)
 
     def close(self) -> None:
-        """Nothing is open between two writes; nothing more is written."""
+        """Nothing is open between two writes; nothing more is written, but how conversations stand."""
+        if self._barred() is None and self._presence.lost() is None:
+            self._note([each.summary(OVER) for each in self._known.values() if each.is_untold])
         self._closed = True
         self._known.clear()
         self._files.close()
@@ -328,6 +324,8 @@ class LinesJournal:
             known = self._known[root] = known or self._read(root)
             if self.path(root).exists():
                 self._files.say_torn(root, known.end.size)
+            if known.standing.over:
+                self._gone.goes_on(known.summary(OVER))
         except OSError as error:
             raise JournalError(f"{self.path(root)} cannot be written: {error.strerror or error}") from error
         self._files.goes_on(root, known.end)
@@ -337,9 +335,10 @@ class LinesJournal:
         snapshot = self._snapshots.get(root)
         if snapshot is not None:
             with suppress(JournalError):
-                known = Known(Standing(root), end_of(snapshot), began=snapshot.began, last=snapshot.last)
-                known.standing.spent = Ledger.from_json(snapshot.spent)
-                known.standing.threads = dict.fromkeys(snapshot.threads)
+                standing = Standing(root, snapshot.entries)
+                standing.spent = Ledger.from_json(snapshot.spent)
+                standing.threads = dict.fromkeys(snapshot.threads, 0)
+                known = Known(standing, end_of(snapshot), began=snapshot.began, last=snapshot.last)
                 self._go_on(known)
                 if known.snapshot:
                     return known
@@ -356,21 +355,27 @@ class LinesJournal:
         index = self._index.read()
         lacking: list[Summary] = []
         for root in self._files.roots():
-            known, over = self._known.get(root), index.get((OVER, root))
-            if known is None and over is not None and self._ends_so(over):
-                yield over
+            known = self._as_told(root, index)
+            if not isinstance(known, Known):
+                yield known
                 continue
-            if known is None:
-                known = self._found(root)
-                if known.standing.over and known.end.size and not known.damaged:
+            if root not in self._known and known.end.size and not known.damaged:
+                if known.standing.over:
                     lacking.append(known.summary(OVER))
-                elif not self._readonly and known.end.size and not known.damaged:
+                elif not self._readonly:
                     self._known[root] = known
-            if known.end.size or known.damaged:
+            if known.is_there:
                 yield known
         if not (self._readonly or self._closed):
             with suppress(OSError, JournalError):  # then they are read again the next time
                 self._index.mend(lacking)
+
+    def _as_told(self, root: str, index: Mapping[tuple[str, str], Summary]) -> Summary | Known:
+        """A chain as it is known, or as the index has it where that fits its file, or else as it is found there."""
+        known, over = self._known.get(root), index.get((OVER, root))
+        if known is None and over is not None and self._ends_so(over):
+            return over
+        return known or self._found(root)
 
     def _found(self, root: str) -> Known:
         """A chain as its file has it, up to what is damaged; that is said once, and keeps nobody from the other chains."""
@@ -394,15 +399,12 @@ class LinesJournal:
 
     def _ends_so(self, summary: Summary) -> bool:
         """Whether the file of a chain ends as its summary says: the size alone stays when a power cut leaves a hole at the end."""
-        if summary.hash in self._sound:
-            try:
-                return self.path(summary.root).stat().st_size == summary.size
-            except OSError:
-                return False
-        sound = self._is(summary)
-        if sound and summary.hash is not None:
-            self._sound.add(summary.hash)
-        return sound
+        with suppress(OSError):
+            if self.path(summary.root).stat().st_size == summary.size:
+                if summary.hash is not None and summary.hash not in self._sound and self._is_in(summary):
+                    self._sound.add(summary.hash)
+                return summary.hash in self._sound
+        return False
 
     def _summaries(self) -> Iterator[Summary]:
         """How every chain stands."""
@@ -421,18 +423,18 @@ class LinesJournal:
         index = self._index.read(but=OVER)
         if not self._readonly:
             with suppress(OSError):
-                self._index.shrink(sum(1 for _ in self.folder.iterdir()), stands=self._is)
+                self._index.shrink(sum(1 for _ in self.folder.iterdir()), stands=self._is_in)
         return {root: summary for (kind, root), summary in index.items() if kind == SNAPSHOT}
 
-    def _is(self, summary: Summary) -> bool:
-        """Whether the file of a chain has the size and the last hash of its summary, and is none of the same name that came later."""
+    def _is_in(self, summary: Summary) -> bool:
+        """Whether the file of a chain holds what its summary tells of, whether it has gone on since or not, and is none of the same name
+        that came later.
+        """
         end = f'"hash":"{summary.hash}"}}\n'.encode()
         try:
             with FileIO(self.path(summary.root)) as file:
-                if file.seek(0, os.SEEK_END) != summary.size:
-                    return False
                 file.seek(max(0, summary.size - _TAIL))
-                tail = file.read(_TAIL)
+                tail = file.read(min(_TAIL, summary.size))
                 last = tail.rfind(b"\n", 0, -1) + 1
                 return tail.endswith(end) and b"\0" not in tail[last:]
         except OSError:

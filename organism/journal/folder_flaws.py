@@ -10,7 +10,7 @@ from organism.errors import JournalError
 from organism.journal.folder_index import NAME, OVER, REMOVED
 from organism.journal.folder_known import Known
 from organism.journal.standing import Standing, opens_nothing
-from organism.names import told
+from organism.names import counted, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ def flaws_of(
             yield root, flaw
     still = {root for kind, root in index.read() if kind != REMOVED} if said.keys() - set(there) else set[str]()
     for root in sorted(said.keys() & still - set(there)):
-        yield root, f"{files.path(root)}: is missing, and {NAME} has {said[root][0].entries} entries of it"
+        yield root, f"{files.path(root)}: is missing, and {NAME} has {counted(said[root][0].entries, 'entry')} of it"
     changed = index.flaw()
     if changed is not None:
         yield None, changed

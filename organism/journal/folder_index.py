@@ -32,6 +32,10 @@ OVER: Final = "over"
 SNAPSHOT: Final = "snapshot"
 REMOVED: Final = "removed"
 """Of a chain that may have no file: what it spent stands here alone, then."""
+TAKEN_OUT: Final = "-"
+"""Before a mark: that chain is not among those any more that are told of together."""
+_MARK_OF_CHAIN: Final = 16
+"""Digits of a last hash by which a removed chain is known again."""
 _BACK: Final = "back"
 """The same, as an earlier version wrote it of a chain that came back."""
 _ENOUGH: Final = 1_000
@@ -39,6 +43,12 @@ _ENOUGH: Final = 1_000
 _SUM: Final = 16
 """Digits of a line's sum."""
 _MARK: Final = b',"sum":"'
+_QUOTES: Final = 3
+"""Bytes that stand around a name in a list."""
+_LEAST: Final = 250
+"""Bytes of a line in which nothing is listed."""
+_ROW: Final = 100
+"""Bytes of a sum of what was spent."""
 
 
 @frozen(kw_only=True)
@@ -46,7 +56,8 @@ class Summary:
     """How a chain stood: at its end (``over``, ``removed``), or right before its last snapshot.
 
     ``size`` are the bytes of its file up to there, ``hash`` is that of its last entry, ``spent`` what it spent until then,
-    ``threads`` what was opened in it but the root thread.
+    ``threads`` what was opened in it but the root thread; of several removed chains together, which have no ``hash``, what
+    :func:`marks_of` reads.
     """
 
     kind: str
@@ -59,6 +70,11 @@ class Summary:
     spent: tuple[tuple[Any, ...], ...]
     threads: tuple[str, ...]
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes its line takes."""
+        return _LEAST + sum(len(thread) + _QUOTES for thread in self.threads) + _ROW * len(self.spent)
+
 
 class Index:
     """The index of a folder. Reading it never writes; raises JournalError where it cannot be read. Damaged lines are passed over, and
@@ -69,8 +85,6 @@ class Index:
         self._path = folder / NAME
         self._disk = disk
         self._size: int | None = None
-        self._last = 0
-        """Where what was added last begins."""
         self._flawed: set[int] = set()
         """Numbers of the lines that were changed."""
 
@@ -78,13 +92,13 @@ class Index:
         """Whether anything was ever written to it."""
         return self._path.exists()
 
-    def read(self, *, but: str | None = None) -> dict[tuple[str, str], Summary]:
+    def read(self, *, but: str | None = None, of: str | None = None) -> dict[tuple[str, str], Summary]:
         """The last summary of each chain by (kind, root); those of removed chains under their last hash, since names come again.
 
-        Those of the kind ``but`` are left out, and cost little.
+        Those of the kind ``but`` are left out, or all but those ``of`` one chain, and cost little.
         """
         found: dict[tuple[str, str], Summary] = {}
-        for number, summary in self._lines(but):
+        for number, summary in self._lines(but, of):
             if summary.kind == REMOVED:
                 found[REMOVED, summary.hash or f"{number}"] = summary  # it may come and go again, and has spent once
                 found.pop((OVER, summary.root), None)
@@ -114,12 +128,7 @@ class Index:
                 )
             self._size = sum(len(raw) for raw in self._raw())
         self._disk.append(self._path, data, at=self._size)
-        self._last, self._size = self._size, self._size + len(data)
-
-    def take_back(self) -> None:
-        """Cuts off what was added last; raises OSError."""
-        self._disk.append(self._path, b"", at=self._last)
-        self._size = self._last
+        self._size += len(data)
 
     def mend(self, lacking: Collection[Summary]) -> None:
         """Leaves damaged lines out, and adds what was found in the chains instead; raises OSError."""
@@ -165,11 +174,12 @@ class Index:
         except OSError as error:
             raise JournalError(f"{self._path} cannot be read: {error.strerror or error}") from error
 
-    def _lines(self, but: str | None = None) -> Iterator[tuple[int, Summary]]:
+    def _lines(self, but: str | None = None, of: str | None = None) -> Iterator[tuple[int, Summary]]:
         # Inside of a text, these quotes would not stand alone.
         passed = None if but is None else f'"kind":"{but}"'.encode()
+        wanted = b"" if of is None else canonical({"root": of})[1:-1]
         for number, raw in enumerate(self._raw(), 1):
-            if passed is not None and passed in raw:
+            if wanted not in raw or (passed is not None and passed in raw):
                 continue
             try:
                 yield number, _summary(raw)
@@ -183,6 +193,23 @@ class Index:
                     )
 
 
+def mark_of(chain: Summary) -> str:
+    """By what a removed chain is known again."""
+    return (chain.hash or "")[:_MARK_OF_CHAIN]
+
+
+def marks_of(removed: Iterable[Summary]) -> set[str]:
+    """The marks of all chains that these lines tell of, the older lines first."""
+    found = set[str]()
+    for line in removed:
+        for mark in line.threads if line.hash is None else (mark_of(line),):
+            if mark.startswith(TAKEN_OUT):
+                found.discard(mark.removeprefix(TAKEN_OUT))
+            else:
+                found.add(mark)
+    return found
+
+
 def _together(removed: Sequence[Summary]) -> Summary:
     """What these chains spent, as of one chain that has no file. It stands before all others, so that it takes none of them out."""
     spent = Ledger()
@@ -191,7 +218,7 @@ def _together(removed: Sequence[Summary]) -> Summary:
     return Summary(
         kind=REMOVED, root="", entries=sum(each.entries for each in removed), size=0, hash=None,
         began=min(each.began for each in removed), last=max(each.last for each in removed),
-        spent=tuple(tuple(row) for row in spent.as_json()), threads=(),
+        spent=spent.as_rows(), threads=tuple(sorted(marks_of(removed))),
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from organism.journal.chain import Head
 from organism.journal.contract import Chain
-from organism.journal.folder_index import Summary
+from organism.journal.folder_index import OVER, Summary
 from organism.journal.lines import End
 from organism.journal.standing import Standing
 from organism.record.facts import Snapshot
@@ -32,6 +32,8 @@ class Known:
     snapshot_end: int = 0
     snapshot_size: int = 0
     damaged: bool = False
+    _told: dict[str, tuple[int, int]] = field(init=False, factory=dict[str, tuple[int, int]])
+    """How many bytes there were when the index was last told how it stands, by kind, and how long that was."""
 
     def take_in(self, fact: Fact, end: End) -> None:
         """Applies a fact; ``end`` is that of the chain behind it."""
@@ -51,12 +53,27 @@ class Known:
             threads=tuple(standing.threads),
         )  # fmt: skip
 
-    def chain(self) -> Chain:
-        """The chain as readers get it. A damaged one is not over: what it ended with is not known."""
-        return Chain(
-            root=self.standing.root, open=self.damaged or not self.standing.over, entries=self.end.head.number,
-            size=self.end.size, began=self.began, last=self.last,
-        )  # fmt: skip
+    def is_due(self, kind: str) -> bool:
+        """Whether the index is to be told again: not before as much was written as that takes. A conversation that lasts has ever more turns
+        to tell of, and what is not told is read from the file.
+        """
+        told, size = self._told.get(kind, (0, 0))
+        return self.end.size - told >= size
+
+    def told(self, summary: Summary) -> Summary:
+        """The summary, which the index is told now."""
+        self._told[summary.kind] = (self.end.size, summary.weight)
+        return summary
+
+    @property
+    def is_untold(self) -> bool:
+        """Whether the chain is over, and the index has not been told how."""
+        return self.standing.over and OVER in self._told and self._told[OVER][0] < self.end.size
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything of the chain."""
+        return bool(self.end.size) or self.damaged
 
 
 def end_of(summary: Summary) -> End:
@@ -64,13 +81,11 @@ def end_of(summary: Summary) -> End:
     return End(Head(summary.entries, summary.hash), summary.size)
 
 
-def chain_of(summary: Summary) -> Chain:
-    """A chain that is over as readers get it."""
-    return Chain(
-        root=summary.root,
-        open=False,
-        entries=summary.entries,
-        size=summary.size,
-        began=summary.began,
-        last=summary.last,
-    )
+def chain_of(known: Summary | Known) -> Chain:
+    """A chain as readers get it: a summary is of one that is over. A damaged one is not: what it ended with is not known."""
+    if isinstance(known, Known):
+        root, end = known.standing.root, known.end
+        unfinished, entries, size = known.damaged or not known.standing.over, end.head.number, end.size
+    else:
+        root, unfinished, entries, size = known.root, False, known.entries, known.size
+    return Chain(root=root, open=unfinished, entries=entries, size=size, began=known.began, last=known.last)

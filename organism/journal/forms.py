@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union, get_args
 from attrs import NOTHING, fields, frozen, has
 
 from organism.journal.values import MARK, Misread, PlainPayload, amount_of, is_instant, opened, payload_of
-from organism.names import told
+from organism.names import counted, told
 from organism.record.facts import Ended
 from organism.threads.outcomes import Failure, Warned
 
@@ -152,7 +152,7 @@ class Row:
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """A tuple."""
         if len(_instance(value, list)) != len(self.places):
-            raise Misread(f"has {len(value)} items, and not {len(self.places)}")
+            raise Misread(f"has {counted(len(value), 'item')}, and not {len(self.places)}")
         pairs = enumerate(zip(self.places, value, strict=True))
         return tuple(_within(f"[{number}]", form, each, words) for number, (form, each) in pairs)
 

@@ -20,6 +20,7 @@ from organism.journal.chain import CHANGED, Head, head_of, is_sealed, misplaced,
 from organism.journal.disk import Disk
 from organism.journal.filenames import SUFFIX, file_name, is_file_name, root_of_name
 from organism.journal.room import make_folder
+from organism.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("organism.journal")
 _FILES: Final = 100
 """Files that are open at once."""
+_STEP: Final = 4_096
+"""Bytes from the end at which a line is looked for first."""
 
 
 @frozen
@@ -159,7 +162,7 @@ class LineFiles:
         path = self.path(root)
         torn = path.stat().st_size - size
         if torn:
-            _log.warning("%s: its last %d bytes were never committed, and are cut off", path, torn)
+            _log.warning("%s: what was never committed is cut off at its end: %s", path, counted(torn, "byte"))
 
     def lines(self, root: str, start: End | None = None) -> Iterator[Line]:
         """The lines of a root thread as they stand there, each checked; none of one that is not known.
@@ -177,6 +180,28 @@ class LineFiles:
             return
         except OSError as error:
             raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+
+    def near(self, root: str, number: int) -> End:
+        """The end of a line that is among the first ``number``, and so near to the last of these that no more than about twice is read
+        of what is behind them; that of no line where the file does not show one.
+
+        What is before it is not read: whoever reads on from there checks what follows from it.
+        """
+        path, back = self.path(root), _STEP
+        with suppress(OSError, JournalError), path.open("rb") as file:
+            known = self._ends.get(root)
+            size = file.seek(0, os.SEEK_END) if known is None else known.size
+            while back < size:
+                file.seek(size - back)
+                file.readline()  # the rest of a line
+                raw = file.readline()
+                entry = _entry(raw, str(path)) if raw.endswith(b"\n") else {}
+                found = entry.get("n")
+                if type(found) is int and found <= number:
+                    sound = entry.get("root") == root and is_sealed(raw[:-1], entry)
+                    return End(head_of(entry), file.tell()) if sound else End()
+                back *= 2
+        return End()
 
     def roots(self) -> tuple[str, ...]:
         """The root threads that there are files of, in the order of their names."""

@@ -126,11 +126,10 @@ class Lock:
         if self._handle is not None:
             handle, self._handle = self._handle, None
             _taken.discard(self)
-            try:
+            with suppress(OSError):  # it tells of an owner by then, but nobody reads it while none has the lock
                 os.ftruncate(handle, 0)
-            finally:
-                _unlocked(handle)
-                os.close(handle)
+            _unlocked(handle)
+            os.close(handle)
 
     def leave_to_parent(self) -> None:
         """In a child of the process that has it: nothing is unlocked, the parent goes on."""

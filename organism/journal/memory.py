@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from organism.errors import JournalError
 from organism.journal.chain import Head, content_of, seal
 from organism.journal.codec import content, decode
-from organism.journal.contract import Chain
+from organism.journal.contract import Chain, is_meant
 from organism.journal.imported import checked
 from organism.journal.standing import Ledger, Standing, begins_chain
 from organism.names import told
@@ -61,7 +61,7 @@ class MemoryJournal:
         known = len(standing.threads)
         standing.apply(fact)
         if len(standing.threads) > known:
-            self._roots |= dict.fromkeys(standing.threads, root)
+            self._roots |= dict.fromkeys(standing.opened(known), root)
         if standing.over:
             self._spent.take_in(standing.spent)
             for thread in standing.threads:
@@ -78,22 +78,26 @@ class MemoryJournal:
         return known[_last_snapshot(known) :]
 
     def documents(
-        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
     ) -> Iterator[Mapping[str, Any]]:
         """The entries as JSON objects, made for this; raises JournalError for a fact that cannot be written."""
         head = Head()
         for fact in self.read(root):
             raw, head = seal(content(fact, root, self._marked), head)
-            if head.number > after and (kinds is None or type(fact).__name__ in kinds):
-                yield json.loads(raw)
+            if head.number > after and is_meant(entry := json.loads(raw), kinds, of):
+                yield entry
+
+    def chain(self, root: str) -> Chain | None:
+        """The chain of this name, if it is not over; its size is not known, and 0."""
+        kept = self.read(root)
+        if not kept:
+            return None
+        return Chain(root=root, open=True, entries=len(kept), size=0, began=kept[0].at, last=kept[-1].at)
 
     def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
-        """The chains that are not over; their sizes are not known, and 0."""
-        return tuple(
-            Chain(root=root, open=True, entries=len(kept), size=0, began=kept[0].at, last=kept[-1].at)
-            for root, (kept, _) in self._chains.items()
-            if open is not False
-        )
+        """The chains that are not over."""
+        every = map(self.chain, self._chains if open is not False else ())
+        return tuple(each for each in every if each is not None)
 
     def root_of(self, thread: str) -> str | None:
         """The chain that a thread belongs to which is not over."""
@@ -136,11 +140,11 @@ class MemoryJournal:
         for error in refused.values():
             raise error
 
-    def remove(self, root: str) -> None:
+    def remove(self, *roots: str) -> None:
         """There is none that is not open."""
-        if root in self._chains:
-            raise JournalError(f"thread {told(root)} is not finished; only a chain that is over can be removed")
-        raise JournalError(f"thread {told(root)} is not in the journal")
+        for root in roots:
+            why = "is not finished; only a chain that is over can be removed"
+            raise JournalError(f"thread {told(root)} {why if root in self._chains else 'is not in the journal'}")
 
     def close(self) -> None:
         """Lets everything go."""

@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from organism.errors import JournalError
 from organism.journal.values import opened
+from organism.names import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,7 +116,7 @@ def _prompt(document: Mapping[str, Any], key: str, given: Mapping[str, Any], fou
     if after is not None and (earlier is None or kept > earlier.said.count):
         lacks = "is not there" if earlier is None else f"has {earlier.said.count}"
         raise JournalError(
-            f"entry {document.get('n', '?')}: its prompt begins with {kept} messages of call {after}, which {lacks}"
+            f"entry {document.get('n', '?')}: its prompt begins with {counted(kept, 'message')} of call {after}, which {lacks}"
         )
     asked = given.get("asked")
     added = tuple(_plain(opened(each, None)) for each in given.get("messages", ()))

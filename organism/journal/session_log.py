@@ -18,6 +18,7 @@ from organism.errors import JournalError
 from organism.journal.chain import canonical
 from organism.journal.codec import content, encode_lost
 from organism.journal.lines import LineFiles
+from organism.names import counted
 from organism.record.facts import Ended
 
 if TYPE_CHECKING:
@@ -122,13 +123,13 @@ class SessionLog:
         self._thread.join(self._patience)
         if self._thread.is_alive():
             _log.warning(
-                "session log %s: the disk did not answer for %g s; about %d facts were not written",
-                self._journal.folder, self._patience, self._waiting.qsize() + self._dropped,
+                "session log %s: the disk did not answer for %g s; not written: about %s",
+                self._journal.folder, self._patience, counted(self._waiting.qsize() + self._dropped, "fact"),
             )  # fmt: skip
         elif self._dropped:
             _log.warning(
-                "session log %s: %d facts are missing; where they are missing is marked in its files, as far as those could be written",
-                self._journal.folder, self._dropped,
+                "session log %s lacks %s; where is marked in its files, as far as those could be written",
+                self._journal.folder, counted(self._dropped, "fact"),
             )  # fmt: skip
 
     # In its own thread

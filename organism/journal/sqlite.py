@@ -28,7 +28,7 @@ from organism.names import CONVERSATION, told
 from organism.record.facts import Forked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from organism.journal.lock import Lock
@@ -95,6 +95,14 @@ class SqliteJournal(SqliteFlaws):
                 if row.open and not self._readonly:
                     self._ends[root] = end
         return known
+
+    def documents(
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        """As a reader has them; of a thread that began while the chain was being written, what is before it is not read."""
+        end = self._ends.get(root)
+        start = after if end is None else max(after, end.standing.before(of))
+        return super().documents(root, after=start, kinds=kinds, of=of)
 
     def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         """Writes facts in one transaction; where that fails, each chain in one of its own."""
@@ -179,8 +187,22 @@ class SqliteJournal(SqliteFlaws):
         noted = self._ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'gone'")
         return last if noted and self._ask("SELECT 1 FROM gone WHERE hash = ?", last) else None
 
-    def remove(self, root: str) -> None:
-        """Removes a chain that is over, and gives its room back; what it spent stays."""
+    def remove(self, *roots: str) -> None:
+        """Removes chains that are over, all or none, and gives their room back; what they spent stays."""
+        going = [(self._removable(root), self.spent_by(root)) for root in roots]
+        for root in roots:
+            self._ends.pop(root, None)
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for row, spent in going:
+                self._delete(row, spent)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise JournalError(said(self.path, error)) from error
+        self._give_back(_FREE)
+
+    def _removable(self, root: str) -> Row:
         row = self._row(root)
         if row is None:
             raise JournalError(f"{self.path}: thread {told(root)} is not there")
@@ -188,26 +210,18 @@ class SqliteJournal(SqliteFlaws):
             raise JournalError(
                 f"{self.path}: thread {told(root)} is not finished; only a chain that is over can be removed"
             )
-        self._ends.pop(root, None)
-        spent = self.spent_by(root)
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            if spent is None:
-                for table in ("removed", "gone"):
-                    self._db.execute(
-                        f"DROP TABLE IF EXISTS {table}"
-                    )  # what it would have to hold is not known any more
-            elif self.notes_removals():
-                self._sum(_SPEND_REMOVED, spent)
-                self._db.execute("CREATE TABLE IF NOT EXISTS gone (hash BLOB PRIMARY KEY) WITHOUT ROWID")
-                self._db.execute("INSERT OR IGNORE INTO gone VALUES (?)", [row.head])
-            for table, key in (("entries", "chain"), ("threads", "chain"), ("chains", "id")):
-                self._db.execute(f"DELETE FROM {table} WHERE {key} = ?", [row.id])  # noqa: S608 - names from the line above
-            self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            raise JournalError(said(self.path, error)) from error
-        self._give_back(_FREE)
+        return row
+
+    def _delete(self, row: Row, spent: Ledger | None) -> None:
+        if spent is None:
+            for table in ("removed", "gone"):
+                self._db.execute(f"DROP TABLE IF EXISTS {table}")  # what it would have to hold is not known any more
+        elif self.notes_removals():
+            self._sum(_SPEND_REMOVED, spent)
+            self._db.execute("CREATE TABLE IF NOT EXISTS gone (hash BLOB PRIMARY KEY) WITHOUT ROWID")
+            self._db.execute("INSERT OR IGNORE INTO gone VALUES (?)", [row.head])
+        for table, key in (("entries", "chain"), ("threads", "chain"), ("chains", "id")):
+            self._db.execute(f"DELETE FROM {table} WHERE {key} = ?", [row.id])  # noqa: S608 - names from the line above
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -351,9 +365,7 @@ class SqliteJournal(SqliteFlaws):
             self._db.execute(_insertion(len(some) // COLUMNS), some)
         if work.stale:
             self._note(work.stale)
-        threads = [
-            (blob(thread), end.id) for end in work.opening for thread in list(end.standing.threads)[end.threads :]
-        ]
+        threads = [(blob(thread), end.id) for end in work.opening for thread in end.standing.opened(end.threads)]
         if threads:
             # A name may come twice in a chain, a turn's by hand and a sub-thread's, and behind a snapshot nobody knows of the first.
             self._db.executemany("INSERT OR IGNORE INTO threads VALUES (?, ?)", threads)

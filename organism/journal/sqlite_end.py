@@ -106,11 +106,11 @@ def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:
     """The end of a chain that the file holds; ``facts`` are those from its last snapshot on. Raises JournalError where these say
     otherwise than the row: from a wrong place on, something else would be recalled.
     """
-    standing, snapshot, last = Standing(root), 0, row.last
-    for number, fact in enumerate(facts, max(1, row.snapshot)):
+    standing, snapshot, last = Standing(root, max(0, row.snapshot - 1)), 0, row.last
+    for fact in facts:
         standing.apply(fact)
         last = fact.at  # the row may know of fewer entries
-        snapshot = number if isinstance(fact, Snapshot) else snapshot
+        snapshot = standing.number if isinstance(fact, Snapshot) else snapshot
     for column, found, due in (("snapshot", row.snapshot, snapshot), ("open", row.open, int(not standing.over))):
         if found != due:
             raise JournalError(

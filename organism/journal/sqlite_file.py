@@ -150,6 +150,8 @@ def _check_whole(path: Path, *, readonly: bool) -> None:
         raise JournalError(
             f"{path} {_EMPTY}, or it was copied without {_wal_of(path).name}, which holds what is written first"
         )
+    if path.with_name(f"{path.name}-journal").exists():  # whoever made it was killed; SQLite takes that back
+        return
     raise JournalError(
         f"{path} holds nothing, and {_wal_of(path).name}, which holds what is written first, is not beside it; copy both, or delete "
         f"{path.name} to begin anew"

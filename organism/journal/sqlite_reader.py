@@ -14,7 +14,7 @@ from attrs import evolve, fields, frozen
 from organism.errors import JournalError
 from organism.journal.chain import CHANGED, Head, sealed_hash
 from organism.journal.codec import decode
-from organism.journal.contract import Chain
+from organism.journal.contract import Chain, is_meant
 from organism.journal.sqlite_file import connected, long, said
 from organism.journal.standing import spending
 from organism.journal.texts import root_mark
@@ -125,21 +125,28 @@ class SqliteReader:
         return () if row is None else tuple(self._facts(root, row, max(0, row.snapshot - 1), self._vocabulary))
 
     def documents(
-        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
     ) -> Iterator[Mapping[str, Any]]:
-        """The entries behind number ``after`` as JSON objects, each checked; of these facts or of all."""
+        """The entries behind number ``after`` as JSON objects, each checked; of these facts or of all, ``of`` this thread or of all."""
         row = self._row(root)
         if row is None:
             return
-        marks = None if kinds is None else [f'"fact":{string(kind)}'.encode() for kind in kinds]
+        marks = [b""] if kinds is None else [f'"fact":{string(kind)}'.encode() for kind in kinds]
+        # What it is below begins so, too. What other texts have in their place is not always the same in bytes.
+        thread = b"" if of is None or not of.isascii() or of == root else f'"thread":{string(of)[:-1]}'.encode()
         for entry in self._entries(root, row, after):
-            if marks is None or any(mark in entry.content for mark in marks):
+            if thread in entry.content and any(mark in entry.content for mark in marks):
                 try:
                     document = entry.document()
                 except (ValueError, RecursionError) as error:
                     raise self._no_json(root, entry, error) from None
-                if kinds is None or document.get("fact") in kinds:
+                if is_meant(document, kinds, of):
                     yield document
+
+    def chain(self, root: str) -> Chain | None:
+        """The chain of this name."""
+        found = self._ask(f"SELECT {COLUMNS} FROM chains WHERE root = ?", blob(root))  # noqa: S608 - names of columns
+        return self._chain(found[0]) if found else None
 
     def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
         """The chains there are, the oldest first."""

@@ -6,6 +6,7 @@ A journal keeps this beside each chain that it writes, so that it need not read 
 from __future__ import annotations
 
 import json
+from itertools import islice
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -13,7 +14,7 @@ from attrs import fields
 
 from organism.budget.claims import MESSAGES, NOTHING, VECTOR, six
 from organism.journal.writers import json_text
-from organism.names import ACCOUNT, CONVERSATION, node_of_limits, told
+from organism.names import ACCOUNT, CONVERSATION, counted, node_of_limits, told
 from organism.record import facts
 from organism.usage import Raised, Reached, Spending
 
@@ -62,10 +63,10 @@ class Ledger:
             known = self.sums[key] = [0] * _WIDTH
         known[MESSAGES] += 1
 
-    def take_in(self, other: Ledger) -> None:
-        """Adds all the sums of another one."""
+    def take_in(self, other: Ledger, *, times: int = 1) -> None:
+        """Adds all the sums of another one so many times; ``-1`` takes them out."""
         for key, amounts in other.sums.items():
-            self.add(key, amounts)
+            self.add(key, amounts if times == 1 else [*(times * each for each in amounts[:-1]), amounts[-1]])
 
     def rows(self) -> tuple[Spending, ...]:
         """The sums as readers get them, the oldest hour first."""
@@ -75,13 +76,17 @@ class Ledger:
         """The sums as JSON; :meth:`from_json` reads them."""
         return [[*key, *amounts] for key, amounts in sorted(self.sums.items())]
 
+    def as_rows(self) -> tuple[tuple[Any, ...], ...]:
+        """The same as tuples, for whoever keeps them."""
+        return tuple(map(tuple, self.as_json()))
+
     @staticmethod
     def from_json(rows: Iterable[Sequence[Any]]) -> Ledger:
         """The ledger of such rows; raises TypeError or ValueError for anything else."""
         made = Ledger()
         for hour, handler, model, backend, labels, *amounts in rows:
             if len(amounts) != _WIDTH:
-                raise ValueError(f"a row of what was spent has {len(amounts)} sums, and not {_WIDTH}")
+                raise ValueError(f"a row of what was spent has {counted(len(amounts), 'sum')}, and not {_WIDTH}")
             made.add((hour, handler, model, backend, labels), amounts)
         return made
 
@@ -146,20 +151,22 @@ def opens_nothing(fact: Fact) -> str | None:
 
 
 class Standing:
-    """What the facts of one chain come to, up to the last that was applied.
+    """What the facts of one chain come to, up to the last that was applied, whose ``number`` in the chain is told.
 
     ``open`` are its open threads with what they are counted under (:func:`marks`), ``holds`` the open holds with that of their
-    threads, ``spent`` what it spent; ``threads`` are all that were opened in it, but for the root thread.
+    threads, ``spent`` what it spent; ``threads`` are all that were opened in it, but for the root thread, each with the number of the
+    fact that opened it, or 0 where that is not known.
     """
 
-    __slots__ = ("_accounts", "_begun", "_copied", "_lasts", "holds", "open", "root", "spent", "threads")
+    __slots__ = ("_accounts", "_begun", "_copied", "_lasts", "holds", "number", "open", "root", "spent", "threads")
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, number: int = 0) -> None:
         self.root = root
+        self.number = number
         self.open: dict[str, str] = {}
         self.holds: dict[int, str] = {}
         self.spent = Ledger()
-        self.threads: dict[str, None] = {}
+        self.threads: dict[str, int] = {}
         self._accounts: dict[str, tuple[str, ...]] = {}
         """Those that threads and the conversation are under, by their ids; of whoever is under any."""
         self._begun = False
@@ -179,8 +186,18 @@ class Standing:
         """Whether the next fact is copied from another chain, which is not to be seen in a snapshot among such facts."""
         return self._copied > 0
 
+    def before(self, thread: str | None) -> int:
+        """How many facts stand before all that is of this thread, as far as that is known."""
+        opened = 0 if thread is None else self.threads.get(thread, 0)
+        return max(0, opened - 1)
+
+    def opened(self, since: int) -> Iterator[str]:
+        """The threads that were opened behind the first ``since`` of them, the last one first."""
+        return islice(reversed(self.threads), len(self.threads) - since)
+
     def apply(self, fact: Fact) -> None:
         """Takes in the next fact."""
+        self.number += 1
         kind = fact.__class__
         if kind is facts.Forked or kind is facts.Snapshot:
             self._begin_with(fact)
@@ -246,7 +263,7 @@ class Standing:
         self._enter(step.thread, step.labels, step.accounts, None if step.owner is None else step.owner[0])
         self._begun = True
         if step.thread != self.root:
-            self.threads[step.thread] = None
+            self.threads.setdefault(step.thread, self.number)
 
     def _enter(self, thread: str, labels: Mapping[str, str], accounts: tuple[str, ...], owner: str | None) -> None:
         """A thread is open. A sub-thread is under the accounts of the thread above it, a turn under those of its conversation."""
@@ -280,7 +297,9 @@ class Standing:
         self.holds = {
             each.hold: self.open.get(each.thread, self.open.get(each.under, gone)) for each in fact.image.holds
         }
-        self.threads |= dict.fromkeys(thread for thread in self.open if thread != self.root)
+        for thread in self.open:
+            if thread != self.root:
+                self.threads.setdefault(thread, 0)
 
     def _fork(self, fact: facts.Forked) -> None:
         """What is copied was spent by the origin: it is not counted again, whether it stands before this fact or behind it."""

@@ -3,6 +3,14 @@
 Laws: every method checks first, then changes the state and writes one fact (R20). Folding those facts makes the same changes again, and
 comes to the same state: the suite checks that after every test.
 
+A message from outside to ``a``, which asks ``b``::
+
+    the pump calls                   the kernel changes the state                      and writes the fact
+    ``accept(..., to="a")``          opens a thread and frame 1, queues message 1      ``Accepted`` (``ThreadOpened``, ``Posted``)
+    ``asks.ask(..., to="b")``        opens frame 2 below it, queues message 2          ``Asked`` (``Posted``)
+    ``answered(message 2, Reply)``   gives the ask its answer; frame 2 closes          ``Answered`` (``Resolved``)
+    ``answered(message 1, Reply)``   the reply leaves; frame 1 closes: the thread ends ``Answered`` (``Left``), ``Ended``
+
 Reading order:
 
 * ``kernel`` - what can happen, one method for each: it checks, changes the state, and writes the fact

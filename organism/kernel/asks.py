@@ -133,7 +133,7 @@ class Asks:
     def leave(self, message: Message) -> None:
         """Cancels the branches of whatever a finished delivery still asks.
 
-        A task that outlives the delivery may wait for one all the same: it gets a failure.
+        A task that outlives the delivery may still wait for one: it gets a failure.
         """
         dealings = message.dealings
         if dealings is None:
@@ -146,7 +146,7 @@ class Asks:
         dealings.wait_no_more()
 
     def abandon(self, message: Message, asks: Sequence[Ask], at: float) -> None:
-        """A delivery waits for these asks no more, since they timed out or its task was cancelled: their branches are cancelled."""
+        """A delivery no longer waits for these asks, since they timed out or its task was cancelled: their branches are cancelled."""
         if all(ask.frame is None for ask in asks):
             return
         self._book.begin(at)

@@ -1,4 +1,4 @@
-"""Back-pressure within a thread: how many of its messages may be under way at once (``thread_queue``), and how deep sub-threads may be nested.
+"""Back-pressure within a thread: how many of its messages may be under way at the same time (``thread_queue``), and how deeply sub-threads may be nested.
 
 Budgets count what a thread has ever done; these limits are about what it has begun and not finished.
 """

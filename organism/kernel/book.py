@@ -42,7 +42,9 @@ class Book:
         self._ended = ended
         self.listen(record)
         self.half_done = False
-        """A change was begun and is neither written nor given up. If that is so between two changes, a change has raised half-way."""
+        """A change was begun and is neither written nor given up. If that is so between two changes, a change has raised half-way; if somebody
+        calls from outside meanwhile, it was interrupted, as by a signal handler.
+        """
         self.rolled: list[Node] = []
         """Nodes for which a new window has begun: calls in line there are to be tried."""
 
@@ -51,8 +53,10 @@ class Book:
         self.half_done, self._state.steps = False, None
 
     def listen(self, record: Callable[[str, Fact], None] | None) -> None:
-        """Sets what is told of facts from now on; ``None``: nobody."""
+        """Sets what is told of facts from the next change on; ``None``: nobody."""
         self._record = record
+        if record is None:
+            self._state.steps = None
         self.listening = self._state.schedule.lists = record is not None
         """Whether facts are wanted."""
 
@@ -68,9 +72,9 @@ class Book:
 
     def write(self, fact: Callable[..., Fact], thread: Thread | Conversation, **fields: Any) -> None:
         """Ends a change: writes its fact with the steps that were made, then the final records of threads that ended by it."""
-        state, self.half_done = self._state, False
-        if self._record is not None:
-            steps = tuple(state.steps or ())
+        state = self._state
+        if self._record is not None and state.steps is not None:
+            steps = tuple(state.steps)
             state.steps = None
             chain = thread.chain if isinstance(thread, Conversation) else chain_of(thread)
             id_ = chain if isinstance(thread, Conversation) else thread.id
@@ -79,20 +83,21 @@ class Book:
 
     def write_limits(self, node: Node, **fields: Any) -> None:
         """Ends a change that raised the limits of a node which many threads share."""
-        self.give_up()
         if self._record is not None:
             chain = chain_of_limits(node.thread)
             self._record(chain, facts.QuotaRaised(at=self._state.now, thread=chain, **fields))
+        self.give_up()
 
     def unheard(self, thread: Thread | Conversation) -> None:
         """Ends a change of which no fact is wanted: does what :meth:`write` does beside writing the fact."""
-        state, self.half_done = self._state, False
+        state = self._state
         if state.inbox.watched and not isinstance(thread, Conversation):
             state.inbox.stir(thread)
         if state.ended:
             over, state.ended = state.ended, []
             for gone in over:
                 self.say_end(gone)
+        self.half_done = False
 
     def say_end(self, gone: Thread) -> None:
         """Writes the final record of a thread that has ended, and tells ``ended``."""

@@ -31,7 +31,7 @@ def above_new(parent: Frame | None, sender: Frame, thread: Thread) -> Frame | No
 
 
 def carry_out(state: State, message: Message, plan: Sequence[Planned]) -> list[Message]:
-    """Carries out a plan; gives the messages that went into other threads."""
+    """Carries out a plan; returns the messages that went into other threads."""
     frame, thread = message.frame, message.thread
     elsewhere: list[Message] = []
     keyed, known_as, number = is_keyed(message), "", 0

@@ -76,7 +76,7 @@ def _graced(hold: Hold) -> Failure:
 
 
 def apply_charge(state: State, hold: Hold, charge: Charge, amounts: Vector) -> tuple[Node, ...]:
-    """Settles the ``amounts`` of a charge on the whole path and in the totals; gives the nodes that it was settled on, without those whose
+    """Settles the ``amounts`` of a charge on the whole path and in the totals; returns the nodes that it was settled on, without those whose
     window has rolled over since.
     """
     del state.holds[hold.chain, hold.id]

@@ -22,15 +22,15 @@ class Changes(Protocol):
         ...
 
     def resolve(self, ask: Ask, answer: Any) -> None:
-        """Whoever asked hears of it."""
+        """Whoever asked is told."""
         ...
 
     def hand_over(self, frame: Frame, to: Frame | None) -> None:
-        """The frame answers no more."""
+        """The frame will not answer any more."""
         ...
 
     def post(self, frame: Frame, payload: Any, sender: str, kind: str, *, charged: bool = True) -> None:
-        """Whoever sent hears of it."""
+        """Whoever sent is told."""
         ...
 
 

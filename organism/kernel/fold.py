@@ -70,7 +70,7 @@ class Fold:
 
     def apply(self, fact: Fact) -> None:
         """Makes the changes of one fact. Raises JournalError where it does not follow from those before it: the journal was edited or has lost a
-        part, with its hashes made anew. The state must not be used then.
+        part, and its hashes were made anew. The state must not be used then.
         """
         self._count += 1
         try:

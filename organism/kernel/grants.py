@@ -116,7 +116,7 @@ class Grants:
     def grant(
         self, message: Message, asked: BudgetRequest, amount: Decimal, *, reason: str, key: str, at: float
     ) -> Done | str:
-        """Raises the limit by ``amount``, or by less where less was asked for or fits; gives what was granted, or a text that says why nothing
+        """Raises the limit by ``amount``, or by less where less was asked for or fits; returns what was granted, or a text that says why nothing
         was. ``key`` names the grant, so that a delivery that is run again after a crash is not granted it twice (R21).
         """
         self._book.begin(at)

@@ -1,4 +1,4 @@
-"""Idempotency keys: the same for all attempts at one piece of work, so that a service does not do a thing twice (R9)."""
+"""Idempotency keys: the same for all attempts at one piece of work, so that a service does not act twice (R9)."""
 
 from __future__ import annotations
 

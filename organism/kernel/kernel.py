@@ -104,8 +104,8 @@ class Kernel:
         turn_of: Beginning | None = None,
         accounts: tuple[str, ...] = (),
     ) -> Thread:
-        """Takes a message from outside in, in a new thread. ``turn_of``: the conversation whose turn the thread is, which is opened where it is
-        not there yet; ``accounts``: those that a thread is under that is no turn. Raises RoutingError or BudgetExhaustedError;
+        """Accepts a message from outside, in a new thread. ``turn_of``: the conversation whose turn the thread is, which is opened if it is
+        not there yet; ``accounts``: those of a thread that is not a turn. Raises RoutingError or BudgetExhaustedError;
         then nothing has happened.
         """
         found = known_route(self.state, "", to, payload) or self._receiver(to, payload)
@@ -158,8 +158,8 @@ class Kernel:
         return thread
 
     def raise_quota(self, account: str | None, amounts: Vector, at: float) -> Callable[[], None]:
-        """Raises the limits of an account (``kind:name``), or the ceiling, for the window of now; those who wait are tried. Gives what undoes it,
-        where it could not be written down.
+        """Raises the limits of an account (``kind:name``), or the ceiling, for the current window; those who wait are tried. Returns what undoes it,
+        for the case that it cannot be written down.
         """
         self.book.begin(at)
         pools = self.state.pools
@@ -223,7 +223,7 @@ class Kernel:
         return None
 
     def _carry(self, message: Message, plan: Sequence[Planned]) -> Failure | None:
-        """Carries out what was checked. Gives the failure with which the thread is to be stopped, where this is a loop."""
+        """Carries out what was checked. Returns the failure with which the thread is to be stopped, where this is a loop."""
         state, thread = self.state, message.thread
         elsewhere = carry_out(state, message, plan)
         if has_crossed(thread.node):

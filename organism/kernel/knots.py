@@ -95,7 +95,7 @@ class Knots:
         self._clear: _Clear | None = None
 
     def joined(self, waiter: Waiter, scopes: Iterable[object]) -> Lack | None:
-        """Notes a call that waits for budget from now on. Gives what it lacks for good, where it is the one to be refused for a knot that this
+        """Notes a call that waits for budget from now on. Returns what it lacks for good, where it is the one to be refused for a knot that this
         makes; an older call that is to be refused instead is found by the next :meth:`tied`.
         """
         self._join(waiter, scopes)

@@ -24,7 +24,7 @@ UNIT: Final = "repeats"
 
 
 def note_loops(state: State, sender: Message) -> Failure | None:
-    """Warns of what this delivery has sent too often. Gives the failure with which its thread is to be stopped, where that was warned of before.
+    """Warns of what this delivery has sent too often. Returns the failure with which its thread is to be stopped, where that was warned of before.
 
     An agent reads the warning in its next prompt: it is not stopped for what it sends before that.
     """

@@ -59,9 +59,13 @@ def sentence(warned: Warned) -> str:
             "send it once more, and this thread is stopped."
         )
     unit = WORDS[warned.unit]
-    left = f"{_plain(warned.remaining)} {unit} of the {warned.scope} are left"
-    calls = "" if warned.calls_left is None else f", enough for about {warned.calls_left} more calls like the last"
-    return f"{_plain(warned.used)} of {_plain(warned.limit)} {unit} are used; {left}{calls}."
+    one = warned.remaining == 1 and unit.endswith("s")
+    left = (
+        f"{_plain(warned.remaining)} {unit[:-1] if one else unit} of the {warned.scope} {'is' if one else 'are'} left"
+    )
+    more = "call" if warned.calls_left == 1 else "calls"
+    enough = "" if warned.calls_left is None else f", enough for about {warned.calls_left} more {more} like the last"
+    return f"{_plain(warned.used)} of {_plain(warned.limit)} {unit} are used; {left}{enough}."
 
 
 def live(threads: Mapping[str, Thread], hears: Thread, warned: Warned) -> Warned:

@@ -30,7 +30,7 @@ class Deliveries(Protocol):
         *,
         placed: bool = True,
     ) -> Failure | None:
-        """It finished; gives the failure where its answer is not carried out."""
+        """It finished; returns the failure where its answer is not carried out."""
         ...
 
     def failed(self, message: Message, failure: Failure, at: float, *, placed: bool = True) -> None:
@@ -54,13 +54,13 @@ class People:
         return message if message is not None and message.id == id_ else None
 
     def answer(self, message: Message, payload: Any, at: float) -> Failure | None:
-        """A person answers a waiting question, with a payload of a class that fits it. Gives the failure where the answer could not be carried
+        """A person answers a waiting question, with a payload of a class that fits it. Returns the failure where the answer could not be carried
         out, since the thread's messages have run out.
         """
         return self._deliveries.answered(message, (Reply(payload),), None, at, placed=False)
 
     def refuse(self, message: Message, text: str, at: float) -> None:
-        """A person declines to answer: whoever asked hears why."""
+        """A person declines to answer: whoever asked is told why."""
         self._deliveries.failed(message, Failure("refused", text), at, placed=False)
 
     def expire(self, message: Message, at: float) -> None:

@@ -1,4 +1,4 @@
-"""Recovery: taking up what an earlier process left. Its facts are folded, then calls that were under way are charged in full (R20 to R22)."""
+"""Recovery: resuming what an earlier process left. Its facts are folded, then calls that were under way are charged in full (R20 to R22)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def restore(state: State, index: Index, warned: dict[Ref, Warned], image: Image) -> dict[str, Thread]:
     """Restores an image into a state in which none of its threads lives. It holds no totals, and no figures of shared budgets.
 
-    ``index`` gets its open frames and messages, ``warned`` its warnings by (root thread's id, number). Gives the threads that have ended while
+    ``index`` gets its open frames and messages, ``warned`` its warnings by (root thread's id, number). Returns the threads that have ended while
     calls of theirs are still open, by id.
     """
     conversation = None if image.conversation is None else _restore_conversation(state, image.conversation)

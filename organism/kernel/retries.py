@@ -94,7 +94,7 @@ class Retries:
     def halt(self, message: Message, failure: Failure) -> Failure | None:
         """Part of the change by which a message fails for good: stops its whole root thread where its handler's ``on_failure`` says so.
 
-        Gives the failure with which it is stopped, ``None`` where it goes on. The caller then drops what is queued.
+        Returns the failure with which it is stopped, ``None`` where it goes on. The caller then drops what is queued.
         """
         do = self._state.routes[message.to].on_failure.do
         root = root_of(message.thread)

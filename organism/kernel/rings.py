@@ -49,7 +49,7 @@ class Ring:
     warned: dict[str, int]
 
     def add(self, digest: str) -> int:
-        """Takes a message in; gives how often it is among the last ones, itself included."""
+        """Adds a message; returns how often it is among the last ones, itself included."""
         if len(self.recent) == self.recent.maxlen:
             oldest = self.recent.popleft()
             left = self.counts[oldest] - 1

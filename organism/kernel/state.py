@@ -94,7 +94,7 @@ class State:
         self.timed: list[Thread] = []
 
     def come_to(self, at: float) -> tuple[Node, ...]:
-        """Sets the instant. Gives the shared nodes for which a new window has begun by that."""
+        """Sets the instant. Returns the shared nodes for which a new window has begun by that."""
         self.now = at
         if at < self.pools.rolls_at:
             return ()
@@ -151,7 +151,7 @@ class State:
             self.inbox.stir(thread)
 
     def stand(self, thread: Thread) -> None:
-        """All its open work waits for people."""
+        """All open work of a thread waits for people."""
         self.inbox.resting[thread] = self.now
 
     def go_on(self, thread: Thread) -> None:
@@ -315,7 +315,7 @@ class State:
             self.steps.append(facts.CameLate(frame=ref(frame), payload=payload))
 
     def hand_over(self, frame: Frame, to: Frame | None) -> None:
-        """``frame`` answers no more: ``to`` does in its place (Forward); ``None``: a failure was its answer."""
+        """``frame`` will not answer: ``to`` does in its place (Forward); ``None``: a failure was its answer."""
         if to is not None:
             to.answered = frame.answered
             frame.asker = None

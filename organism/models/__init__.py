@@ -7,12 +7,12 @@ no :class:`~organism.models.contract.BackendError`. No text shows a key. Clock, 
 
 In the order to read it:
 
-- ``contract``: what a backend is, what it is asked, what it gives and how it fails. ``completion`` and ``calls``: what a handler asks for
-  and gets, and how its arguments become a call. ``validation``: whether what a backend gave keeps the contract.
-- ``routing``: a call over the backends of its alias. ``tokens``: how many tokens a prompt will be, and were. ``prices``, ``flat_prices`` and
-  ``context_windows``: what they cost, and how many a model takes.
-- ``factories``, ``providers``: from settings to backends. ``preflight`` says what is wrong before anything starts, ``readiness`` loads what
-  calls will need, in ``background`` threads. ``redaction``: secrets, and texts without them. ``observed``: a backend around a backend.
+- ``contract``: what a backend is, what it is asked, what it gives and how it fails. ``completion``: what a handler asks for and gets, and
+  how its arguments become a call. ``validation``: whether what a backend gave keeps the contract.
+- ``routing``: a call over the backends of its alias. ``tokens``: how many tokens a prompt will be, and were. ``prices`` and ``flat_prices``: what they
+  cost, and how many a model takes.
+- ``factories``, ``providers``: from settings to backends. ``readiness`` says what is wrong before anything starts, and loads what calls
+  will need, in ``background`` threads. ``redaction``: secrets, and texts without them. ``observed``: a backend around a backend.
 - ``formats``, ``reasoning``: what the formats of providers have in common. ``transport``: HTTP below all of them. ``openai`` and
   ``anthropic``: one package a format, each with ``request``, ``response`` and ``backend``.
 - ``recordings``: answers written to a file, and given again from there. ``simulation``: a model of rules, which needs no key.

@@ -194,7 +194,7 @@ class _Check:
             _expect(response.finish_reason == "stop", f"finish_reason is {response.finish_reason!r}, and not 'stop'")
             _expect(not response.tool_calls, "it calls tools that nobody offered")
             follow = self._request(QUESTION, response.message, {"role": "user", "content": "And a spoon?"})
-            _expect(bool((await self._complete(follow)).text), "its own message is no history that it takes")
+            _expect(bool((await self._complete(follow)).text), "it does not take its own message as history")
 
         await self._both("", self._request(), look)
         system = self._request({"role": "system", "content": "Be brief."}, QUESTION, temperature=0.0, seed=7)

@@ -7,7 +7,7 @@ happened in :class:`Response`, or raises :class:`BackendError` with what the rou
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -55,14 +55,6 @@ def are_tool_calls(calls: Any) -> bool:
     )
 
 
-def _told_to_nobody(_came: str) -> None:
-    """Nobody asks what came."""
-
-
-def _not_noted() -> None:
-    """Nobody asks whether it was sent."""
-
-
 @frozen(kw_only=True)
 class Request:
     """One attempt at one backend. ``tool_choice`` is ``auto``, ``required``, ``none`` or a tool's name; ``returns`` is the
@@ -84,8 +76,8 @@ class Request:
     reasoning_effort: str | None = None
     options: Mapping[str, Any] = NOTHING
     extra: Mapping[str, Any] = NOTHING
-    came: Callable[[str], object] = field(default=_told_to_nobody, eq=False, repr=False)
-    unsent: Callable[[], object] = field(default=_not_noted, eq=False, repr=False)
+    came: Callable[[str], object] = field(default=lambda _: None, eq=False, repr=False)
+    unsent: Callable[[], object] = field(default=lambda: None, eq=False, repr=False)
 
 
 @quick
@@ -170,6 +162,15 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesKeys(Protocol):
+    """A backend that can be given another key while it works."""
+
+    def use_key(self, key: str) -> None:
+        """Uses this key from the next attempt on; those under way go on with theirs."""
+        ...
+
+
 Failure = Literal[
     "rate_limited", "server", "connection", "timeout", "cut", "rejected", "auth", "context", "broken", "declined", "unrecorded"
 ]  # fmt: skip
@@ -213,10 +214,6 @@ class BackendError(Exception):
         return self.kind in {"rate_limited", "server", "connection", "timeout", "cut", "broken"}
 
 
-def _nothing_to_say(settings: BackendSettings) -> Sequence[str]:  # noqa: ARG001 - the shape of every check
-    return ()
-
-
 @frozen(kw_only=True)
 class BackendFactory:
     """How a provider is made. A ``package.module:factory`` provider is one of these, or a function of the settings alone.
@@ -229,4 +226,4 @@ class BackendFactory:
     make: Callable[[BackendSettings, str | None], Backend]
     key_env: str | None = None
     needs_key: bool = False
-    check: Callable[[BackendSettings], Sequence[str]] = _nothing_to_say
+    check: Callable[[BackendSettings], Sequence[str]] = lambda _: ()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from organism.errors import ConfigurationError
 from organism.models.contract import Backend, BackendFactory
 from organism.models.redaction import secrets_beside
-from organism.models.simulation.options import check_options
+from organism.models.simulation.options import Options, check_options
 from organism.names import suggestion
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def _simulated(settings: BackendSettings, _: str | None) -> Backend:
-    from organism.models.simulation.backend import make
+    from organism.models.simulation.backend import SimulatedModel
 
-    return make(settings)
+    return SimulatedModel(Options(**settings.options))
 
 
 _SIMULATION: Final = "organism.models.simulation.backend"
@@ -137,7 +137,7 @@ def is_made_quickly(settings: BackendSettings) -> bool:
     """Whether nothing is loaded or read to make these, as far as it is known: what the user's own do is for them to say."""
     # What is still being loaded has the name of the module, and not yet what it is loaded for.
     return settings.factory is not None or (
-        settings.provider == "simulated" and hasattr(sys.modules.get(_SIMULATION), "make")
+        settings.provider == "simulated" and hasattr(sys.modules.get(_SIMULATION), "SimulatedModel")
     )
 
 

@@ -1,7 +1,7 @@
 """Prices that are so much a token, as whole numbers: what a use costs is then a sum of products, and exact.
 
 A list of prices works with decimals, one unit after the other, and takes longer for one figure than all the rest of a call. What a
-price of it comes to for one token of each kind is asked of it once.
+price of it comes to for one token of each kind is asked of it once, for each size of prompts from which on they are dearer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
-from organism.models.tokens.usage import LARGEST, Measured
+from organism.models.tokens.usage import Measured
 from organism.usage import PICO_PER_USD
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _MILLION: Final = 10**6
 
 @frozen(kw_only=True)
 class FlatPrices:
-    """What tokens of each kind and a call itself cost, in 1/``per`` of 10^-12 USD, for up to ``most`` tokens of input."""
+    """What tokens of each kind and a call itself cost, in 1/``per`` of 10^-12 USD."""
 
     fresh: int
     read: int
@@ -36,7 +36,6 @@ class FlatPrices:
     reasoned: int
     call: int = 0
     per: int = 1
-    most: int = LARGEST
 
     def cost(self, used: Measured) -> int:
         """What this use costs (10^-12 USD, rounded up)."""
@@ -81,42 +80,40 @@ def own_prices(price: Price) -> FlatPrices:
     written = price.input if price.cache_write is None else price.cache_write
     reasoned = price.output if price.reasoning is None else price.reasoning
     kinds = (price.input, read, written, price.output, reasoned)
-    return _whole([Fraction(each) / _MILLION for each in kinds], call=Fraction(0), most=LARGEST)
+    return _whole([Fraction(each) / _MILLION for each in kinds], call=Fraction(0))
 
 
-_KINDS: Final = (
-    Measured(input_tokens=1, output_tokens=0),
-    Measured(input_tokens=1, output_tokens=0, cache_read_tokens=1),
-    Measured(input_tokens=1, output_tokens=0, cache_write_tokens=1),
-    Measured(input_tokens=0, output_tokens=1),
-    Measured(input_tokens=0, output_tokens=1, reasoning_tokens=1),
-)
-"""One token of each kind, in the order of the fields above."""
-
-
-def listed_prices(listed: object, total: Callable[[Measured], Decimal]) -> FlatPrices | None:
-    """The prices of an entry of the list, whose sums for a use are ``total`` (USD, exactly); ``None`` where they are no such
-    prices. Where they rise with the size of the prompt, they are those of prompts up to the first step.
+def steps_of(listed: object) -> list[int] | None:
+    """From more than how many tokens of input on the prices of an entry of the list are others; ``None`` where some of them are of a kind
+    that nobody knows.
     """
-    most = LARGEST
-    for price in vars(listed).values():
-        if price is None or isinstance(price, Decimal):
-            continue
-        steps: Any = getattr(price, "tiers", None)
-        if not steps:
+    found: set[int] = set()
+    for name, price in vars(listed).items():
+        tiers: Any = () if price is None or isinstance(price, Decimal) else getattr(price, "tiers", None)
+        if tiers is None and not name.startswith("_"):
             return None
-        most = min(most, *(step.start for step in steps))
-    if most < 1:
-        return None
+        found.update(tier.start for tier in tiers or () if tier.start > 0)
+    return sorted(found)
+
+
+def listed_prices(total: Callable[[Measured], Decimal], tokens: int) -> FlatPrices:
+    """The prices of prompts of about so many tokens (1 or more), where ``total`` is what a use costs (USD, exactly) by the list."""
+
+    def cost(*, output_tokens: int = 0, **cached: int) -> Fraction:
+        return Fraction(total(Measured(input_tokens=tokens, output_tokens=output_tokens, **cached)))
+
     call = Fraction(total(Measured(input_tokens=0, output_tokens=0)))
-    return _whole([Fraction(total(kind)) - call for kind in _KINDS], call=call, most=most)
+    inputs = (cost(), cost(cache_read_tokens=tokens), cost(cache_write_tokens=tokens))
+    outputs = (cost(output_tokens=1), cost(output_tokens=1, reasoning_tokens=1))
+    kinds = [*((each - call) / tokens for each in inputs), *(each - inputs[0] for each in outputs)]
+    return _whole(kinds, call=call)
 
 
-def _whole(usd: Sequence[Fraction], *, call: Fraction, most: int) -> FlatPrices:
+def _whole(usd: Sequence[Fraction], *, call: Fraction) -> FlatPrices:
     """The same prices over one denominator."""
     amounts = [amount * PICO_PER_USD for amount in (*usd, call)]
     per = math.lcm(*(amount.denominator for amount in amounts))
     fresh, read, written, answered, reasoned, once = (int(amount * per) for amount in amounts)
     return FlatPrices(
-        fresh=fresh, read=read, written=written, answered=answered, reasoned=reasoned, call=once, per=per, most=most
+        fresh=fresh, read=read, written=written, answered=answered, reasoned=reasoned, call=once, per=per
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import evolve
 
-from organism.models.contract import BackendError, Response
+from organism.models.contract import BackendError, Piece, Response
 from organism.models.transport.refusals import is_too_long, kind_of
 
 if TYPE_CHECKING:
@@ -81,6 +81,15 @@ def response_of(
         model=text_in(model),
         thought=thought,
     )
+
+
+def pieces_of(response: Response) -> Iterator[Piece]:
+    """What an answer that came whole brings where a stream was asked for."""
+    if response.text:
+        yield Piece(text=response.text)
+    for place, call in enumerate(response.tool_calls):
+        yield Piece(text=call.name, kind="other")
+        yield Piece(text=call.arguments, kind="other", tool=call.name, call=place)
 
 
 def told_apart(calls: Sequence[ToolCall]) -> Iterator[ToolCall]:

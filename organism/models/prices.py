@@ -1,4 +1,5 @@
-"""What a backend's tokens cost at a moment: its own ``price:``, else the bundled list of genai-prices, else unknown.
+"""What a backend's tokens cost at a moment, and how many of them it takes at once: as its settings say, else the bundled list of
+genai-prices, else unknown.
 
 Unknown is ``None`` and never 0. The moment is an argument, so that a replay finds the prices of its time. Money is an
 integer of 10^-12 USD, rounded up. A handler may set the precision of its decimals, and no price moves by that.
@@ -7,28 +8,29 @@ integer of 10^-12 USD, rounded up. A handler may set the precision of its decima
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from datetime import datetime
-from decimal import localcontext
+from decimal import Decimal, localcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
-from organism.models.flat_prices import FlatPrices, listed_prices, own_prices, reasoned_of, split
-from organism.models.tokens.usage import Measured
+from organism.models.flat_prices import FlatPrices, listed_prices, own_prices, reasoned_of, split, steps_of
+from organism.models.simulation.options import Options
 from organism.settings import NOTHING
-from organism.usage import EXACT, pico
+from organism.usage import EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
-    from typing import Any
 
-    from genai_prices.types import ModelPrice, PriceCalculation
+    from genai_prices.types import ModelInfo, ModelPrice, Provider
 
+    from organism.models.tokens.usage import Measured
     from organism.settings import BackendSettings, ModelSettings, Seller
 
-_MILLION: Final = 10**6
-_FLAT: Final[dict[int, tuple[ModelPrice, FlatPrices | None]]] = {}
+_Steps = tuple[list[int], list[FlatPrices]]
+_FLAT: Final[dict[int, tuple[ModelPrice, _Steps]]] = {}
 """Entries of the list that were asked for, each with its prices as whole numbers. By ``id``, since entries cannot be hashed."""
 _MOST_FLAT: Final = 1000
 _OF_PRICES: Final = frozenset({"model", "base_url", "price", "options"})
@@ -84,8 +86,24 @@ def lasting_rates(settings: BackendSettings) -> Rates | None:
     return FREE if settings.provider == "simulated" else None
 
 
-def context_window(settings: BackendSettings, at: datetime) -> int | None:
-    """The tokens of prompt and answer that a backend's model takes at once, as far as the bundled list knows it at ``at``."""
+def least_window(alias: ModelSettings, at: datetime) -> int | None:
+    """The least window that is known of the backends of an alias, since a call may go to each."""
+    windows = [window_of(backend, at) for backend in alias.backends]
+    return min((window for window in windows if window is not None), default=None)
+
+
+def window_of(settings: BackendSettings, at: datetime) -> int | None:
+    """The tokens of prompt and answer that a backend takes at once, as far as it is known at ``at`` (aware): its own ``context_window:``, else
+    what the simulated model or the bundled list says. What was recorded was asked of its seller: the same prompts are asked again only
+    if they are cut in the same way.
+    """
+    if settings.context_window is not None:
+        return settings.context_window
+    if settings.seller is not None:
+        settings = _sold(settings, settings.seller)
+    if settings.provider == "simulated" and settings.factory is None:
+        given: Any = settings.options.get("context_window", fields(Options).context_window.default)
+        return given if isinstance(given, int) else None
     for provider, url in _sellers(settings):
         listed = ListedRates(model=settings.model, provider=provider, url=url, at=at)
         try:
@@ -96,14 +114,14 @@ def context_window(settings: BackendSettings, at: datetime) -> int | None:
 
 
 def _sold(settings: BackendSettings, seller: Seller) -> BackendSettings:
-    """The backend that a recording was made of, as far as its prices go."""
+    """The backend that a recording was made of, as far as its prices and its window go. Options of its own have stayed."""
     return evolve(
         settings,
         provider=seller.provider,
         factory=seller if seller.own else None,
         base_url=seller.base_url,
         price=seller.price,
-        options=NOTHING if seller.service_tier is None else {"service_tier": seller.service_tier},
+        options={**settings.options, "service_tier": seller.service_tier},
         recording=None,
         seller=None,
     )
@@ -162,82 +180,38 @@ class ListedRates:
     tier: str | None = None
 
     def known(self) -> bool:
-        """Whether the list has this model, with prices for both directions: one without would count as free."""
+        """Whether the list has this model, with prices for both directions: one without would count as free. And prices of a kind that is not
+        known here could come to anything.
+        """
         try:
             listed = self._listed
         except LookupError:
             return False
-        return listed.input_mtok is not None and listed.output_mtok is not None
+        if listed.input_mtok is None or listed.output_mtok is None:
+            return False
+        # Those of a tier are put together anew for each question, and are worked out when they are needed.
+        return bool(self._steps[1]) if self.tier is None else steps_of(listed) is not None
 
     @property
     def window(self) -> int | None:
         """The model's context window in tokens, ``None`` where the list has the model without one. Raises LookupError without it."""
-        return self._calculate(Measured(input_tokens=0, output_tokens=0)).model.context_window
+        return self._entry()[1].context_window
 
     def input_cost(self, tokens: int) -> int:
         """See :class:`Rates`."""
-        flat = self._flat_for(tokens)
-        if flat is not None:
-            return flat.input_cost(tokens)
-        plain = Measured(input_tokens=tokens, output_tokens=0)
-        # Reading from a cache is dearer than not to, for some sellers.
-        read = Measured(input_tokens=tokens, output_tokens=0, cache_read_tokens=tokens)
-        written = Measured(input_tokens=tokens, output_tokens=0, cache_write_tokens=tokens)
-        return max(self.cost(plain), self.cost(read), self.cost(written))
+        return self._flat(tokens).input_cost(tokens)
 
     def output_price(self, input_tokens: int) -> int:
         """See :class:`Rates`."""
-        flat = self._flat_for(input_tokens)
-        if flat is not None:
-            return flat.output_price(input_tokens)
-        plain = Measured(input_tokens=input_tokens, output_tokens=_MILLION)
-        reasoned = Measured(input_tokens=input_tokens, output_tokens=_MILLION, reasoning_tokens=_MILLION)
-        million = max(self._calculate(plain).output_price, self._calculate(reasoned).output_price)
-        return -(-pico(million) // _MILLION)
+        return self._flat(input_tokens).output_price(input_tokens)
 
     def cost(self, used: Measured) -> int:
         """See :class:`Rates`."""
-        flat = self._flat_for(used.input_tokens)
-        return self.plain_cost(used) if flat is None else flat.cost(used)
+        return self._flat(used.input_tokens).cost(used)
 
-    def plain_cost(self, used: Measured) -> int:
-        """The same, by the list's own arithmetic."""
-        return pico(self._calculate(used).total_price)
-
-    def _flat_for(self, tokens: int) -> FlatPrices | None:
-        """The prices of prompts of so many tokens as whole numbers, where they are no more than that."""
-        flat = self.flat
-        return None if flat is None or tokens > flat.most else flat
-
-    @cached_property
-    def flat(self) -> FlatPrices | None:
-        """The same prices as whole numbers, for prompts that are not too long for them; ``None`` where they are no such prices."""
-        if self.tier is not None:
-            return None  # its prices are put together anew for each question
-        listed = self._listed
-        known = _FLAT.get(id(listed))
-        if known is None or known[0] is not listed:
-            if len(_FLAT) >= _MOST_FLAT:
-                _FLAT.clear()
-            known = _FLAT[id(listed)] = (listed, listed_prices(listed, lambda used: self._calculate(used).total_price))
-        return known[1]
-
-    @cached_property
-    def _listed(self) -> ModelPrice:
-        """The entry of the list that holds at the moment. Raises LookupError where there is none."""
-        if self.tier is not None:
-            return self._calculate(Measured(input_tokens=0, output_tokens=0)).model_price
-        # Loaded late, as below.
-        from genai_prices import data_snapshot
-
-        _, model = data_snapshot.get_snapshot().find_provider_model(
-            self.model, None, self.provider if self.url is None else None, self.url
-        )
-        return model.get_prices(self.at)
-
-    def _calculate(self, used: Measured) -> PriceCalculation:
-        # Loaded where it is first needed: an organism of simulated models never pays for it.
-        from genai_prices import Usage, calc_price
+    def plain_cost(self, used: Measured) -> Decimal:
+        """The same in USD, by the list's own arithmetic."""
+        from genai_prices import Usage
 
         read, written, _ = split(used)
         usage = Usage(
@@ -247,15 +221,48 @@ class ListedRates:
             cache_write_tokens=written,
             output_reasoning_tokens=reasoned_of(used),
         )
-        context = None if self.tier is None else {"service_tier": self.tier}
         with localcontext(EXACT):
-            if self.url is not None:
-                return calc_price(
-                    usage, self.model, provider_api_url=self.url, genai_request_timestamp=self.at, price_context=context
-                )
-            return calc_price(
-                usage, self.model, provider_id=self.provider, genai_request_timestamp=self.at, price_context=context
-            )
+            return self._listed.calc_price(usage)["total_price"]
+
+    def _flat(self, tokens: int) -> FlatPrices:
+        """The prices of prompts of so many tokens."""
+        starts, prices = self._steps
+        return prices[bisect_left(starts, tokens) if starts else 0]
+
+    @cached_property
+    def _steps(self) -> _Steps:
+        listed = self._listed
+        known = _FLAT.get(id(listed))
+        if known is not None and known[0] is listed:
+            return known[1]
+        starts = steps_of(listed)
+        sizes = () if starts is None else (0, *starts)
+        steps = starts or [], [listed_prices(self.plain_cost, size + 1) for size in sizes]
+        if self.tier is None:
+            if len(_FLAT) >= _MOST_FLAT:
+                _FLAT.clear()
+            _FLAT[id(listed)] = (listed, steps)
+        return steps
+
+    def _entry(self) -> tuple[Provider, ModelInfo]:
+        """Raises LookupError where the list does not have the model."""
+        # Loaded where it is first needed: an organism of simulated models never pays for it.
+        from genai_prices import data_snapshot
+
+        provider = self.provider if self.url is None else None
+        return data_snapshot.get_snapshot().find_provider_model(self.model, None, provider, self.url)
+
+    @cached_property
+    def _listed(self) -> ModelPrice:
+        """What the list says of the moment. Raises LookupError as above."""
+        from genai_prices import Usage
+
+        provider, model = self._entry()
+        if self.tier is None:
+            return model.get_prices(self.at)
+        context = {"service_tier": self.tier}
+        nothing = Usage(input_tokens=0, output_tokens=0)
+        return model.calc_price(nothing, provider, genai_request_timestamp=self.at, price_context=context).model_price
 
 
 def list_is_loaded() -> bool:

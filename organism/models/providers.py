@@ -5,12 +5,16 @@ The environment comes in as a mapping: keys are looked up here, and handed to no
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from attrs import define
 
 from organism.errors import ConfigurationError
 from organism.models.background import BackgroundWork
+from organism.models.contract import Backend, TakesKeys
 from organism.models.factories import factory_of, is_made_quickly, is_recorded, key_of
 from organism.models.observed import DiscreetBackend
 from organism.models.recordings.playback import recorded_from
@@ -23,9 +27,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.journal.secrets import Marked
-    from organism.models.contract import Backend
     from organism.models.recordings.playback import Tape
     from organism.settings import BackendSettings, Settings
+
+log: Final = logging.getLogger("organism.models")
+
+
+@define
+class _Keyed:
+    """A backend as its factory made it, and the key that it has."""
+
+    backend: Backend
+    key: str | None
+    hiding: Hiding
 
 
 class Providers:
@@ -48,6 +62,7 @@ class Providers:
         self._tapes: dict[Path, Tape] = {}
         self._begun: dict[int, BackgroundWork[Backend]] = {}
         """Those that are made in threads, and not yet used."""
+        self._keyed: dict[int, _Keyed] = {}
         self._recording = None if settings.record is None else Recording(settings.record, clock=clock, marked=marked)
 
     def __call__(self, settings: BackendSettings) -> Backend:
@@ -72,15 +87,45 @@ class Providers:
         return None if begun.over else begun
 
     def _made(self, settings: BackendSettings) -> Backend:
-        return make_backend(settings, environ=self._environ, tapes=self._tapes, marked=self._marked)
+        made = _made(settings, environ=self._environ, tapes=self._tapes, marked=self._marked)
+        self._keyed[id(settings)] = made
+        return made.backend
 
     def _discreet(self, backend: Backend, settings: BackendSettings) -> Backend:
         """A backend whose failures quote none of its secrets. The built-in ones see to that themselves."""
-        if settings.factory is None:
-            return backend
-        key = key_of(settings, factory_of(settings), self._environ)
-        hiding = Hiding(key, settings.options)
-        return DiscreetBackend(backend, hiding) if hiding else backend
+        hiding = self._keyed[id(settings)].hiding
+        return DiscreetBackend(backend, hiding) if settings.factory is not None and hiding else backend
+
+    def renew(self, settings: BackendSettings) -> bool:
+        """Has the backend of these settings use the key that its file holds by now; whether that is another one than it had.
+
+        The file is read here, so this is for when a key was refused. A backend that takes no other key goes on with its own, and the
+        log says so.
+        """
+        keyed = self._keyed.get(id(settings))
+        if keyed is None or settings.api_key_file is None:
+            return False
+        try:
+            key = key_of(settings, factory_of(settings), self._environ)
+        except ConfigurationError:  # it is being written, or gone: the refusal names the file
+            return False
+        if key is None or key == keyed.key:
+            return False
+        if not isinstance(keyed.backend, TakesKeys):
+            line = "%s: %s holds another key now, but provider '%s' has no `use_key`; start the organism again"
+            log.warning(line, settings.place, settings.api_key_file, settings.provider)
+            return False
+        keyed.hiding.add(key)
+        if self._marked is not None:
+            self._marked.know([key])
+        keyed.key = key
+        try:
+            keyed.backend.use_key(key)
+        except Exception:
+            # It is somebody's own; the call that was refused fails for that, and not for this.
+            log.exception("%s: provider '%s' fails to take another key", settings.place, settings.provider)
+            return False
+        return True
 
 
 def make_backend(
@@ -96,18 +141,25 @@ def make_backend(
     Raises ConfigurationError, in one placed line, where the provider is unknown or cannot be made, its library is not
     installed, its options are wrong, or it needs a key and has none.
     """
+    return _made(settings, environ=environ, tapes=tapes, marked=marked).backend
+
+
+def _made(
+    settings: BackendSettings, *, environ: Mapping[str, str], tapes: dict[Path, Tape] | None, marked: Marked | None
+) -> _Keyed:
     place = settings.place or f"{settings.provider}/{settings.model}"
     with _placed(place):
         factory = factory_of(settings)
     if problems := factory.check(settings):
         raise ConfigurationError([f"{place}: {problem}" for problem in problems])
     if is_recorded(settings):
-        return recorded_from(settings, place, {} if tapes is None else tapes, marked)
+        backend = recorded_from(settings, place, {} if tapes is None else tapes, marked)
+        return _Keyed(backend, None, Hiding(None, settings.options))
     with _placed(place):
         key = key_of(settings, factory, environ)
     hiding = Hiding(key, settings.options)
     try:
-        return factory.make(settings, key)
+        return _Keyed(factory.make(settings, key), key, hiding)
     except ConfigurationError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What the backends of an organism need before they can be called: looked at, and loaded, when it starts."""
+"""What the backends of an organism need before they can be called: looked at beside its file, and loaded when it starts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,36 @@ from typing import TYPE_CHECKING
 
 from organism.errors import ConfigurationError
 from organism.models.background import BackgroundWork
-from organism.models.context_windows import look_up_all
 from organism.models.factories import check_backend, check_backends, is_checked_quickly
-from organism.models.prices import list_is_loaded
+from organism.models.prices import check_price, lasting_rates, list_is_loaded, rates, window_of
+from organism.models.recordings.sellers import with_seller
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from organism.settings import ModelSettings
+    from organism.settings import BackendSettings, ModelSettings
+
+
+class BackendChecks:
+    """What is wrong with single backends, at one moment and in one environment; nothing is started.
+
+    ``late``: whether who starts the organism looks again at what keeps backends from being made, so that here it is worth a line only
+    beside other mistakes.
+    """
+
+    def __init__(self, environ: Mapping[str, str], at: datetime, *, late: bool = False) -> None:
+        self._environ = environ
+        self._at = at
+        self.late = late
+
+    def making(self, settings: BackendSettings, wrong: Collection[str]) -> Iterator[str]:
+        """See :func:`~organism.models.factories.check_backend`."""
+        return check_backend(settings, wrong, environ=self._environ)
+
+    def price(self, settings: BackendSettings, wrong: Collection[str]) -> Iterator[str]:
+        """See :func:`~organism.models.prices.check_price`."""
+        return check_price(with_seller(settings), wrong, at=self._at)
 
 
 async def made_ready(models: Mapping[str, ModelSettings], *, environ: Mapping[str, str], at: datetime) -> None:
@@ -33,7 +54,7 @@ async def made_ready(models: Mapping[str, ModelSettings], *, environ: Mapping[st
         known = checking.result()
     if problems := check_backends(models, environ=environ, known=known):
         raise ConfigurationError(problems)
-    look_up_all(models, at)
+    _look_up_all(models, at)
 
 
 def _checked(
@@ -41,10 +62,23 @@ def _checked(
 ) -> Mapping[int, Sequence[str]]:
     """The mistakes of those that are not the user's own, which are checked on the event loop; prices are loaded with them."""
     with suppress(Exception):  # what keeps them from being looked up is told where they are needed
-        look_up_all(models, at)
+        _look_up_all(models, at)
     return {
         id(backend): tuple(check_backend(backend, environ=environ))
         for model in models.values()
         for backend in model.backends
         if backend.factory is None
     }
+
+
+def _look_up_all(models: Mapping[str, ModelSettings], at: datetime) -> None:
+    """Looks every backend's price and window up, as calls will at ``at`` (aware).
+
+    The bundled list takes a good part of a second to load, and more on a slow machine. In the middle of a call it would keep the event
+    loop for so long, and the handler that made the call would be named for it.
+    """
+    for model in models.values():
+        for backend in model.backends:
+            window_of(backend, at)
+            if lasting_rates(backend) is None:
+                rates(backend, at)

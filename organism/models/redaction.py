@@ -46,10 +46,16 @@ class Hiding:
     def __init__(self, key: str | None, options: Mapping[str, Any]) -> None:
         values = [value for name, value in sent_beside(options) if name.lower() not in _PUBLIC]
         spoken = {part for value in values for part in (value, value.rpartition(" ")[2]) if len(part) >= SHORTEST}
-        self._forms = forms_of({*spoken, key} if key else spoken)
+        self._secrets = {*spoken, key} if key else spoken
+        self._forms = forms_of(self._secrets)
 
     def __bool__(self) -> bool:
         return bool(self._forms)
+
+    def add(self, key: str) -> None:
+        """Another key; the one before is left out of texts as well, since calls under way still have it."""
+        self._secrets.add(key)
+        self._forms = forms_of(self._secrets)
 
     def clean(self, text: str) -> str:
         """A text without them."""

@@ -164,7 +164,9 @@ def _wrong_response(given: Any) -> str:
                 return f"a Response whose {name} is {_kind(value)}"
     if type(given.message) is not dict and not isinstance(cast("object", given.message), Mapping):
         return f"a Response whose message is {_kind(given.message)}"
-    if given.tool_calls != () and not _is_tuple_of_calls(given.tool_calls):
+    if given.tool_calls != () and not (
+        isinstance(cast("object", given.tool_calls), tuple) and are_tool_calls(given.tool_calls)
+    ):
         return "a Response whose tool_calls is not a tuple of ToolCall with texts"
     return ""
 
@@ -211,10 +213,6 @@ def _said(error: Exception) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - it is its text that fails
         return type(error).__name__
-
-
-def _is_tuple_of_calls(calls: object) -> bool:
-    return isinstance(calls, tuple) and are_tool_calls(cast("tuple[object, ...]", calls))
 
 
 def _is_text(value: object) -> bool:

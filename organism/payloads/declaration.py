@@ -37,7 +37,18 @@ def payload(cls: type[T], /) -> type[T]: ...
 def payload(*, namespace: str = NAMESPACE) -> Callable[[type[T]], type[T]]: ...
 @dataclass_transform(frozen_default=True, field_specifiers=(attrs.field, dataclasses.field))
 def payload(cls: type[T] | None = None, /, *, namespace: str = NAMESPACE) -> type[T] | Callable[[type[T]], type[T]]:
-    """Makes a class a payload: a frozen value that can be sent.
+    """Makes a class a payload: a frozen value that can be sent. ::
+
+        @payload
+        class Question:
+            '''What a reader wants to know.'''
+
+            text: Annotated[str, "In one sentence."]
+            most: int = 3
+
+    Fields are ``str``, ``int``, ``float``, ``bool``, ``Decimal``, ``datetime`` (with a time zone), ``bytes``, enums, ``Literal``,
+    payloads, ``X | None``, ``list[X]``, ``tuple[X, ...]``, ``dict[str, X]`` and unions of payloads. Agents read the docstring and the
+    texts in ``Annotated``.
 
     A plain class becomes a frozen attrs class with slots; an ``@attrs.frozen`` class or a frozen dataclass is taken as it
     is. From then on constructing it checks the types of all fields (InvalidPayloadError with the path of the field) and

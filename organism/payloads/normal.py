@@ -21,7 +21,6 @@ Normaliser = Callable[[Any], Any]
 INT_BOUND: Final = 10**MAX_INT_DIGITS
 _WIDEST_OFFSET: Final = timedelta(hours=14)
 _MINUTE: Final = timedelta(minutes=1)
-_NO_TIME: Final = timedelta(0)
 
 
 def normaliser(type_: FieldType) -> Normaliser:  # noqa: PLR0911 - a case for each type
@@ -133,8 +132,6 @@ def _datetime(value: Any) -> datetime:
     local = datetime(  # noqa: DTZ001 - what derives from datetime becomes one; its offset is put back below
         value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond
     )
-    if offset == _NO_TIME:
-        return local.replace(tzinfo=UTC)
     if abs(offset) <= _WIDEST_OFFSET and not offset % _MINUTE:
         return local.replace(tzinfo=timezone(offset))
     try:
@@ -167,7 +164,7 @@ def _choice(type_: Choice) -> Normaliser:
         members = type_.enum
 
         def member(value: Any) -> Any:
-            if type(value) is members or isinstance(value, members):
+            if type(value) is members:
                 return value
             raise Misfit(expected(f"a member of {members.__name__}", value))
 

@@ -71,7 +71,7 @@ class _Walk:
                 continue
             in_order, last = in_order and place >= last, place
             if place in seen:
-                yield Fault(f"{path}.{name}", "stands twice")
+                yield Fault(f"{path}.{name}", "occurs twice")
                 continue
             seen.add(place)
             yield from self._named(child, described.fields[place].written, f"{path}.{name}")
@@ -147,7 +147,7 @@ class _Walk:
             if key is None:
                 yield Fault(spot, f'has no key; write <{local(child.tag)} {KEY}="...">')
             elif key in seen:
-                yield Fault(spot, "stands twice")
+                yield Fault(spot, "occurs twice")
             seen.add(key or "")
             yield from self._named(child, type_.value, spot, keyed=True)
 

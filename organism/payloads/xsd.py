@@ -108,7 +108,7 @@ class _Schema:
             occurs,
         )
 
-    def _element(self, name: str, type_: FieldType, occurs: str, doc: str = "", *, keyed: bool = False) -> Lines:
+    def _element(self, name: str, type_: FieldType, occurs: str, doc: str, *, keyed: bool) -> Lines:
         attributes = f' name="{name}"{occurs}'
         named = self._named(type_)
         if named is not None and not keyed:

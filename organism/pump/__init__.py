@@ -14,7 +14,7 @@ Reading order:
 * ``clock``, ``timers``, ``deadlines``, ``thread_budget`` - time, and the limits of threads
 * ``people``, ``pauses``, ``retries``, ``escalation``, ``hooking`` - questions to people, paused threads, further attempts, stopping, hooks
 * ``admission``, ``quiescence``, ``background`` - back-pressure on senders, draining, and running beside other tasks
-* ``writer``, ``disk_thread`` - writing the journal; ``text_listeners``: text that agents are writing
+* ``writer``, ``disk_thread`` - writing the journal; ``outlet``: the one way out to listeners; ``text_listeners``: text that agents are writing
 * ``thread_pool``, ``watchdog`` - plain functions in threads of the operating system; handlers that block the event loop
 * ``runtime``, ``own_loop`` - what differs between trio and asyncio; the one event loop that an organism belongs to
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.budget.caps import amounts_of
@@ -58,6 +59,8 @@ class AccountHandle:
 
         Raises ConfigurationError for an unknown unit, one that is not limited, or an amount that is not above 0.
         """
+        if self._pump.own_loop.puts_off(partial(self.add_budget, **units)):
+            return
         pump, node = self._pump, self._node()
         undo = raise_limits(pump.kernel, node, units, pump.now())
         if pump.writer is not None:
@@ -87,7 +90,7 @@ def checked_account(name: str, settings: Settings) -> str:
     kind, colon, one = name.partition(":")
     if not colon:
         problem = (
-            "is no account; one is named KIND:NAME, as in tenant:acme, and 'ceiling' are the limits of the organism"
+            "is not an account: name one as KIND:NAME, such as tenant:acme, or 'ceiling' for the limits of the organism"
         )
         raise ConfigurationError([f"account {told(name)}: {problem}"])
     (found,) = account_names({kind: one}, settings, place="account")

@@ -94,4 +94,10 @@ class Activity:
 
 def _is_due(thread: Thread) -> bool:
     """Whether a message is to be delivered in a thread, or a call of it, or below it, is out or waits for budget."""
-    return thread.head is not None or bool(thread.more) or any(thread.node.held) or thread.node.crowd is not None
+    if any(thread.node.held) or thread.node.crowd is not None:
+        return True
+    if thread.head is None:
+        return False
+    # One whose mailbox is another's goes behind that one when its turn comes, of which nobody hears: it is not due even now.
+    busy = thread.busy or {}
+    return any(message.holds or message.mailbox not in busy for message in (thread.head, *(thread.more or ())))

@@ -64,13 +64,15 @@ class Background:
 
     async def _host(self, started: anyio.Event) -> None:
         try:
-            await self._pump.run(started.set, self._stop)
+            try:
+                await self._pump.run(started.set, self._stop)
+            finally:
+                self._over()
         except BaseException as error:
             self._crash = error
             if isinstance(error, anyio.get_cancelled_exc_class()):
                 raise
         finally:
-            self._over()
             started.set()
             self.running = False
             self._stopped.set()

@@ -13,6 +13,7 @@ from organism.pump import runtime
 from organism.pump.caller import Caller
 from organism.pump.failures import failure_of
 from organism.pump.handles import end_of
+from organism.pump.inside import check_waits_outside
 from organism.pump.ledger import CallLedger
 from organism.pump.thread_budget import budget_view
 from organism.pump.wakeups import PATIENCE
@@ -118,8 +119,9 @@ class _OpenCalls:
                 await self._left.wait()
 
     def check(self) -> None:
-        """Raises NotRunningError where the thread has ended, BudgetExhaustedError where its time has run out."""
+        """Raises NotRunningError where the thread has ended, BudgetExhaustedError where its time has run out, OrganismError in a handler."""
         self._pump.own_loop.check()
+        check_waits_outside(self._pump.variables, "call models without its context in")
         if (late := self.out_of_time()) is not None:
             raise late
         if self._thread.ended or self._left is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import evolve, fields
 
@@ -24,7 +25,7 @@ from organism.threads.outcomes import Failure
 from organism.usage import added, adds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from organism.pump.pump import Pump
     from organism.pump.waiting import Waiting
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from organism.results import Event, ThreadResult
     from organism.threads.frames import Conversation, Frame
 
+T = TypeVar("T")
 _OF_CONVERSATIONS: Final = tuple(unit for unit in UNITS if unit != "depth")
 """Units of a conversation whose limits can be raised."""
 
@@ -80,10 +82,11 @@ class ThreadHandle:
         """What happens in the thread and below it, from the event after number ``after`` up to its end, once it is durable:
         ``async for event in handle.events(): ...``, with ``event.seq`` and ``event.fact``.
 
-        Raises NotRunningError if nothing is recorded, QueueFullError if its reader falls too far behind.
+        Raises NotRunningError if nothing is recorded, QueueFullError if its reader falls too far behind, and OrganismError in a handler of
+        that organism that would have to wait: a handler may wait only for events of threads that it has spawned.
         """
         self._pump.own_loop.check()
-        return self._pump.histories.of(self._thread, after=after)
+        return self._pump.histories.of(self._thread, after=after, wait=partial(self._wait, "wait for events of"))
 
     async def history(self) -> tuple[Event, ...]:
         """What has happened in the thread and below it until now. Raises NotRunningError if nothing is recorded."""
@@ -96,23 +99,19 @@ class ThreadHandle:
     async def result(self) -> ThreadResult:
         """Waits for the thread to end, and returns how it ended; no outcome raises. The outcome is ``paused`` if the thread was paused and
         nothing of it runs any more, or if all that is left of it waits for people. Raises JournalError if its journal could not
-        be written, NotRunningError if its organism was closed before it ended, and OrganismError in a handler of that organism, which would
-        have to wait: that may wait for threads that it has spawned alone.
+        be written, NotRunningError if its organism was closed before it ended, and OrganismError in a handler of that organism, if it would
+        have to wait: a handler may wait only for threads that it has spawned.
         """
         self._pump.own_loop.check()
         end = self._end
         if end.is_final and end.result is not None:
             await self._pump.heed()
             return end.result
-        come = None
-        while come is not end.come:  # resumed before this task ran, it has another end to come
+        while True:
             come = end.come
-            if self._waiting is None:
-                if not come.is_set():
-                    check_waits_outside(self._pump.variables)
-                await come.wait()
-            else:
-                await self._wait_within(self._waiting)
+            await (come.wait() if come.is_set() else self._wait("wait for a thread of", come.wait))
+            if come is end.come and come.is_set():  # resumed before this task ran, it has another end to come
+                break
         if end.error is not None:
             raise end.error
         if end.result is None:
@@ -138,18 +137,23 @@ class ThreadHandle:
         """After a result ``paused``: waits until the thread was resumed, or has ended."""
         self._pump.own_loop.check()
         while self._end.paused:
-            if self._waiting is None:
-                check_waits_outside(self._pump.variables)
-            await self._end.gone_on.wait()
+            await self._wait("wait for a thread of", self._end.gone_on.wait)
 
-    async def _wait_within(self, waiting: Waiting) -> None:
+    async def _wait(self, verb: str, come: Callable[[], Awaitable[T]]) -> T:
+        """Waits for something that comes of the thread. The handler that has spawned it gives its place back meanwhile; to others a handler's
+        organism says that it may not ``verb`` it.
+        """
+        waiting = self._waiting
+        if waiting is None:
+            check_waits_outside(self._pump.variables, verb)
+            return await come()
         calls, inbox = self._pump.kernel.calls, self._pump.kernel.state.inbox
         async with waiting:
             calls.await_result(waiting.message, self._thread, self._pump.scopes())
             inbox.stir(waiting.message.thread)
             self._pump.carry_out()
             try:
-                await self._end.come.wait()
+                return await come()
             finally:
                 calls.await_no_more(waiting.message, self._thread, self._pump.scopes())
                 inbox.stir(waiting.message.thread)
@@ -159,7 +163,8 @@ class ThreadHandle:
         """Pauses the thread and all below it: running handlers finish, nothing more is delivered, and its clock stops. Once nothing of it
         runs, its result is there with the outcome ``paused``; :meth:`resume` continues it.
         """
-        self._pump.own_loop.check()
+        if self._pump.own_loop.puts_off(self.pause):
+            return
         self._check_whole("paused")
         conversation = self._thread.conversation
         if self._thread.waits_turn and conversation is not None:
@@ -171,7 +176,8 @@ class ThreadHandle:
 
     def resume(self) -> None:
         """Continues a paused thread. A thread that waits for people continues with their answers instead."""
-        self._pump.own_loop.check()
+        if self._pump.own_loop.puts_off(self.resume):
+            return
         self._check_whole("resumed")
         if self._thread.paused_at is None:
             return
@@ -184,7 +190,8 @@ class ThreadHandle:
 
     def cancel(self, reason: str = "cancelled") -> None:
         """Cancels the thread and all below it: calls under way are settled, then it ends ``cancelled``."""
-        self._pump.own_loop.check()
+        if self._pump.own_loop.puts_off(partial(self.cancel, reason)):
+            return
         self._pump.kernel.ends.stop(self._thread, Failure("cancelled", reason), self._pump.now())
         self._end.go_on()  # it has its end to come
         self._pump.carry_out()
@@ -205,7 +212,8 @@ class ThreadHandle:
         self._set(budget_over(self._thread.budget, keys, self._pump.handlers))
 
     def _set(self, budget: BudgetSettings) -> None:
-        self._pump.own_loop.check()
+        if self._pump.own_loop.puts_off(partial(self._set, budget)):
+            return
         if self._thread.ended:
             raise NotRunningError(f"thread {self.id} has ended; its budget was released")
         self._pump.kernel.calls.set_limits(self._thread, budget, self._pump.now())
@@ -295,7 +303,8 @@ class ConversationHandle:
         return conversation
 
     def _set(self, conversation: Conversation, budget: BudgetSettings) -> None:
-        self._pump.own_loop.check()
+        if self._pump.own_loop.puts_off(partial(self._set, conversation, budget)):
+            return
         self._pump.kernel.calls.set_conversation_limits(conversation, budget, self._pump.now())
         self._pump.carry_out()
 

@@ -28,8 +28,7 @@ from organism.hooks import (
     ToolResultEvent,
     TurnEvent,
 )
-from organism.models.calls import checked
-from organism.models.completion import Call, Completion, agreeing, sound
+from organism.models.completion import Call, Completion, agreeing, checked, sound
 from organism.names import ORGANISM, is_tool
 from organism.payloads import is_payload
 from organism.pump.failures import failure_of

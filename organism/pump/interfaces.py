@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from organism.errors import JournalError
     from organism.record.calls import CallRow
     from organism.record.facts import Ended
     from organism.results import Event
     from organism.threads.frames import Thread
+
+
+T = TypeVar("T")
+
+
+class Wait(Protocol):
+    """How a thread is waited for: see :class:`organism.pump.handles.ThreadHandle`."""
+
+    def __call__(self, come: Callable[[], Awaitable[T]], /) -> Awaitable[T]:
+        """Awaits what ``come`` gives; raises OrganismError in a handler that may not."""
+        ...
 
 
 class Handles(Protocol):
@@ -37,8 +48,8 @@ class Handles(Protocol):
 class Histories(Protocol):
     """Where the facts of threads can be read."""
 
-    def of(self, thread: Thread, *, after: int = 0) -> AsyncIterator[Event]:
-        """The facts of a thread with a number above ``after``, as they come."""
+    def of(self, thread: Thread, *, wait: Wait, after: int = 0) -> AsyncIterator[Event]:
+        """The facts of a thread with a number above ``after``, as they come; ``wait`` waits for them."""
         ...
 
     async def so_far(self, thread: Thread) -> tuple[Event, ...]:

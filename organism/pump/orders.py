@@ -46,10 +46,10 @@ class Host(Protocol):
         """Stops the organism in order: a failure in a thread says so."""
         ...
 
-    def when_durable(
+    def when_heard(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:
-        """Calls ``go`` once all that was recorded so far is durable, or ``fail`` where the thread's chain could not be written."""
+        """Calls ``go`` once all that was recorded so far is durable and told, or ``fail`` where the thread's chain could not be written."""
         ...
 
 
@@ -139,7 +139,7 @@ class Orders:
         pump = self._pump
         for thread in take_all(self._kernel.ended):
             pump.deadlines.forget(thread)
-            pump.when_durable(thread, partial(pump.handles.end, thread), partial(pump.handles.lose, thread))
+            pump.when_heard(thread, partial(pump.handles.end, thread), partial(pump.handles.lose, thread))
         pump.escalation.look()
         if not self._kernel.state.threads:
             pump.wakeups.drain()

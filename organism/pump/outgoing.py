@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from organism.message import Forward, Reply, Send
-from organism.names import class_name
+from organism.names import class_name, counted
 from organism.payloads import is_payload
 from organism.pump.failures import failure_of
 from organism.threads.outcomes import Failure
@@ -44,7 +44,7 @@ def _read(answers: Iterable[Any], most: int) -> tuple[Any, ...] | Failure:
     read: list[Any] = []
     for answer in answers:
         if len(read) > most:  # one reply and as many messages are possible
-            text = f"a handler gave more than {most:,} answers at once, and is read no further: 'thread_queue' is {most:,}; send fewer at once"
+            text = f"a handler gave more than {counted(most, 'answer')} at once, and is read no further: 'thread_queue' is {most:,}; send fewer at once"
             return Failure("refused", text)
         read.append(answer)
     return tuple(read)

@@ -44,8 +44,8 @@ class Host(Protocol):
         """Does what the kernel has asked for."""
         ...
 
-    def when_durable(self, thread: Thread, go: Callable[[], None]) -> None:
-        """Calls ``go`` once all that was recorded so far is durable."""
+    def when_heard(self, thread: Thread, go: Callable[[], None]) -> None:
+        """Calls ``go`` once all that was recorded so far is durable and told."""
         ...
 
 
@@ -105,7 +105,7 @@ class Pauses:
             elif self._rests(thread):
                 self._wound_down(thread)
                 record = so_far(self._pump.kernel.state, thread, self._pump.now())
-                self._pump.when_durable(thread, partial(self._rested, thread, record))
+                self._pump.when_heard(thread, partial(self._rested, thread, record))
 
     def _wound_down(self, thread: Thread) -> None:
         if self.winding_down.pop(thread, self) is None:

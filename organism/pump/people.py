@@ -80,7 +80,7 @@ class People:
             if not rested and root in inbox.resting:
                 record = so_far(self._pump.kernel.state, root, self._pump.now())
                 record = evolve(record, error=_waits_for(inbox.below(root)))
-                self._pump.when_durable(root, partial(self._rested, root, record))
+                self._pump.when_heard(root, partial(self._rested, root, record))
             inbox.stirred.pop(root, None)
         self._pump.carry_out()
 

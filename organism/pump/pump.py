@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from organism.pump.delivery import Delivery
     from organism.pump.hooking import Hooks
     from organism.pump.interfaces import Handles, Histories
+    from organism.pump.outlet import Outlet
     from organism.pump.text_listeners import TextListeners
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings
@@ -44,7 +46,8 @@ class Pump:
     """Carries out what ``kernel`` decides, in the task group of :meth:`run`.
 
     ``clock`` is the organism's. Every delivery starts with a copy of the context ``variables``; ``contexts`` has for each handler what makes
-    the context object that it sees. ``handles`` are told how threads go on, ``text_listeners`` what agents write while they write it;
+    the context object that it sees. ``handles`` are told how threads go on, ``text_listeners`` what agents write while they write it, and by
+    ``outlet`` all who listen hear;
     ``left_out`` removes secrets from what callers are told of exceptions. With a ``writer``, nothing leaves before its record is durable.
     """
 
@@ -59,6 +62,7 @@ class Pump:
         contexts: Mapping[str, Callable[[Any, Delivery], Any]],
         handles: Handles,
         histories: Histories,
+        outlet: Outlet,
         text_listeners: TextListeners,
         left_out: Callable[[str], str],
         hooks: Hooks | None = None,
@@ -71,13 +75,14 @@ class Pump:
         clock.leapt = self._leapt
         self.event, self.heed, self.scopes = runtime.event, runtime.heed(), runtime.scopes
         """Functions of :mod:`organism.pump.runtime`, for handles: importing those must load no event loop, so that checking a file is fast."""
-        self.own_loop = OwnLoop(kernel.state.settings.name)
+        self.own_loop = OwnLoop(kernel.state.settings.name, kernel.book)
         self._orders = Orders(self)
         self.carry_out = self._orders.carry_out
         """Carries out what the kernel has asked for, and wakes a worker where something is ready."""
         self.deadlines = Deadlines(kernel, clock, self.carry_out)
         self.timers = self.deadlines.timers
         self.handles, self.histories, self.text_listeners, self.left_out = handles, histories, text_listeners, left_out
+        self.outlet = outlet
         self.wakeups = Wakeups(self)
         self.aside = Aside(self)
         self.goes_on: Callable[[Delivery], None] = self.aside.ready.append
@@ -113,6 +118,7 @@ class Pump:
             self.workers.group = group
             group.start_soon(self.deadlines.keep)
             group.start_soon(self.people.keep)
+            group.start_soon(self.outlet.keep)
             if self.writer is not None:
                 group.start_soon(self.writer.run)
             if self.beside is not None:
@@ -171,6 +177,18 @@ class Pump:
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:
         """Calls ``go`` once all that was recorded so far is durable, or ``fail`` where the thread's chain could not be written."""
+        if self.writer is None:
+            go()
+        else:
+            self.writer.when_durable(chain_of(thread), go, fail)
+
+    def when_heard(
+        self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
+    ) -> None:
+        """As :meth:`when_durable`, for what the outside hears: behind what subscribers hear of what was recorded so far."""
+        outlet = self.outlet
+        if outlet.heeded or outlet.untold:
+            go = partial(outlet.behind, go)
         if self.writer is None:
             go()
         else:

@@ -161,7 +161,9 @@ def caller() -> Callable[[Callable[[], object]], bool]:
 
 
 class Event(Protocol):
-    """An event of trio or asyncio: tasks wait until it is set."""
+    """An event of trio or asyncio: tasks wait until it is set. Where a handler has stepped a wait of its own by hand and left it, trio may wake its
+    worker's task too early, later on and in another delivery: so whatever is awaited there is awaited in a loop.
+    """
 
     def set(self) -> object:
         """Lets all of them go on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.models.calls import value_of
+from organism.models.completion import value_of
 from organism.pump.waiting import Waiting
 
 if TYPE_CHECKING:

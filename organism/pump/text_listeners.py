@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from organism.names import told
+from organism.pump.outlet import call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_log: Final = logging.getLogger("organism")
+    from organism.pump.outlet import Outlet
 
 
 @frozen(kw_only=True)
@@ -36,9 +37,10 @@ def check_callback(callback: object) -> None:
 
 
 class TextListeners:
-    """The listeners of one organism."""
+    """The listeners of one organism, who hear by its ``outlet``."""
 
-    def __init__(self) -> None:
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
         self._callbacks: list[Callable[[TextDelta], object]] = []
 
     def __bool__(self) -> bool:
@@ -56,9 +58,11 @@ class TextListeners:
         return leave
 
     def tell(self, spoken: TextDelta) -> None:
-        """Calls every listener with a piece."""
+        """Has every listener told of a piece."""
+        if self._callbacks:
+            self._outlet.put(partial(self._tell, spoken))
+
+    def _tell(self, spoken: TextDelta) -> None:
         for callback in tuple(self._callbacks):
-            try:
-                callback(spoken)
-            except Exception:  # noqa: BLE001 - whatever it is, it is the listener's; it is logged
-                _log.exception("a callback of `overhear` raised an exception; it is called again with the next piece")
+            if callback in self._callbacks:
+                call(callback, spoken, of="overhear", again="piece")

@@ -44,7 +44,8 @@ class Waiting:
 async def stand_in_line(delivery: Delivery, event: Event) -> None:
     """Waits until a delivery that has all that it waited for has a place again (``event``)."""
     try:
-        await event.wait()
+        while not event.is_set():  # see Event
+            await event.wait()
     except BaseException:
         delivery.leave_line(event)
         raise

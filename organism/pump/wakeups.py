@@ -78,7 +78,8 @@ class Wakeups:
             knots.awaits(ask.message, ask, pump.scopes())
             pump.carry_out()
             try:
-                await event.wait()
+                while not event.is_set():  # see Event
+                    await event.wait()
             finally:
                 self.asking.pop(ask, None)
                 knots.awaits_no_more(ask.message, ask, pump.scopes())
@@ -93,7 +94,8 @@ class Wakeups:
         self.in_line[waiter] = (event, box)
         self._pump.carry_out()  # this one may have deadlocked an older call, and nothing else need ever happen
         try:
-            await event.wait()
+            while not event.is_set():  # see Event
+                await event.wait()
         except BaseException:
             if self.in_line.pop(waiter, None) is not None:
                 self._pump.kernel.calls.leave_line(waiter)

@@ -111,7 +111,7 @@ class Watchdog:
         )
         _log.warning(
             "%s has kept the event loop for %g s: nothing else runs meanwhile. Await what takes long, or make it a plain 'def', "
-            "which runs in a thread. It is at:\n%s",
+            "which runs in a worker thread. It is at:\n%s",
             who, self._seconds, stack, extra={LINES: True},
         )  # fmt: skip
 

@@ -180,7 +180,8 @@ class Workers:
         event = runtime.event()
         self._parked.append(event)
         try:
-            await event.wait()
+            while not event.is_set():  # see Event
+                await event.wait()
         except BaseException:
             if event in self._parked:
                 self._parked.remove(event)

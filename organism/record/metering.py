@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import frozen
 
+from organism.names import counted
 from organism.record import facts
 from organism.settings import NOTHING
 from organism.usage import Usage, usage_of
@@ -146,8 +147,8 @@ class Meter:
         self._lost += 1
         if self._lost == 1:
             _log.error(
-                "a callback of `meter` is more than %d events behind: it misses those that come now; the journal has all",
-                self._room,
+                "a callback of `meter` is more than %s behind: it misses those that come now; the journal has all",
+                counted(self._room, "event"),
             )
 
     def end(self) -> None:
@@ -166,12 +167,12 @@ class Meter:
             self._thread.join(self._patience)
         if self._thread.is_alive():
             _log.error(
-                "a callback of `meter` has not taken %d events within %g s; it is not waited for any longer",
-                self._waiting.qsize(),
+                "a callback of `meter` has not taken %s within %g s; it is not waited for any longer",
+                counted(self._waiting.qsize(), "event"),
                 self._patience,
             )
         elif self._lost:
-            _log.error("a callback of `meter` has missed %d events; the journal has them", self._lost)
+            _log.error("a callback of `meter` has missed %s; the journal has all", counted(self._lost, "event"))
 
     def _work(self) -> None:
         while (event := self._waiting.get()) is not None:

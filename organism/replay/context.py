@@ -14,7 +14,7 @@ from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError
 from organism.kernel.answers import Refusal, check_target, refusal_error
 from organism.kernel.asks import note_at_work
 from organism.kernel.pools import SCOPE
-from organism.models.context_windows import least_window
+from organism.models.prices import least_window
 from organism.models.routing.failover import downgraded
 from organism.names import ORGANISM, excerpt
 from organism.pump import runtime
@@ -227,18 +227,17 @@ class Recorded(DeliveryContext):
     async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
         """The handle of the thread that was spawned then."""
         del settings
-        known = self._player.part.questions.get(key)
-        if known is None:
+        if key not in self._player.part.questions:
             asked = self._refused_or_odd(to, payload, asks=False)
             if isinstance(asked, Exception):
                 raise asked
             return cast("ThreadHandle", await self._player.ask(asked))
-        asked = Asking(key, _says("spawns", to, payload), lambda: self._spawned_then(key, known))
+        asked = Asking(key, _says("spawns", to, payload), lambda: self._spawned_then(key))
         return cast("ThreadHandle", await self._player.ask(asked))
 
-    def _spawned_then(self, key: str, known: Question) -> tuple[ThreadHandle] | None:
+    def _spawned_then(self, key: str) -> tuple[ThreadHandle] | None:
         id_ = (self._message.known or {}).get(key)
-        return None if self._stage.place < known.asked or id_ is None else (self._stage.handle_of(id_),)
+        return None if id_ is None else (self._stage.handle_of(id_),)
 
     def _refused_or_odd(self, to: str, payload: Any, *, asks: bool) -> Asking | Exception:
         """A question that may not be asked leaves no trace in the record; one that no limit refused is new."""

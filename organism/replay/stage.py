@@ -24,6 +24,7 @@ from organism.pump import runtime
 from organism.pump.delivery import TOO_LONG
 from organism.pump.handles import ThreadHandle, end_of, handle_of_record
 from organism.pump.hooking import Hooks
+from organism.pump.outlet import Outlet
 from organism.pump.own_loop import OwnLoop
 from organism.pump.text_listeners import TextListeners
 from organism.pump.thread_pool import ThreadPool
@@ -80,7 +81,7 @@ class Stage:
         named = settings.hooks
         self.hooks = Hooks(named, held=_happened, mark=lambda _: None) if any(named.values()) else None
         self.kernel = Kernel(settings, lambda _root, _fact: None)
-        self.text_listeners = TextListeners()
+        self.text_listeners = TextListeners(Outlet())
         self.own_loop: OwnLoop
         self.thread_pool = ThreadPool(settings.max_handlers)
         self._thread_moved = ThreadEvent()
@@ -143,7 +144,7 @@ class Stage:
 
     async def run(self) -> None:
         """Goes through the whole record. What deliveries did otherwise is in ``odd`` then."""
-        self.own_loop = OwnLoop(self.settings.name)
+        self.own_loop = OwnLoop(self.settings.name, self.kernel.book)
         async with anyio.create_task_group() as group:
             self._group = group
             for place, fact in enumerate(self._record):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from organism.models.anthropic.request import EFFORTS
 from organism.models.contract import Request, ToolSpec
 from organism.models.simulation.options import KNOWN
-from organism.models.simulation.tokens import PER_MESSAGE, compact, count_tokens, tool_tokens
+from organism.models.simulation.tokens import PER_MESSAGE, count_tokens, tool_tokens
+from organism.models.tokens.prompt import compact
 from organism.server.chat import fragments
 from organism.server.refusals import Fields, check_results, wrong
 from organism.server.usage import Cached, Part, counts

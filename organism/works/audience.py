@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from organism.journal import MemoryJournal, SessionLog
 from organism.journal.secrets import Marked
+from organism.pump.outlet import Outlet, call
 from organism.pump.text_listeners import TextListeners, check_callback
 from organism.record.metering import Meter
 
@@ -28,6 +27,15 @@ SLOW: Final = 0.1
 """Seconds from which on a subscriber is said to be slow."""
 
 
+class _Subscriber:
+    """Whoever hears of facts. ``at_once``: it is our own, and calls nobody; ``slow``: that was said of it; ``gone``: it hears of no more."""
+
+    def __init__(self, callback: Callable[[Fact], object], *, at_once: bool) -> None:
+        self.callback = callback
+        self.at_once = at_once
+        self.slow = self.gone = False
+
+
 class Audience:
     """Those who hear of an organism's facts. ``changed`` is called when the first of them comes, or one goes; ``clock`` says how long
     subscribers take.
@@ -37,17 +45,16 @@ class Audience:
         self._changed = changed
         self._clock = clock
         self._meters: list[Meter] = []
-        self._slow: set[int] = set()
         self._history: MemoryJournal | None = None
         self._session_log: SessionLog | None = None
         self.marked = Marked()
         """What hooks have said are secrets."""
-        self.text_listeners = TextListeners()
+        self.outlet = Outlet()
+        """By which all who listen hear."""
+        self.text_listeners = TextListeners(self.outlet)
         """Those who hear what agents write while they write it: no facts, and written down nowhere."""
-        self._subscribers: dict[str | None, dict[object, Callable[[Fact], object]]] = {}
-        """Those who hear of facts as they come, by the chain whose facts these are; ``None``: all. Each has a key of its own."""
-        self._untold: deque[tuple[str, Fact]] = deque()
-        """What subscribers are yet to be told; the first is being told."""
+        self._subscribers: dict[str | None, dict[_Subscriber, None]] = {}
+        """Those who hear of facts as they come, by the chain whose facts these are; ``None``: all."""
         self.writer: Writer | None = None
         """Writes the journal, where it stands on a disk."""
 
@@ -57,27 +64,44 @@ class Audience:
         others = self._history is not None or self._session_log is not None or bool(self._subscribers)
         return self.record if others else None if self.writer is None else self.writer.record
 
-    def subscribe(self, callback: Callable[[Fact], object], *, of: str | None = None) -> Callable[[], None]:
-        """Adds a subscriber, to all facts or to those ``of`` one chain; returns a function that takes it out again."""
+    def subscribe(self, callback: Callable[[Fact], object]) -> Callable[[], None]:
+        """Adds a subscriber; returns a function that takes it out again."""
         check_callback(callback)
-        subscriber = object()
-        self._subscribers.setdefault(of, {})[subscriber] = callback
-        self._changed()
+        return self._add(_Subscriber(callback, at_once=False), None)
+
+    def hear(self, callback: Callable[[Fact], object], *, of: str | None = None) -> Callable[[], None]:
+        """Adds a reader of our own, of all facts or of those ``of`` one chain: it only takes them down, and so may be told in the middle of a
+        change. Returns a function that takes it out again.
+        """
+        return self._add(_Subscriber(callback, at_once=True), of)
+
+    def _add(self, subscriber: _Subscriber, of: str | None) -> Callable[[], None]:
+        self._subscribers.setdefault(of, {})[subscriber] = None
+        self._change(subscriber, 1)
 
         def unsubscribe() -> None:
-            others = self._subscribers.get(of, {})
-            if others.pop(subscriber, None) is not None and not others:
+            if subscriber.gone:
+                return
+            subscriber.gone = True
+            others = self._subscribers[of]
+            del others[subscriber]
+            if not others:
                 del self._subscribers[of]
-            self._changed()
+            self._change(subscriber, -1)
 
         return unsubscribe
+
+    def _change(self, subscriber: _Subscriber, more: int) -> None:
+        if not subscriber.at_once:
+            self.outlet.heeded += more
+        self._changed()
 
     def meter(self, listener: Callable[[Metered], object]) -> Callable[[], None]:
         """Tells ``listener`` what attempts and calls cost, in a thread of its own; returns a function that ends that."""
         check_callback(listener)
         meter = Meter(listener)
         self._meters = [*(each for each in self._meters if not each.over), meter]
-        unsubscribe = self.subscribe(meter.hear)
+        unsubscribe = self.hear(meter.hear)
 
         def stop() -> None:
             unsubscribe()
@@ -119,43 +143,36 @@ class Audience:
         else:
             writer.when_durable(root, partial(self.tell, root, fact))
 
-    def yet_to_be_told(self, root: str) -> int:
-        """How many facts in the chain ``root`` whoever subscribes now will hear of though they have happened: a subscriber, by which they
-        came, is being told of an earlier one.
-        """
-        return sum(chain == root for chain, _ in islice(self._untold, 1, None))
-
     def tell(self, root: str, fact: Fact) -> None:
-        """Tells the subscribers of a fact in the chain ``root``; one that raises does no harm."""
-        self._untold.append((root, fact))
-        if len(self._untold) > 1:
-            return  # a subscriber caused it: the others first hear of what came before
-        while self._untold:
-            chain, first = self._untold[0]
-            try:
-                hear = [each for of in (None, chain) for each in self._subscribers.get(of, {}).values()]
-                for callback in hear:  # whoever subscribes meanwhile begins with what comes next
-                    self._call(callback, first)
-            finally:
-                self._untold.popleft()
+        """Has those who are subscribers by now told of a fact in the chain ``root``."""
+        hear: list[_Subscriber] = []
+        # A copy: a reader of events may be freed, and so go, at any moment.
+        for each in (*self._subscribers.get(None, ()), *self._subscribers.get(root, ())):
+            if each.at_once:
+                each.callback(fact)
+            else:
+                hear.append(each)
+        if hear:
+            self.outlet.put(partial(self._tell, hear, fact))
 
-    def _call(self, callback: Callable[[Fact], object], fact: Fact) -> None:
-        began = self._clock()
-        try:
-            callback(fact)
-        except Exception:  # noqa: BLE001 - whatever it is, it is the subscriber's; it is logged
-            _log.exception("a callback of `subscribe` raised an exception; it is called again with the next fact")
-        took = self._clock() - began
-        if took > SLOW and id(callback) not in self._slow:
-            self._slow.add(id(callback))
-            _log.warning(
-                "a callback of `subscribe` took %.1f s, and everything else waited: read `organism.events()` in a task of your own, or use "
-                "`organism.meter()`, which has a thread of its own",
-                took,
-            )
+    def _tell(self, hear: list[_Subscriber], fact: Fact) -> None:
+        for each in hear:
+            if each.gone:
+                continue
+            began = self._clock()
+            call(each.callback, fact, of="subscribe", again="fact")
+            took = self._clock() - began
+            if took > SLOW and not each.slow:
+                each.slow = True
+                _log.warning(
+                    "a callback of `subscribe` took %.1f s, and everything else waited: read `organism.events()` in a task of your own, or use "
+                    "`organism.meter()`, which has a thread of its own",
+                    took,
+                )
 
     async def close(self) -> None:
-        """Writes what is left to be written, and tells meters what they have not heard yet."""
+        """Tells and writes what is left, also to meters."""
+        self.outlet.empty()
         meters, self._meters = self._meters, []
         for meter in meters:
             meter.end()

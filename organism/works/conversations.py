@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _IDLE: Final = 256
 """Conversations that are kept in memory while nothing of them runs, where the journal has them too."""
+_LOOKS: Final = 8
+"""Conversations that are found at work, at most, by whoever looks for one that is idle: there may be thousands."""
 
 
 class Conversations:
@@ -41,6 +44,8 @@ class Conversations:
         self._durable = durable
         self._take_up = take_up
         self._looking = anyio.Lock()
+        self._used = OrderedDict[str, None]()
+        """Those in memory, and some that were; the one that was used or looked at longest ago comes first."""
 
     async def next_turn(self, id_: str, accounts: tuple[str, ...] | None = None) -> Beginning:
         """Whose turn the next message of a conversation is: its own, or that of the one in which it goes on.
@@ -139,9 +144,20 @@ class Conversations:
 
     def _forget_idle(self, but: str) -> None:
         """Lets the conversations go that were idle for longest, where the journal has them."""
-        known = self._kernel.state.conversations
-        if self._durable is None or len(known) <= _IDLE:
+        if self._durable is None:
             return
-        idle = [id_ for id_, each in known.items() if not each.turns and id_ != but]
-        for id_ in idle[: len(known) - _IDLE]:
-            del known[id_]
+        known, used, looks = self._kernel.state.conversations, self._used, _LOOKS
+        used[but] = None
+        used.move_to_end(but)
+        if len(used) < len(known):  # some were taken up by a restart, or go on from others
+            used.update((id_, None) for id_ in tuple(known) if id_ not in used)
+        while looks and (len(known) > _IDLE or len(used) > 2 * _IDLE + 2 * len(known)):
+            id_, _ = used.popitem(last=False)
+            conversation = known.get(id_)
+            if conversation is None:
+                continue
+            if conversation.turns or id_ == but or len(known) <= _IDLE:
+                used[id_] = None
+                looks -= 1
+            else:
+                del known[id_]

@@ -266,19 +266,23 @@ class Durable:
             left = await self._offload(lambda: [each for each in journal.chains(open=True) if each.root == chain])
             self._left.update((each.root, each) for each in left)
             writer.thaw(chain)
-        kernel, _ = self._apart(record)
+        kernel, folding = self._apart(record)
         kernel.book.listen(writer.record)
         at = max((fact.at for fact in record), default=self._now())
         kernel.state.come_to(at)
         before = kernel.state.pools.sums()
-        change(kernel, at)
-        pools = self._kernel.state.pools
-        pools.add(kernel.state.pools, before)
-        pools.expect(chain, kernel.state.holds.values())
-        if kernel.state.chain(chain) is None:
-            self._left.pop(chain, None)
-        await writer.flush()
-        self._ahead.pop(chain, None)
+        try:
+            for gone in folding.unsaid.values():  # its process ended between the two, as in `recovery.recover`
+                kernel.book.say_end(gone)
+            change(kernel, at)
+        finally:
+            pools = self._kernel.state.pools
+            pools.add(kernel.state.pools, before)
+            pools.expect(chain, kernel.state.holds.values())
+            if kernel.state.chain(chain) is None:
+                self._left.pop(chain, None)
+            await writer.flush()
+            self._ahead.pop(chain, None)
         await writer.settled(chain)
 
     async def fork(
@@ -314,7 +318,7 @@ class Durable:
 
         def look() -> Ended | None:
             chain = journal.root_of(thread)
-            ends = () if chain is None else journal.documents(chain, kinds={"Ended"})
+            ends = () if chain is None else journal.documents(chain, kinds={"Ended"}, of=thread)
             found = next((each for each in ends if each["thread"] == thread), None)
             return None if found is None else cast("Ended", decode_entry(found, self._vocabulary))
 
@@ -325,12 +329,14 @@ class Durable:
         journal = await self._flushed()
         return await self._offload(lambda: opening_of(journal, thread, self._vocabulary))
 
-    async def facts_of(self, chain: str, *, after: int = 0) -> Sequence[tuple[int, Fact]]:
-        """The facts of a chain behind number ``after``, with their numbers, as far as they are durable."""
+    async def facts_of(self, chain: str, *, after: int = 0, of: str | None = None) -> Sequence[tuple[int, Fact]]:
+        """The facts of a chain behind number ``after``, ``of`` a thread and those below it or of all, with their numbers, as far as they
+        are durable.
+        """
         journal, _ = self._owned
 
         def read() -> list[tuple[int, Fact]]:
-            found = journal.documents(chain, after=after)
+            found = journal.documents(chain, after=after, of=of)
             return [(each["n"], decode(content_of(each), self._vocabulary)) for each in found]
 
         return await self._offload(read)
@@ -365,11 +371,11 @@ class Durable:
 
         return await self._offload(look)
 
-    async def remove(self, chain: str) -> None:
-        """Removes a chain that is over, and of which nothing is in memory any more; raises JournalError."""
+    async def remove(self, *chains: str) -> None:
+        """Removes chains that are over, and of which nothing is in memory any more; raises JournalError."""
         journal, writer = self._owned
-        await writer.settled()  # what was recorded of it until now goes with it, and does not begin it anew
-        await self._offload(lambda: journal.remove(chain))
+        await writer.settled()  # what was recorded of them until now goes with them, and does not begin them anew
+        await self._offload(lambda: journal.remove(*chains))
 
     async def chain_of(self, thread: str) -> str | None:
         """The chain that a thread is recorded in; ``None`` where it is not known."""

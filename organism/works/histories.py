@@ -11,16 +11,17 @@ from weakref import WeakSet
 import anyio
 
 from organism.errors import NotRunningError, OrganismError, QueueFullError, check_text
-from organism.names import CONVERSATION, told
+from organism.names import is_within, told
 from organism.record.calls import call_rows
 from organism.record.facts import Ended
 from organism.results import Event, result_of
-from organism.threads.lineage import chain_of, root_of
+from organism.threads.lineage import chain_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
+    from organism.pump.interfaces import Wait
     from organism.record.calls import CallRow
     from organism.record.facts import Fact
     from organism.results import ThreadResult
@@ -58,38 +59,36 @@ class Histories:
         for queue in tuple(self._queues):
             queue.close()
 
-    def all(self) -> Facts:
-        """Every fact from now on."""
-        return Facts(self)
+    def all(self, check: Callable[[], None]) -> Facts:
+        """Every fact from now on. ``check`` raises OrganismError where whoever reads may not wait."""
+        return Facts(self, check)
 
-    def of(self, thread: Thread, *, after: int = 0) -> Events:
-        """The facts of a root thread and of what is below it behind number ``after``, up to the one that ends it. Raises
-        NotRunningError where nothing is recorded of it.
+    def of(self, thread: Thread, *, wait: Wait, after: int = 0) -> Events:
+        """The facts of a thread and of what is below it behind number ``after``, up to the one that ends it; ``wait`` waits for them.
+        Raises NotRunningError where nothing is recorded of it.
         """
         if not isinstance(cast("object", after), int) or after < 0:
             raise TypeError(f"after is the number of an event, or 0, not {told(after)}")
-        root = root_of(thread)
-        return Events(self, root, after, self._kept(root) if self._durable is None else None)
+        return Events(self, thread, after, self._kept(thread) if self._durable is None else None, wait)
 
     async def so_far(self, thread: Thread, *, after: int = 0) -> tuple[Event, ...]:
-        """The facts of a root thread and of what is below it behind number ``after`` until now. Raises NotRunningError where nothing is
+        """The facts of a thread and of what is below it behind number ``after`` until now. Raises NotRunningError where nothing is
         recorded of it, or not any more.
         """
-        root = root_of(thread)
         if self._durable is None:
-            return _events(self._kept(root)[after:], root)
-        events = _events(await self._durable.facts_of(chain_of(root), after=after), root)
-        if not events and await self._durable.chain_of(root.id) is None:
-            raise NotRunningError(_not_there(root.id))
+            return _events(self._kept(thread)[after:], thread)
+        events = _events(await self._durable.facts_of(chain_of(thread), after=after, of=thread.id), thread)
+        if not events and await self._durable.chain_of(thread.id) is None:
+            raise NotRunningError(_not_there(thread.id))
         return events
 
-    def _kept(self, root: Thread) -> Sequence[tuple[int, Fact]]:
-        """What is kept in memory of the chain of a root thread. Raises NotRunningError where nothing is, or nothing more of this one."""
+    def _kept(self, thread: Thread) -> Sequence[tuple[int, Fact]]:
+        """What is kept in memory of the chain of a thread. Raises NotRunningError where nothing is, or nothing more of this one."""
         if self.audience.history is None:
             raise NotRunningError("journal 'memory:' keeps no facts: call keep_history() before the thread begins")
-        kept = tuple(enumerate(self.audience.history.read(chain_of(root)), 1))
-        if root.ended and not _events(kept, root):  # whoever waited for more would wait for ever
-            raise NotRunningError(_not_kept(root.id))
+        kept = tuple(enumerate(self.audience.history.read(chain_of(thread)), 1))
+        if thread.ended and not _events(kept, thread):  # whoever waited for more would wait for ever
+            raise NotRunningError(_not_kept(thread.id))
         return kept
 
     async def result_of(self, thread: str) -> ThreadResult | None:
@@ -110,27 +109,26 @@ class Histories:
         Raises NotRunningError where nothing is kept of it.
         """
         every = call_rows(await self._facts(thread))
-        return tuple(row for row in every if _is_of(row.thread, thread))
+        return tuple(row for row in every if is_within(row.thread, thread))
 
     async def history(self, thread: str) -> tuple[Event, ...]:
         """The facts of a thread and of those below it, as :meth:`calls` has its calls."""
-        return tuple(
-            Event(seq=seq, fact=fact) for seq, fact in await self._facts(thread) if _is_of(fact.thread, thread)
-        )
+        found = await self._facts(thread, of=thread)
+        return tuple(Event(seq=seq, fact=fact) for seq, fact in found if is_within(fact.thread, thread))
 
-    async def _facts(self, thread: str) -> Sequence[tuple[int, Fact]]:
-        """All that is kept of the chain that a thread is in. Raises NotRunningError where nothing is."""
+    async def _facts(self, thread: str, *, of: str | None = None) -> Sequence[tuple[int, Fact]]:
+        """All that is kept of the chain that a thread is in, or what of that may be ``of`` one. Raises NotRunningError where nothing is."""
         check_text("thread", thread)
-        found: Sequence[tuple[int, Fact]] = ()
         if self._durable is not None:
             chain = await self._durable.chain_of(thread)
-            found = () if chain is None else await self._durable.facts_of(chain)
-        elif self.audience.history is not None:
-            chain = self.audience.history.root_of(thread)
-            found = () if chain is None else tuple(enumerate(self.audience.history.read(chain), 1))
-        if not found:
-            raise NotRunningError(_not_kept(thread) if self._durable is None else _not_there(thread))
-        return found
+            if chain is None:
+                raise NotRunningError(_not_there(thread))
+            return await self._durable.facts_of(chain, of=of)
+        history = self.audience.history
+        chain = None if history is None else history.root_of(thread)
+        if history is None or chain is None:
+            raise NotRunningError(_not_kept(thread))
+        return tuple(enumerate(history.read(chain), 1))
 
 
 class _Read(ABC, Generic[T]):
@@ -166,12 +164,15 @@ class Facts(_Read["Fact"]):
     falls too far behind, and OrganismError in a second task.
     """
 
-    def __init__(self, histories: Histories) -> None:
+    def __init__(self, histories: Histories, check: Callable[[], None]) -> None:
         queue: _Queue[Fact] = histories.queue()
         self._queue = queue
-        self._unsubscribe = histories.audience.subscribe(queue.put)
+        self._check = check
+        self._unsubscribe = histories.audience.hear(queue.put)
 
     async def _next(self) -> Fact:
+        if not self._queue.is_due:
+            self._check()
         fact = await self._queue.next()
         if fact is None:
             raise StopAsyncIteration
@@ -181,27 +182,29 @@ class Facts(_Read["Fact"]):
 class Events(_Read[Event]):
     """An async iterator of a thread's events, up to its end. Raises as :class:`Facts` and :meth:`Histories.so_far` do, and
     NotRunningError where the organism is closed before that end. ``kept`` is what memory has of its chain by now; ``None``: it is
-    read from the journal, also what comes.
+    read from the journal, also what comes. ``wait`` waits for that.
     """
 
-    def __init__(self, histories: Histories, root: Thread, after: int, kept: Sequence[tuple[int, Fact]] | None) -> None:
+    def __init__(
+        self, histories: Histories, thread: Thread, after: int, kept: Sequence[tuple[int, Fact]] | None, wait: Wait
+    ) -> None:
         self._histories = histories
-        self._root = root
+        self._wait = wait
+        self._thread = thread
         self._seq = after
-        self._read = deque(_events((kept or ())[after:], root))
+        self._read = deque(_events((kept or ())[after:], thread))
         self._in_memory = self._begun = kept is not None
         self._over = False
         queue: _Queue[Event] = histories.queue()
-        audience, chain, known = histories.audience, chain_of(root), len(kept or ())
-        numbers = count(known + 1 - audience.yet_to_be_told(chain))
+        audience, chain, known = histories.audience, chain_of(thread), len(kept or ())
+        numbers = count(known + 1)
 
         def hear(fact: Fact) -> None:  # knows nothing of this reader: else nobody would see that it has gone
-            for event in _events([(next(numbers), fact)], root):
-                if event.seq > known:
-                    queue.put(event)
+            for event in _events([(next(numbers), fact)], thread):
+                queue.put(event)
 
         self._queue = queue
-        self._unsubscribe = audience.subscribe(hear, of=chain)
+        self._unsubscribe = audience.hear(hear, of=chain)
 
     async def _next(self) -> Event:
         if self._over:
@@ -210,22 +213,22 @@ class Events(_Read[Event]):
             await self._read_on()
         event = self._read.popleft()
         self._seq = event.seq
-        if isinstance(event.fact, Ended) and event.fact.thread == self._root.id:
+        if isinstance(event.fact, Ended) and event.fact.thread == self._thread.id:
             self._over = True
             self._unsubscribe()
         return event
 
     async def _read_on(self) -> None:
         if self._begun:
-            event = await self._queue.next()
+            event = await (self._queue.next() if self._queue.is_due else self._wait(self._queue.next))
             if event is None:
-                raise NotRunningError(f"thread {self._root.id} had not ended when its organism was closed")
+                raise NotRunningError(f"thread {self._thread.id} had not ended when its organism was closed")
             if self._in_memory:
                 self._read.append(event)
                 return
         self._begun = False  # where whoever reads is cancelled, it begins anew: nothing may come any more
         self._queue.clear()  # all that has come is read with it
-        self._read.extend(await self._histories.so_far(self._root, after=self._seq))
+        self._read.extend(await self._histories.so_far(self._thread, after=self._seq))
         self._begun = True
 
 
@@ -248,6 +251,11 @@ class _Queue(Generic[T]):
         """No more will come."""
         self._closed = True
         self._come.set()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether :meth:`next` has not to wait."""
+        return bool(self._facts) or self._lost or self._closed
 
     async def next(self) -> T | None:
         """The next fact; waits for it. ``None``: there will be none."""
@@ -274,11 +282,6 @@ def _not_there(thread: str) -> str:
     return f"there is no thread {told(thread)} in the journal"
 
 
-def _events(found: Iterable[tuple[int, Fact]], root: Thread) -> tuple[Event, ...]:
-    """Those facts of a chain that are of this root thread, or of what is below it: a chain may have other turns."""
-    return tuple(Event(seq=seq, fact=fact) for seq, fact in found if _is_of(fact.thread, root.id))
-
-
-def _is_of(thread: str, name: str) -> bool:
-    """Whether a thread is the one of this name or below it, or in the conversation whose chain has this name."""
-    return thread == name or thread.startswith(f"{name}.") or name.startswith(CONVERSATION)
+def _events(found: Iterable[tuple[int, Fact]], thread: Thread) -> tuple[Event, ...]:
+    """Those facts of a chain that are of this thread, or of what is below it: a chain may have other turns."""
+    return tuple(Event(seq=seq, fact=fact) for seq, fact in found if is_within(fact.thread, thread.id))

@@ -22,11 +22,12 @@ from organism.errors import (
     pairs_of,
 )
 from organism.kernel.outcome import final_of
-from organism.names import CONVERSATION, is_of_limits, told
+from organism.names import CONVERSATION, counted, is_of_limits, told
 from organism.payloads.frozendict import FrozenDict
 from organism.pump.accounts import AccountHandle, checked_account
 from organism.pump.bare import bare
 from organism.pump.handles import ConversationHandle, ThreadHandle, end_of, handle_of_record
+from organism.works.arrivals import Arrivals
 from organism.works.conversations import Conversations
 from organism.works.naming import Naming
 from organism.works.pruning import pruned
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from organism.results import ThreadResult
     from organism.settings import BudgetSettings, Settings
     from organism.threads.frames import Thread
+    from organism.works.arrivals import Arrival
     from organism.works.durable import Durable
     from organism.works.naming import Names
 
@@ -90,8 +92,7 @@ class Ingress:
         self._looking, self._pruning = anyio.Lock(), anyio.Lock()
         self._sent: WeakKeyDictionary[ThreadHandle, Sent] = WeakKeyDictionary()
         """What was sent under an id that was given, while its thread lives."""
-        self._coming: dict[str, anyio.Event] = {}
-        """Ids under which something is sent that has not been taken in yet."""
+        self._arrivals = Arrivals(pump.variables)
         self.handles = handles
         self._conversations = Conversations(settings, pump.kernel, durable, self.take_up)
 
@@ -146,8 +147,8 @@ class Ingress:
             there = None if sent is None else await self._known(name)
             turn_of = None
             if there is None and (sent or conversation is not None or self._pump.wakeups.admission.is_full):
-                self._coming.setdefault(name, anyio.Event())  # or it could be given by hand meanwhile
-                turn_of = await self._room(conversation, under if accounts else None)
+                coming = self._arrivals.begin(name)  # or it could be given by hand meanwhile
+                turn_of = await self._room(coming, conversation, under if accounts else None)
                 self._taking_in()  # meanwhile, too, or it may have been taken up, or a sub-thread have got that id
                 there = self._live(id_)
             if there is not None and sent is not None:
@@ -158,7 +159,7 @@ class Ingress:
                 self._sent[handle] = sent.taken_in(thread)
             return handle
         finally:
-            self._arrived(name)
+            self._arrivals.end(name)
             self._pump.carry_out()  # where it has not taken its room, whoever waits behind it does
 
     async def _check_same(self, known: ThreadHandle, again: Sent) -> None:
@@ -170,22 +171,13 @@ class Ingress:
             check_same(known.id, first, again)
 
     async def _named(self, id_: str | None) -> str:
-        """The id of what is on its way in: the one that was given, or a name. Waits until nothing else is on its way in under that id: what
-        that comes to is to be known before, also where it ends at once.
-        """
+        """The id of what is on its way in: the one that was given, or a name. Waits until nothing else is on its way in under that id."""
         if id_ is None:
             return await self.name()
         name = checked_id(id_)
         self._names.given(name)
-        while (other := self._coming.get(name)) is not None:
-            await other.wait()
-        self._coming[name] = anyio.Event()
+        await self._arrivals.alone(name)
         return name
-
-    def _arrived(self, name: str) -> None:
-        """What was on its way in under this id is in, or will not be."""
-        if (coming := self._coming.pop(name, None)) is not None:
-            coming.set()
 
     async def fork(
         self,
@@ -211,7 +203,7 @@ class Ingress:
                 check_same_fork(name, await self._durable.opening_of(name), thread, at)
             else:
                 self._taking_in()  # meanwhile, too
-                self._coming.setdefault(name, anyio.Event())
+                self._arrivals.begin(name)
                 await self._durable.fork(
                     thread,
                     name,
@@ -221,24 +213,30 @@ class Ingress:
                 )
                 (handle,) = await self.take_up(name)
         finally:
-            self._arrived(name)
+            self._arrivals.end(name)
         handle.resume()  # a fork is written down paused, and still is where its process ended before this
         return handle
 
-    async def _room(self, conversation: str | None, accounts: tuple[str, ...] | None) -> Beginning | None:
-        """Waits for room in the queue, or raises QueueFullError; and for the conversation, whose turn the message is then."""
+    async def _room(
+        self, coming: Arrival, conversation: str | None, accounts: tuple[str, ...] | None
+    ) -> Beginning | None:
+        """Waits for room in the queue, or raises QueueFullError; and for the conversation, whose turn the message is then. Raises OrganismError
+        in a handler that would have to wait.
+        """
         admission = self._pump.wakeups.admission
         while True:
             if self._settings.on_full == "wait":
+                if admission.is_full:
+                    self._arrivals.wait(coming, "wait for room in")
                 await admission.enter()
                 self._taking_in()  # while it waited, the organism may have been closed
             elif admission.is_full:
                 raise QueueFullError(
-                    f"{self._settings.queue:,} messages wait already ('queue'), and 'on_full' is 'refuse'"
+                    f"{counted(self._settings.queue, 'message')} waiting already ('queue'), and 'on_full' is 'refuse'"
                 )
             if conversation is None:
                 return None
-            turn_of = await self._next_turn(conversation, accounts)
+            turn_of = await self._next_turn(coming, conversation, accounts)
             if admission.has_room:  # others may have come meanwhile
                 return turn_of
 
@@ -290,7 +288,7 @@ class Ingress:
             thread = pump.kernel.accept(name, to, payload, budget, labels, pump.now(), turn_of=following)
         return thread, self.handle(thread)
 
-    async def _next_turn(self, conversation: str, accounts: tuple[str, ...] | None) -> Beginning:
+    async def _next_turn(self, coming: Arrival, conversation: str, accounts: tuple[str, ...] | None) -> Beginning:
         """Whose turn a message is. ``accounts`` are those that were given with it; ``None``: it is under those that it began under.
 
         At its cap of messages a conversation goes on in a fresh one, once its turns have ended.
@@ -300,6 +298,7 @@ class Ingress:
             last = self._conversations.to_end_first(turn_of)
             if last is None:
                 return turn_of
+            self._arrivals.wait(coming, "wait for a turn in")
             await end_of(self.handle(last)).over()
 
     async def bare(
@@ -372,7 +371,7 @@ class Ingress:
         while True:
             names = await self._names.next(count)
             self._taking_in()  # meanwhile, too
-            if not any(name in self._coming or name in self._pump.kernel.state.threads for name in names):
+            if not any(name in self._arrivals or name in self._pump.kernel.state.threads for name in names):
                 return names
 
     def _live(self, id_: str | None) -> ThreadHandle | None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from organism.works.conversations import Conversations
     from organism.works.durable import Durable
 
-_AT_ONCE: Final = 500
-"""Chains that are removed together: for as long new turns of conversations wait."""
+_AT_ONCE: Final = 50
+"""Chains that are removed together: for as long the disk does nothing else, and new turns of conversations wait."""
 
 
 async def pruned(durable: Durable, conversations: Conversations, mark: Mark) -> Pruned:
@@ -24,8 +24,9 @@ async def pruned(durable: Durable, conversations: Conversations, mark: Mark) -> 
     gone: list[Chain] = []
     for start in range(0, len(going), _AT_ONCE):
         async with conversations.at_rest():
-            for chain in await durable.unchanged(going[start : start + _AT_ONCE]):
+            some = await durable.unchanged(going[start : start + _AT_ONCE])
+            for chain in some:
                 conversations.forget(chain.root)
-                await durable.remove(chain.root)
-                gone.append(chain)
+            await durable.remove(*(chain.root for chain in some))
+            gone += some
     return outcome(gone, await durable.chains())

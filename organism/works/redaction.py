@@ -110,7 +110,9 @@ def _shelter(logger: logging.Logger) -> None:
     def sheltered(record: logging.LogRecord) -> None:
         try:
             handle(record)
-        except Exception:  # noqa: BLE001 - they are not ours
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - they are not ours, and may raise a cancellation too
             _SAYS.handleError(record)
 
     vars(logger)["handle"] = sheltered

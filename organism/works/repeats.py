@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from organism.journal import Journal
     from organism.payloads import Vocabulary
     from organism.threads.frames import Thread
+
+_BEGINNINGS: Final = frozenset({"Forked", "Accepted"})
 
 
 @frozen(kw_only=True)
@@ -70,12 +72,14 @@ def opening_of(journal: Journal, thread: str, vocabulary: Vocabulary | None) -> 
 
 def _beginnings(journal: Journal, chain: str, thread: str, vocabulary: Vocabulary | None) -> Iterator[facts.Fact]:
     """What its chain began with, and the fact that opened it."""
-    for document in journal.documents(chain, kinds={"Forked", "Accepted"}):
-        own = document["thread"] == thread
-        if own or document["n"] == 1:
-            yield decode_entry(document, vocabulary if own else None)
-        if own and document["fact"] == "Accepted":
-            return
+    first = next(iter(journal.documents(chain)), None)
+    if first is not None and first["thread"] != thread and first["fact"] in _BEGINNINGS:
+        yield decode_entry(first, None)
+    for document in journal.documents(chain, kinds=_BEGINNINGS, of=thread):
+        if document["thread"] == thread:
+            yield decode_entry(document, vocabulary)
+            if document["fact"] == "Accepted":
+                return
 
 
 def check_same(id_: str, first: Sent, again: Sent) -> None:

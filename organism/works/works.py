@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from organism import telemetry
 from organism.agent import AgentContext
 from organism.context.delivery import DeliveryContext
 from organism.errors import NotRunningError, check_seconds
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from organism.pump.live_handles import LiveHandles
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings, Settings
+    from organism.telemetry import Telemetry
     from organism.works.audience import Audience
     from organism.works.naming import Names
 
@@ -89,6 +91,7 @@ class Works:
             settings.models,
             backends=providers,
             begin=providers.begin,
+            renew=providers.renew,
             random=dice,
             clock=self.wall,
             time=runtime.clock(),
@@ -104,6 +107,7 @@ class Works:
         self._closing = False
         self._contexts = {name: _context_class(name, handler) for name, handler in handlers.items()}
         self._watchdog: Watchdog | None = None
+        self._telemetry: Telemetry | None = None
         self.durable: Durable | None = None
         self.pump: Pump
         self.ingress: Ingress
@@ -143,6 +147,7 @@ class Works:
             contexts=self._contexts,
             handles=self._handles,
             histories=self.histories,
+            outlet=self._audience.outlet,
             text_listeners=self._audience.text_listeners,
             left_out=self._audience.marked.left_out,
             hooks=self._hooks(),
@@ -161,6 +166,9 @@ class Works:
             self.pump.beside = Control(settings, self.pump, self.durable, self.ingress).serve
         if settings.session_log is not None:
             self._audience.write_session_log(settings.session_log)
+        if settings.telemetry:
+            self._telemetry = telemetry.Telemetry(settings, self._kernel.state.threads.get)
+            self._audience.subscribe(self._telemetry.take)
         self._background = Background(self.pump, self._over)
         if settings.watchdog is not None:
             self._watchdog = Watchdog(settings.watchdog, self.pump.running, self.pump.aside)
@@ -211,6 +219,7 @@ class Works:
             async with AsyncExitStack() as closing:
                 closing.callback(self._background.raise_crash)
                 closing.callback(self._redaction.stop)
+                closing.callback(self._close_telemetry)
                 closing.push_async_callback(self._audience.close)
                 closing.callback(self.histories.close)
                 closing.callback(self._disk.rest)
@@ -222,6 +231,11 @@ class Works:
                 closing.push_async_callback(self._background.stop)
                 if self._background.running and self.durable is None:
                     await self.pump.cancel_all("the organism was closed")
+
+    def _close_telemetry(self) -> None:
+        """Ends the spans of what is left open, once all is told."""
+        if self._telemetry is not None:
+            self._telemetry.close(self._now())
 
     async def _close_providers(self) -> None:
         with provider_closing("a provider"):
@@ -272,8 +286,11 @@ class Works:
 
     def _over(self) -> None:
         """The pump does not run any more: whoever waits for what it would do hears so."""
-        self._handles.close()
-        self.pump.wakeups.admission.close()
+        try:
+            self._audience.outlet.empty()
+        finally:
+            self._handles.close()
+            self.pump.wakeups.admission.close()
 
 
 def _context_class(name: str, handler: HandlerSettings) -> type[DeliveryContext]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.resources
+import json
 import re
 from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from organism.cli.init import TEMPLATES
+from tests.config.editor import seen
 from tests.imports import anew
 
 if TYPE_CHECKING:
@@ -87,6 +90,17 @@ def test_every_command_of_a_readme_is_one_that_there_is(
     files = set(re.findall(r"`([\w/]+\.(?:md|py|yaml))`", (made.folder / "README.md").read_text("utf-8")))
     assert files
     assert all((made.folder / name).is_file() for name in files)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_editors_find_the_schema_beside_the_file_without_a_network(desk: Desk, template: str) -> None:
+    made = Made(desk, template)
+    first, _, rest = (made.folder / "organism.yaml").read_text("utf-8").partition("\n")
+    (name,) = re.findall(r"^# yaml-language-server: \$schema=(\S+)$", first)
+    assert (made.folder / name).read_text("utf-8") == made.organism("schema", "--config").out
+    judge = Draft202012Validator(json.loads((made.folder / name).read_text("utf-8")))
+    assert judge.is_valid(seen(rest))
+    assert not judge.is_valid(seen(rest.replace("accepts:", "acepts:", 1)))
 
 
 def test_the_templates_are_in_the_package_whole() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,26 @@ def test_help_shows_commands_in_groups_and_in_the_order_in_which_they_are_needed
 def test_help_of_a_command_says_all_that_it_does(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert desk.organism("run", "--help").code == 0
     assert "else 3 if one was exhausted; else 4 if one is paused" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_of_a_command_stands_in_paragraphs_and_its_example_is_one(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    examples: dict[str, str] = {}
+    for name in main.COMMANDS:
+        assert desk.organism(name, "--help").code == 0
+        paragraphs = capsys.readouterr().out.split("\n\n")
+        examples |= dict.fromkeys(
+            (each.removeprefix("Example: ") for each in paragraphs if each.startswith("Example: ")), name
+        )
+    takes_nothing_much = {"resume", "inbox", "pause", "cancel", "verify", "models"}
+    assert {*main.COMMANDS} - {*examples.values()} == takes_nothing_much
+    for example, name in examples.items():
+        program, *arguments = shlex.split(example.partition(" > ")[0])
+        assert (program, arguments[0]) == ("organism", name)
+        streams = Streams(io.StringIO(), io.StringIO(), io.StringIO())
+        main._application(arguments, streams).parse_args(arguments, print_error=False, exit_on_error=False)
 
 
 @pytest.mark.parametrize("columns", [30, 50, 120])
@@ -144,7 +165,7 @@ def test_the_version(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         (("simulate", "--port", "1.0e400"), "organism simulate --port 1.0e400: is not a whole number; see"),
         (("run", "--json=maybe"), "organism run --json maybe: is too much: it takes no value; see"),
         (("run", "--to"), "organism run --to: needs a value behind it; see 'organism run --help'\n"),
-        (("show",), "organism show THREAD: is missing; see 'organism show --help'\n"),
+        (("pause",), "organism pause THREAD: is missing; see 'organism pause --help'\n"),
         (("run", "--to", "a", "--to", "b"), "organism run --to: is there more than once; see"),
         (("check", "--json"), "organism check --json: there is no such option"),
     ],

@@ -105,7 +105,7 @@ def sealed(lines: list[str], change: Callable[[dict[str, Any]], dict[str, Any]] 
         ),
         (
             lambda lines: sealed(lines, lambda entry: {**entry, "format": 3}),
-            "all.jsonl: thread 'apricot', entry 1: format 3 is not known",
+            "all.jsonl: thread 'apricot', entry 1: was written by a newer version of organism",
         ),
         (lambda lines: sealed(lines[1:]), "all.jsonl: thread 'apricot': entry 1, Stopped: opens neither a thread nor"),
     ],

@@ -273,6 +273,63 @@ def test_the_beginning_of_an_id_is_enough(desk: Desk) -> None:
     assert desk.organism("show", "b").out.startswith("thread berry,")
 
 
+# the latest
+
+
+def test_the_latest_thread_is_shown_where_none_is_named(desk: Desk) -> None:
+    named = desk.organism("show", "berry")
+    for command in (("show",), ("show", "latest")):
+        ran = desk.organism(*command)
+        assert (ran.code, ran.out, ran.err) == (0, named.out, "")
+        assert ran.out.startswith("thread berry,"), "its first line says which it is"
+
+
+def test_the_log_of_the_latest_thread_is_that_alone_and_which_it_is_stands_beside(desk: Desk) -> None:
+    for options in ((), ("--jsonl",)):
+        ran = desk.organism("log", *options)
+        assert (ran.code, ran.out, ran.err) == (
+            0,
+            desk.organism("log", "berry", *options).out,
+            "latest: thread berry\n",
+        )
+
+
+def test_the_latest_is_where_something_happened_last_and_not_what_began_last(desk: Desk) -> None:
+    facts = [
+        (root, evolve(fact, at=fact.at + 9e6) if root == "apple" and isinstance(fact, Ended) else fact)
+        for root, fact in record().facts
+    ]
+    journal = ("--journal", f"{url_of(desk).partition(':')[0]}:late")
+    written(desk.folder, journal[1], facts)
+    assert desk.organism("show", *journal).out.startswith("thread apple,")
+    ran = desk.organism("usage", "--calls", "latest", "--json", *journal)
+    assert (ran.code, ran.object["thread"], ran.err) == (0, "apple", "latest: thread apple\n")
+    assert desk.organism("export", "latest", *journal).err.startswith("latest: thread apple\n")
+
+
+@pytest.mark.parametrize("id_", ["latest", "latest-report"])
+def test_a_thread_whose_name_begins_so_is_meant_first(desk: Desk, id_: str) -> None:
+    journal = open_journal(url_of(desk), folder=desk.folder)
+    fork_in(journal, "apple", id_)
+    journal.close()
+    ran = desk.organism("log", "latest")
+    assert (ran.code, ran.err) == (0, "")
+    assert f"  {id_}  Forked" in ran.out
+    assert desk.organism("log").err == "latest: thread berry\n"
+
+
+def test_an_empty_name_is_no_word_for_the_latest(desk: Desk) -> None:
+    """As of a variable of a script that was never set."""
+    assert desk.organism("show", "").code == 2
+
+
+def test_a_journal_without_threads_has_no_latest(desk: Desk) -> None:
+    written(desk.folder, "sqlite:empty.db", [])
+    for command in (("show",), ("log", "latest")):
+        ran = desk.organism(*command, "--journal", "sqlite:empty.db")
+        assert (ran.code, ran.out, ran.err) == (2, "", "there is no latest thread: the journal holds none\n")
+
+
 # log
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from lxml import etree
 
@@ -90,10 +91,22 @@ def test_the_organisms_own_payloads_have_schemas_too(desk: Desk) -> None:
     assert Draft202012Validator(schema).is_valid(encode_json(estimate))
 
 
+def test_the_schema_of_the_file_needs_none(desk: Desk) -> None:
+    (desk.folder / "organism.yaml").unlink()
+    ran = desk.organism("schema", "--config")
+    assert (ran.code, ran.err) == (0, "")
+    schema = json.loads(ran.out)
+    Draft202012Validator.check_schema(schema)
+    judge = Draft202012Validator(schema)
+    assert judge.is_valid(yaml.safe_load(FILE))
+    assert not judge.is_valid({"organism": "test", "handlers": {"writer": {"agnet": {}}}})
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), "name one: --xsd, --json or --events"),
+        ((), "name one: --xsd, --json, --events or --config"),
+        (("--config", "--primitives"), "organism schema: --primitives goes with --xsd or --json"),
         (("--events", "--primitives"), "organism schema: --primitives goes with --xsd or --json"),
         (("--xsd", "--events"), "--xsd and --events cannot go together: name one"),
         (("none.yaml", "--xsd"), "none.yaml"),

@@ -193,6 +193,7 @@ def kept(desk: Desk) -> Desk:
 def test_a_time_that_no_calendar_has_is_told_as_it_is() -> None:
     assert [instant(at) for at in (0, 1e300)] == ["1970-01-01 00:00:00", "1e+300 s"]
     assert line_of({"n": 3, "at": 1e300, "lost": 2}) == "     3  1e+300 s  2 facts are missing here"
+    assert line_of({"n": 3, "at": 1e300, "lost": 1}) == "     3  1e+300 s  1 fact is missing here"
 
 
 def test_any_number_of_bytes_has_a_size() -> None:

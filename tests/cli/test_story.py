@@ -234,6 +234,10 @@ ENDED: dict[str, Any] = {
             ["begins as a copy of the first 7 entries of other"],
         ),
         (
+            facts.Forked(at=9.0, thread="t", origin="other", entries=1),
+            ["begins as a copy of the first entry of other"],
+        ),
+        (
             facts.Exhausted(at=9.0, thread="t", failure=Failure("exhausted", "tokens ran out"), last=True, dropped=(("t", 1),)),
             ["tokens ran out; 1 queued message refused"],
         ),

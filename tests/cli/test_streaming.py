@@ -14,6 +14,7 @@ from organism.agent.voice import Voice
 from organism.cli.board import REMEMBERED, Board
 from organism.cli.live import LiveBoard
 from organism.models.contract import BackendError, Piece
+from organism.pump.outlet import Outlet
 from organism.pump.text_listeners import TextDelta, TextListeners
 from organism.record.facts import CallHeld, CallSettled
 from organism.settings import AgentSettings
@@ -179,7 +180,8 @@ async def test_only_the_first_reply_of_a_turn_is_heard() -> None:
 
 
 def test_calls_that_come_in_turns_are_told_apart() -> None:
-    text_listeners, spoken = TextListeners(), list[TextDelta]()
+    outlet, spoken = Outlet(), list[TextDelta]()
+    text_listeners = TextListeners(outlet)
     text_listeners.listen(spoken.append)
     voice = Voice(text_listeners, AgentSettings(accepts=(Ask,), replies=(Told,)), thread="t", seq=1, handler="teller")
     voice.begin(goes_on=False)
@@ -187,6 +189,7 @@ def test_calls_that_come_in_turns_are_told_apart() -> None:
         for call, text in enumerate(('{"text": "one two"}', '{"text": "no no"}')):
             at = slice(0, 13) if half == 0 else slice(13, None)
             voice.came(Piece(text=text[at], kind="other", tool="reply", call=call))
+    outlet.empty()
     assert told(spoken) == ["one two"]
 
 
@@ -274,7 +277,7 @@ async def test_the_board_shows_what_is_written_until_it_is_the_answer() -> None:
     file = Screen()
 
     async with running(
-        handlers={"teller": AGENT}, models=ScriptedModel([Says(text="It \x1b[31mis so.")]).models()
+        handlers={"teller": AGENT}, models=ScriptedModel([Says(text="It \x1b[31mis so.", seconds=1)]).models()
     ) as organism:
         board = Board(organism.kernel)
         live = LiveBoard(board, file, now=lambda: 0.0)
@@ -288,8 +291,8 @@ async def test_the_board_shows_what_is_written_until_it_is_the_answer() -> None:
         with live:
             organism.overhear(lambda _: live.draw())
             await organism.ask("teller", Ask("?"))
-    assert shown == ["It ", "It \x1b[31mis ", "It \x1b[31mis so."]
-    assert "teller writes: It \\x1b[31mis so." in file.text
+    assert shown == ["It ", "It \x1b[31mis "]  # the last piece comes with the answer
+    assert "teller writes: It \\x1b[31mis" in file.text
     assert board.sayings() == []
 
 
@@ -316,7 +319,7 @@ async def test_what_was_answered_is_taken_off_the_board_while_its_thread_goes_on
 
 async def test_what_is_kept_of_a_long_answer_is_its_end() -> None:
     sizes = list[int]()
-    model = ScriptedModel([Says(calls=(("reply", Told("x" * 3 * REMEMBERED)),))])
+    model = ScriptedModel([Says(text=" ".join(["x" * REMEMBERED] * 3), seconds=1)])
     async with running(handlers={"teller": AGENT}, models=model.models()) as organism:
         board = Board(organism.kernel)
         organism.subscribe(board.apply)

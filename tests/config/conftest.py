@@ -11,6 +11,7 @@ import pytest
 
 from organism import config
 from organism.errors import ConfigurationError
+from tests.config.editor import underlined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,7 +80,10 @@ class Project:
     def load(self, text: str | bytes, **layers: Mapping[str, Any]) -> Settings:
         self.write("organism.yaml", text)
         over, environ = layers.get("set", {}), layers.get("environ", {})
-        return config.load(self.file, set=over, environ=environ, written="--set {}".format)
+        settings = config.load(self.file, set=over, environ=environ, written="--set {}".format)
+        if not over and not environ:
+            assert underlined(self.file.read_text("utf-8-sig")) == [], "an editor would find fault with it"
+        return settings
 
     def mistakes(self, text: str | bytes, **layers: Mapping[str, Any]) -> list[str]:
         """The lines of the mistakes, the folder cut off."""

@@ -12,7 +12,7 @@ import pytest
 
 from organism import Organism, config
 from organism.errors import ConfigurationError
-from organism.models.preflight import BackendChecks
+from organism.models.readiness import BackendChecks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -169,12 +169,15 @@ IN_ONE_ROUND: Final[Mapping[str, tuple[str, Sequence[str]]]] = {
         (
             "loops: {repeats: x, within: 99999999}\n"
             "handlers: {a: {code: 'desk:look', on_failure: {do: rply, backoff: [5, 1]}}}\n"
+            "models: {default: {retries: x, backoff: [9, 1], backends: [{provider: simulated, model: m}]}}\n"
         ),
         [
             "2 loops.repeats: 'x'",
             "2 loops.within: 99999999 is too much",
             "3 handlers.a.on_failure.do: 'rply'",
             "3 handlers.a.on_failure.backoff: the first wait",
+            "4 models.default.retries: 'x'",
+            "4 models.default.backoff: the first wait",
         ],
     ),
     "a recording, beside a wrong option of it": (

@@ -507,7 +507,7 @@ HANDLERS = [
         "3:82 handlers.a.agent.model: 'defautl' is not a model; did you mean 'default'?"
     ]),
     ("a: {description: x, agent: {accepts: desk:Answer, replies: desk:Answer, max_output_tokens: 9, min_output_tokens: 10}}", [
-        "3:116 handlers.a.agent.min_output_tokens: 10 is more than the 9 output tokens that are wished for"
+        "3:116 handlers.a.agent.min_output_tokens: 10 is more than the 9 output tokens wished for"
     ]),
     ("a: {code: desk:look, peers: [a, b, b]}", [
         "3:35 handlers.a.peers[1]: 'b' is not a handler; add it to 'handlers'",
@@ -623,4 +623,4 @@ def test_what_many_wrong_names_are_meant_to_be_is_looked_for_in_bounded_work(
     found = project.mistakes(f"{HEAD}{keys}handlers: {{a: {{code: desk:x, peers: [b]}}}}\n")
     assert found[0] == "organism.yaml:2:1 budget_0: unknown key; did you mean 'budget'?"
     assert "organism.yaml:1001:1 budget_999: unknown key" in found
-    assert sum(compared) <= 20_000
+    assert sum(compared) <= 21_000

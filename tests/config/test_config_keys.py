@@ -133,6 +133,7 @@ DOCUMENTED: dict[str, Any] = {
     "journal": "sqlite:organism.db",
     "durability": "full",
     "session_log": None,
+    "telemetry": False,
     "record": "answers.jsonl",
     "start": [{"to": "shouter", "payload": {"Question": {"text": "What is an organism?"}}}],
 }  # fmt: skip

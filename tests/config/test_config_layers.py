@@ -114,6 +114,14 @@ def test_defaults_are_below_what_is_set_for_a_handler(project: Project) -> None:
     assert settings.handlers["two"].budget == BudgetSettings(limits=Limits(tokens=1))
 
 
+def test_options_may_be_set_as_lists_and_mappings(project: Project) -> None:
+    settings = project.load(
+        FILE, set={"handlers.two.options": "{roots: [a, 2]}", "handlers.two.options.more": "[{x: 1}]"}
+    )
+    options = settings.handlers["two"].options
+    assert (options["roots"], options["more"]) == (["a", 2], [{"x": 1}])
+
+
 WRONG = [
     ({"budget.tokens": "some"}, {}, ["--set budget.tokens: 'some' is not a whole number; 0 allows nothing, null sets no limit"]),
     ({"budget": {"tokens": True}}, {}, ["--set budget budget.tokens: True is not a whole number; 0 allows nothing, null sets no limit"]),
@@ -229,6 +237,7 @@ def test_a_path_may_be_given_as_a_text_or_as_a_path(kind: Callable[[Path], Any],
     over = {"record": kind(Path("models.jsonl"))}
     settings = Organism(handlers=handlers, folder=kind(tmp_path), session_log=kind(tmp_path / "log"), set=over).settings
     assert (settings.folder, settings.session_log) == (tmp_path, tmp_path / "log")
+    assert settings.record == tmp_path / "models.jsonl"
     with pytest.raises(ConfigurationError, match="is not a journal; use 'memory:', 'sqlite:PATH'"):
         Organism(journal=kind(tmp_path / "x.db"))
 

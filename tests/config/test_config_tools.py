@@ -163,7 +163,9 @@ def test_limits_of_tools_are_read(desk: Project) -> None:
     assert desk.load(document("tool_calls: null")).handlers["writer"].agent.tool_calls == ToolCalls()  # type: ignore[union-attr]
 
 
-SHAPE = "a tool is 'async def search(query: str, most: int = 3) -> str', or a plain 'def', which runs in a thread"
+SHAPE = (
+    "a tool is 'async def search(query: str, most: int = 3) -> str', or a plain 'def', which runs in a worker thread"
+)
 MISTAKES = [
     ("plain", "'plain' has no docstring: a model reads there when to call it, and what for"),
     ("untyped", "'untyped' does not say what 'query' is: annotate it with a type, or with Context"),

@@ -206,7 +206,7 @@ def test_what_a_handler_takes(handler: Callable[..., Any], accepts: tuple[type, 
 
 
 AT_TOP = "payload classes must be known at the top of the module, and not to type checkers alone"
-SHAPE = "a handler is 'async def h(message: P, ctx: Context)', or a plain 'def', which runs in a thread"
+SHAPE = "a handler is 'async def h(message: P, ctx: Context)', or a plain 'def', which runs in a worker thread"
 BAD = [
     (_yields, f"'_yields' yields: return the answers instead, as a list where there are several; {SHAPE}"),
     (_lonely, f"'_lonely' cannot be called with a message and a context; {SHAPE}"),

@@ -128,7 +128,9 @@ async def test_a_thread_is_paused_and_goes_on(tmp_path: Path) -> None:
         assert (await thread.result()).outcome == "paused"
         assert (await tell(path, Order(do="pause", thread="apple")))["said"] == "thread apple is paused already"
         status = await tell(path, Order(do="status"))
-        assert status["threads"] == [{"thread": "apple", "handler": "walker", "paused": True}]
+        assert status["threads"] == [
+            {"thread": "apple", "handler": "walker", "paused": True, "waits_for_people": False}
+        ]
         await anyio.sleep(1000)
         assert (await tell(path, Order(do="resume", thread="apple")))["said"] == "thread apple goes on"
         assert (await tell(path, Order(do="resume", thread="apple")))["said"] == "thread apple is not paused"
@@ -145,6 +147,31 @@ async def test_all_that_is_paused_goes_on_at_once(tmp_path: Path) -> None:
             assert (await thread.result()).outcome == "paused"
         assert (await tell(path, Order(do="resume")))["said"] == "2 threads go on"
         assert [(await thread.result()).reply for thread in threads] == [Heard("A0 A1 A2"), Heard("B0 B1 B2")]
+
+
+async def test_what_waits_for_people_is_not_said_to_go_on(tmp_path: Path) -> None:
+    async def ask(say: Say, ctx: Context) -> Reply[Heard]:
+        return Reply(await ctx.ask("boss", say, expect=Heard))
+
+    boss = {"description": "Decides.", "human": {"accepts": Say, "replies": [Heard]}}
+    handlers = HANDLERS | {"asker": code(ask, "boss"), "boss": boss}
+    async with Talking(name="test", folder=tmp_path, journal="sqlite:organism.db", handlers=handlers) as organism:
+        path = socket_path(tmp_path / "organism.db")
+        await listening(path)
+        thread = await organism.send("asker", Say("a"), id="apple")
+        assert (await thread.result()).outcome == "paused"
+        assert (await tell(path, Order(do="resume")))["said"] == "0 threads go on; 1 waits for people"
+        walks = await organism.send("walker", Say("b"), id="pear")
+        walks.pause()
+        assert (await walks.result()).outcome == "paused"
+        waiting = {
+            each["thread"]: each["waits_for_people"] for each in (await tell(path, Order(do="status")))["threads"]
+        }
+        assert waiting == {"apple": True, "pear": False}
+        assert (await tell(path, Order(do="resume")))["said"] == "1 thread goes on; 1 waits for people"
+        (question,) = organism.inbox()
+        await organism.answer(question.id, Heard("yes"))
+        assert (await thread.result()).reply == Heard("yes")
 
 
 async def test_a_thread_is_cancelled(tmp_path: Path) -> None:
@@ -322,7 +349,7 @@ async def test_endless_and_half_lines_and_slow_clients_are_left_alone(tmp_path: 
 async def test_too_many_at_once_are_turned_away_and_then_heard_again(tmp_path: Path) -> None:
     async with owner(tmp_path) as (_, path):
         crowd = [await anyio.connect_unix(path) for _ in range(60)]
-        with pytest.raises(JournalError, match="does not answer"):
+        with pytest.raises(JournalError, match=r"does not answer .*; it may have done what was asked: look"):
             await tell(path, Order(do="status"))
         for stream in crowd:
             await stream.aclose()

@@ -188,10 +188,10 @@ async def test_conversations_go_by_age_alone(tmp_path: Path) -> None:
 async def test_a_turn_waits_while_its_conversation_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     remove = Durable.remove
 
-    async def slowly(durable: Durable, chain: str) -> None:
-        await anyio.sleep(1)
-        await remove(durable, chain)
-        await anyio.sleep(1)
+    async def slowly(durable: Durable, *chains: str) -> None:
+        await anyio.sleep(2)
+        await remove(durable, *chains)
+        await anyio.sleep(2)
 
     monkeypatch.setattr(Durable, "remove", slowly)
     monkeypatch.setattr(pruning, "_AT_ONCE", 2)

@@ -215,6 +215,7 @@ async def test_events_that_a_subscriber_asks_for_tell_nothing_twice() -> None:
 
         running.subscribe(hear)
         handle.pause()
+        await anyio.sleep(0.1)
         (events,) = asked
         found = await read(events)
         assert [event.seq for event in found] == list(range(1, len(found) + 1))
@@ -243,6 +244,7 @@ async def test_events_of_a_turn_have_the_numbers_that_they_have_in_the_record_of
         found = [await anext(events)]
         following = await running.send("second", Go("next"), conversation="c")  # stands in the same record
         found += await read(events)
+        await handle.result()  # by then, subscribers have heard of it all as well
         assert [record[event.seq - 1] for event in found] == [event.fact for event in found]
         assert isinstance(found[-1].fact, Ended)
         assert any(fact.thread == following.id for fact in record[: found[-1].seq])

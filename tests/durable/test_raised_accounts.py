@@ -143,7 +143,7 @@ async def test_the_ceiling_is_raised_by_its_name() -> None:
         ("tenant:acme", {"tokens": None}, "add_budget: tokens: None must be above 0"),
         ("tenant:acme", {"tokens": 1.5}, "1.5 is not a whole number"),
         ("tenat:acme", {"tokens": 1}, "account 'tenat:acme': no account of this name or kind is configured"),
-        ("acme", {"tokens": 1}, "account 'acme': is no account; one is named KIND:NAME, as in tenant:acme"),
+        ("acme", {"tokens": 1}, "account 'acme': is not an account: name one as KIND:NAME, such as tenant:acme"),
         ("tenant:", {"tokens": 1}, "its name is empty"),
     ],
 )

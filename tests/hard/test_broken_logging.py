@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,22 @@ class Broken(logging.Handler):
         raise ValueError(f"nowhere to write '{record.getMessage()}'")
 
 
+class Cancelled(logging.Handler):
+    """Raises what is no Exception."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise asyncio.CancelledError(f"no time for '{record.getMessage()}'")
+
+
 class Undecided(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         raise ValueError(f"is '{record.getMessage()}' worth a line?")
 
 
-@pytest.fixture(params=["handler", "filter"])
+@pytest.fixture(params=["handler", "cancelled", "filter"])
 def broken(request: pytest.FixtureRequest) -> Iterator[None]:
-    handler: logging.Handler = Broken() if request.param == "handler" else logging.StreamHandler()
+    handlers = {"handler": Broken, "cancelled": Cancelled, "filter": logging.StreamHandler}
+    handler: logging.Handler = handlers[request.param]()
     if request.param == "filter":
         handler.addFilter(Undecided())
     root, ours = logging.getLogger(), logging.getLogger("organism")

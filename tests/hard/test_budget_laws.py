@@ -35,7 +35,7 @@ class Laws:
         self.nodes: dict[str, Node] = {"": self._state.root}
         self.fired: Counter[tuple[Any, ...]] = Counter()
         self.broken: list[str] = []
-        organism.subscribe(self._see)
+        organism._audience.hear(self._see)  # as it is recorded: subscribers hear of it later
 
     def _see(self, fact: Fact) -> None:
         for thread in self._state.threads.values():

@@ -178,6 +178,18 @@ async def test_wordings_are_files_over_the_fields_with_plain_numbers(tmp_path: P
     assert said_to(model.requests[2])[-1].startswith("critical tokens 0.9 89001/100000 left 9000 calls 0")
 
 
+async def test_one_call_that_is_left_is_told_in_the_singular() -> None:
+    model = ScriptedModel([asks("peer"), asks("peer"), asks("peer"), replies()])
+    handlers = {"writer": agent(peers=("peer",)), "peer": code(peer)}
+    async with running(handlers=handlers, models=models(model), budget={"model_calls": 5, "runway": 0}) as organism:
+        await outcome(organism, "writer")
+    said = said_to(model.requests[3])[-1]
+    assert (
+        "3 of 5 model calls are used; 1 model call of the thread is left, enough for about 1 more call like the last."
+        in said
+    )
+
+
 # Nobody is refused unwarned
 
 

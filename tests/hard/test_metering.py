@@ -386,7 +386,7 @@ async def test_what_does_not_fit_in_is_lost_to_that_meter_alone_and_said(caplog:
     said = [record.message for record in caplog.records if record.name == "organism"]
     assert said == [
         "a callback of `meter` is more than 10 events behind: it misses those that come now; the journal has all",
-        f"a callback of `meter` has missed {2 * 12 * 6 - len(late)} events; the journal has them",
+        f"a callback of `meter` has missed {2 * 12 * 6 - len(late)} events; the journal has all",
     ]
 
 

@@ -334,6 +334,31 @@ async def test_one_person_is_asked_many_things_in_one_thread_and_answers_in_any_
         assert (await thread.result()).reply == Said("w0 w1 w2")
 
 
+async def test_what_waits_behind_a_handler_that_waits_for_a_person_goes_on_with_it() -> None:
+    """It is told nothing of until the person answers: the thread stands still all the same."""
+
+    async def desk(message: Go | Said, ctx: Context) -> list[Send[Go]] | None:
+        if isinstance(message, Go):
+            return [Send("clerk", Go("one")), Send("clerk", Go("two"))]
+        await ctx.ask("boss", Go(message.text), expect=Leave)
+        return None
+
+    async def clerk(message: Go, ctx: Context) -> Send[Said]:
+        return Send("desk", Said(message.text))
+
+    handlers = {"desk": code(desk, "clerk", "boss"), "clerk": code(clerk, "desk"), "boss": boss()}
+    async with running(handlers=handlers, budget={"seconds": 60}) as organism:
+        thread = await organism.send("desk", Go("begin"))
+        for each in ("one", "two"):
+            assert (await thread.result()).outcome == "paused"
+            await anyio.sleep(1000)
+            (question,) = organism.inbox()
+            await organism.answer(question.id, Leave(granted=True, why=each))
+        result = await thread.result()
+    assert result.outcome == "completed"
+    assert result.usage.seconds < 60
+
+
 async def test_a_person_may_be_sent_to_forwarded_to_and_spawned() -> None:
     async def sender(message: Go | Leave, ctx: Context) -> Any:
         """Passes it on in each way."""

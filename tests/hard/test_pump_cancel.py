@@ -10,7 +10,7 @@ import pytest
 from organism import Context, Forward, HandlerFailedError, NotRunningError, Reply, Send
 from organism.record.facts import Answered, CallSettled, Ended
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Said, code, echo
+from tests.hard.pump_world import Go, Said, code, echo, slow
 
 if TYPE_CHECKING:
     from organism.testing import Watched
@@ -589,12 +589,12 @@ async def test_a_cancelling_subscriber_leaves_the_record_in_order() -> None:
             handle.cancel("seen enough")
 
     async def root(message: Go, ctx: Context) -> Send[Go]:
-        return Send("echo", message)
+        return Send("slow", message)
 
-    async with running(handlers={"root": code(root, "echo"), "echo": code(echo)}) as organism:
+    async with running(handlers={"root": code(root, "slow"), "slow": code(slow)}) as organism:
         organism.subscribe(subscriber)
         organism.subscribe(lambda fact: after.append(type(fact).__name__))
         result = await (await organism.send("root", Go())).result()
         assert (result.outcome, result.error) == ("cancelled", "seen enough")
-        assert seen == ["Accepted", "Answered", "Stopped", "Ended"]
+        assert seen == ["Accepted", "Answered", "Stopped", "Dropped", "Ended"]
         assert seen == after == [type(fact).__name__ for fact in organism.watch.facts]

@@ -270,10 +270,12 @@ async def test_a_model_call_and_a_spawn_give_the_place_back_too() -> None:
 
 async def test_a_cancelled_ask_takes_its_place_again() -> None:
     """A handler whose ask was given up while all places were taken runs on: it counts, and its timeout goes on."""
+    running_then: list[int] = []
 
     async def root(message: Go, ctx: Context) -> Reply[Said]:
         with anyio.move_on_after(5):
             await ctx.ask("never", message)
+        running_then.append(organism.statistics().running)
         await anyio.sleep(message.n)
         return Reply(Said("went on"))
 
@@ -287,7 +289,7 @@ async def test_a_cancelled_ask_takes_its_place_again() -> None:
         assert results[0].reply == Said("went on")
         result = await (await organism.send("root", Go(n=100))).result()
         assert (result.outcome, result.code) == ("failed", "timeout")
-        assert organism.statistics().running == 0
+        assert (running_then, organism.statistics().running) == ([2, 2], 0)
         threads = [await organism.send("never", Go()) for _ in range(3)]
         await anyio.sleep(0.1)
         assert organism.statistics().running == 1
@@ -436,7 +438,7 @@ async def test_ingress_is_refused_while_the_queue_is_full() -> None:
         first = await organism.send("slow", Go())
         await anyio.sleep(0.1)
         threads = [await organism.send("slow", Go()) for _ in range(3)]
-        with pytest.raises(QueueFullError, match="3 messages wait already"):
+        with pytest.raises(QueueFullError, match="3 messages waiting already"):
             await organism.send("slow", Go())
         assert organism.statistics().threads == 4
         await first.result()

@@ -80,6 +80,7 @@ def test_a_subscriber_that_is_slow_is_named_once_and_loses_nothing(caplog: pytes
     with caplog.at_level(logging.WARNING, "organism"):
         for fact in facts:
             audience.tell("t", fact)
+        audience.outlet.empty()
     assert heard == [fact for fact in facts for _ in range(2)]
     (said,) = [each.getMessage() for each in caplog.records]
     assert said.startswith("a callback of `subscribe` took 0.2 s, and everything else waited: read `organism.events()`")
@@ -99,14 +100,14 @@ async def test_a_subscriber_that_stops_the_reader_beside_it_does_no_harm() -> No
         await run_threads(organism, 1)
         with anyio.fail_after(1):
             await run_threads(organism, 1)
-    assert heard == ["first", "second", *["first"] * 5]
+    assert heard == ["first"] * 6
 
 
 async def test_a_thread_that_a_subscriber_cancels_as_it_is_opened_has_ended_for_whoever_waits_for_it() -> None:
     async def spawns(message: Go, ctx: Context) -> Reply[Said]:
-        return Reply(Said((await (await ctx.spawn("echo", message)).result()).outcome))
+        return Reply(Said((await (await ctx.spawn("slow", message)).result()).outcome))
 
-    handlers = {"echo": code(echo), "spawns": code(spawns, "echo")}
+    handlers = {"slow": code(slow), "spawns": code(spawns, "slow")}
     async with Organism(name="test", handlers=handlers) as organism:
         kinds: list[type[Fact]] = [Accepted]
 
@@ -118,7 +119,7 @@ async def test_a_thread_that_a_subscriber_cancels_as_it_is_opened_has_ended_for_
 
         organism.subscribe(cancel)
         with anyio.fail_after(10):
-            result = await (await organism.send("echo", Go())).result()
+            result = await (await organism.send("slow", Go())).result()
             assert (result.outcome, result.error) == ("cancelled", "not this one")
             kinds[:] = [Spawned]
             assert await organism.ask("spawns", Go()) == Said("cancelled")

@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from organism import Context, ModelError, Reply
-from organism.models.tokens.output import Output
+from organism.models.tokens.usage import Output
 from organism.record.facts import CallSettled
 from organism.testing import running
 from tests.hard.budget_world import NO_GRACE, Done, Task, code, outcome

@@ -90,7 +90,7 @@ async def test_a_handler_that_blocks_is_named_with_its_stack(handler: Any, said:
     first, *stack = line.splitlines()
     assert first == (
         "WARNING handler 'busy' in thread t has kept the event loop for 0.1 s: nothing else runs meanwhile. Await what takes "
-        "long, or make it a plain 'def', which runs in a thread. It is at:"
+        "long, or make it a plain 'def', which runs in a worker thread. It is at:"
     )
     # The handler's own lines, from its first to where it is, and none of ours.
     assert [each.strip().rpartition(" in ")[2] for each in stack if each.strip().startswith("File")] == (

@@ -137,7 +137,8 @@ FACT = encode(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 3}, "format 3 is not known; this version reads format 2"),
+        ({"format": 3}, "was written by a newer version of organism (format 3, and this one has 2); use that one"),
+        ({"format": 1}, "format 1 is not known; this version reads format 2"),
         ({"format": None}, "format None is not known"),
         ({"format": True}, "format True is not known"),
         ({"fact": "Vanished"}, "there is no fact 'Vanished' in this format"),
@@ -148,7 +149,7 @@ FACT = encode(
         ({"seq": True}, "Failed: seq: is not of type integer: True"),
         ({"at": "soon"}, "Failed: at: is not a number: 'soon'"),
         ({"mood": 1}, "Failed has no field 'mood'"),
-        ({"steps": [{"step": "Handed", "frame": ["t"]}]}, "Failed: steps[0].frame: has 1 items, and not 2"),
+        ({"steps": [{"step": "Handed", "frame": ["t"]}]}, "Failed: steps[0].frame: has 1 item, and not 2"),
         (
             {"steps": [{"step": "Handed", "frame": ["t", "1"]}]},
             "Failed: steps[0].frame[1]: is not of type integer: '1'",
@@ -310,7 +311,7 @@ class Flat:
 
 
 long_texts = st.text(st.sampled_from('abc <&>"\\_x0\n\r\x00\ufeff\uffff\u00e9'), max_size=60) | st.sampled_from(
-    ["a_b " * 20, "_x0041_ " * 10, "\uff01" * 40, "plain " * 10]
+    ["a_b " * 20, "_x0041_ " * 10, "_x0000_ " * 10, "\uff01" * 40, "\ufffe" * 40, "plain " * 10]
 )
 
 

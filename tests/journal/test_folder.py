@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,7 @@ from tests.journal.fact_values import ended
 from tests.journal.test_standing import accepted, held, opened, posted, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from io import FileIO
     from pathlib import Path
 
@@ -148,6 +149,27 @@ def test_a_file_that_somebody_puts_back_is_a_thread_again_and_has_spent_once(tmp
         one = LinesJournal(tmp_path, durable=False)
         assert (tmp_path / NAME).read_bytes().count(b"\n") < 5
         assert (list(one.documents("r")), one.spendings(), one.removed(), one.flaws()) == (entries, spent, (), ())
+
+
+@pytest.mark.parametrize("way", ["put back", "imported", "cut short"])
+def test_what_was_removed_and_goes_on_has_spent_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
+    entries, whole = list(one.documents("r")), one.path("r").read_bytes()
+    if way == "cut short":
+        monkeypatch.setattr("pathlib.Path.unlink", refused)
+        with pytest.raises(JournalError, match="Permission denied"):
+            one.remove("r")
+    else:
+        one.remove("r")
+    if way == "put back":
+        one.path("r").write_bytes(whole)
+    elif way == "imported":
+        one.put("r", entries)
+    assert not one.write([("r", accepted(posted("r"), at=8.0))])
+    other = LinesJournal(tmp_path / "other")
+    other.put("r", list(one.documents("r")))
+    for journal in (one, LinesJournal(tmp_path)):
+        assert (journal.spendings(), journal.removed(), journal.flaws()) == (other.spendings(), (), ())
 
 
 def killed(*_: object, **__: object) -> None:
@@ -341,16 +363,43 @@ def test_readers_make_and_change_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_who_follows_a_chain_reads_each_line_once(tmp_path: Path) -> None:
-    one = journal_of(tmp_path, STORY)
+def test_what_is_behind_an_entry_is_read_without_what_is_before_it(tmp_path: Path) -> None:
+    """Whoever follows a chain reads each line a few times at most, also where others follow others."""
+    journal = LinesJournal(tmp_path, durable=False)
+    for root in ("r", "s"):
+        dropped: list[Fact] = [Dropped(at=7.0, thread=root, seq=seq) for seq in range(200)]
+        assert not journal.write([(root, accepted(opened(root), posted(root))), *((root, each) for each in dropped)])
+        path = journal.path(root)
+        path.write_bytes(path.read_bytes().replace(b'"seq":3,', b'"seq":4,'))
     reader = LinesJournal(tmp_path, readonly=True)
-    assert [each["n"] for each in reader.documents("r")] == [1, 2, 3]
-    path = one.path("r")
-    path.write_bytes(path.read_bytes().replace(b'"hold":1', b'"hold":2'))
-    assert not one.write([("r", Dropped(at=7.0, thread="r", seq=1))])
-    assert [each["n"] for each in reader.documents("r", after=3)] == [4]
-    with pytest.raises(JournalError, match=":2: was changed"):
-        list(reader.documents("r", after=2))
+    for after in (150, 199, 200, 201, 300):
+        for root in ("r", "s"):
+            assert [each["n"] for each in reader.documents(root, after=after)] == list(range(after + 1, 202))
+    with pytest.raises(JournalError, match=":5: was changed"):
+        list(reader.documents("r", after=4))
+
+
+@pytest.mark.parametrize("changed", ["its hash", "its number", "its root", "all of it", "its end"])
+def test_an_entry_that_cannot_be_read_on_from_leads_to_the_beginning(tmp_path: Path, changed: str) -> None:
+    journal = LinesJournal(tmp_path, durable=False)
+    dropped: list[Fact] = [Dropped(at=7.0, thread="r", seq=seq) for seq in range(200)]
+    assert not journal.write([("r", each) for each in (accepted(opened("r"), posted("r")), *dropped)])
+    lines = journal.path("r").read_bytes().splitlines(keepends=True)
+    ways: dict[str, Callable[[bytes], bytes]] = {
+        "its hash": lambda raw: raw.replace(b'"hash":"', b'"hash":"x'),
+        "its number": lambda raw: re.sub(rb'"n":\d+', b'"n":-7', raw),
+        "its root": lambda raw: raw.replace(b'"root":"r"', b'"root":"q"'),
+        "all of it": lambda raw: raw[:1] + b"\n",
+        "its end": lambda raw: raw,
+    }
+    rest = b'{"n":1' if changed == "its end" else b""
+    journal.path("r").write_bytes(lines[0] + b"".join(map(ways[changed], lines[1:])) + rest)
+    reader = LinesJournal(tmp_path, readonly=True)
+    if changed == "its end":
+        assert [each["n"] for each in reader.documents("r", after=198)] == [199, 200, 201]
+    else:
+        with pytest.raises(JournalError, match=r"r\.jsonl:2: "):
+            list(reader.documents("r", after=198))
 
 
 def test_a_file_that_was_put_in_the_place_of_another_is_read_as_it_is(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from organism.testing import check_journal
 from tests.journal.fact_values import ended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from organism.journal import Journal
+    from organism.journal import Chain, Journal
     from organism.record.facts import Fact
     from organism.usage import Spending
 
@@ -85,8 +85,25 @@ class _Generous(SqliteJournal):
 
 
 class _Keeping(SqliteJournal):
-    def remove(self, root: str) -> None:
+    def remove(self, *roots: str) -> None:
         pass
+
+
+class _Halfway(SqliteJournal):
+    def remove(self, *roots: str) -> None:
+        super().remove(*roots[:1])
+
+
+class _Lost(SqliteJournal):
+    def chain(self, root: str) -> Chain | None:
+        return super().chain(f"{root}?")
+
+
+class _Mixing(SqliteJournal):
+    def documents(
+        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        return super().documents(root, after=after, kinds=kinds, of=of and root)
 
 
 class _Short(MemoryJournal):
@@ -103,7 +120,8 @@ def _left(opened: ExitStack, journal: Journal) -> Journal:
 
 
 @pytest.mark.parametrize(
-    "cls", [_Forgetful, _Blind, _Crying, _Folding, _Endless, _Slow, _Trusting, _Generous, _Keeping]
+    "cls",
+    [_Forgetful, _Blind, _Crying, _Folding, _Endless, _Slow, _Trusting, _Generous, _Keeping, _Halfway, _Lost, _Mixing],
 )
 def test_a_journal_that_breaks_the_contract_is_found(cls: type[SqliteJournal], tmp_path: Path) -> None:
     with ExitStack() as opened, pytest.raises(AssertionError):

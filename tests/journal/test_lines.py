@@ -15,6 +15,7 @@ from organism.journal import LinesJournal
 from organism.journal.chain import Head, canonical, content_of, seal
 from organism.journal.codec import content
 from organism.journal.lines import LineFiles
+from organism.names import counted
 from organism.record.facts import Dropped, Ended, Failed
 from organism.testing import FailAfter
 from organism.threads.outcomes import Failure
@@ -83,7 +84,9 @@ def test_a_torn_tail_is_passed_over_then_cut_and_said(tmp_path: Path, caplog: py
         assert journal.read(ROOT) == LinesJournal(tmp_path).read(ROOT) == (*facts, fact(7))
         torn = size - max([0, *(end for end in ends if end <= size)])
         said = [record.getMessage() for record in caplog.records]
-        assert said == ([f"{path}: its last {torn} bytes were never committed, and are cut off"] if torn else [])
+        assert said == (
+            [f"{path}: what was never committed is cut off at its end: {counted(torn, 'byte')}"] if torn else []
+        )
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 300, b"\0" * 300 + b"\n", b'{"at":1.0' + b"\0" * 90 + b'"}\n', b"\xff\xfe{"])
@@ -147,7 +150,10 @@ def test_a_later_format_is_refused_with_its_place(tmp_path: Path) -> None:
     path.write_bytes(seal(canonical(content), Head())[0] + b"\n")
     with pytest.raises(JournalError) as caught:
         LinesJournal(tmp_path).read(ROOT)
-    assert str(caught.value) == f"{path}:1: format 3 is not known; this version reads format 2"
+    assert (
+        str(caught.value)
+        == f"{path}:1: was written by a newer version of organism (format 3, and this one has 2); use that one"
+    )
     assert LinesJournal(tmp_path).verify(ROOT) is None, "its chain is sound all the same"
 
 
@@ -205,7 +211,7 @@ def test_a_file_that_somebody_shortened_is_not_written_on(tmp_path: Path) -> Non
     journal = LinesJournal(tmp_path, durable=False)
     append(journal, ROOT, fact(0))
     journal.path(ROOT).write_bytes(b"")
-    with pytest.raises(JournalError, match="its last 235 bytes were cut off"):
+    with pytest.raises(JournalError, match="it lacks 235 bytes at its end"):
         append(journal, ROOT, fact(1))
 
 

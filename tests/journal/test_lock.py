@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -132,6 +133,25 @@ def test_a_lock_that_is_given_up_leaves_no_file_that_it_made(tmp_path: Path) -> 
     lock.give_up()
     assert other.holds()
     other.release()
+
+
+def test_a_lock_is_given_back_on_a_disk_that_takes_no_writes_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.db"
+    lock, next_ = Lock(path, ME), Lock(path, {"pid": "2"})
+    lock.take()
+
+    def refuse(handle: int, size: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", refuse)
+        lock.release()
+    assert owner_of(path) is None
+    next_.take()
+    assert owner_of(path) == {"pid": "2"}
+    next_.release()
 
 
 def test_a_lock_that_was_removed_as_it_was_taken_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

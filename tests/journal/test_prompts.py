@@ -117,7 +117,7 @@ def test_calls_whose_prompts_were_not_written_are_left_out() -> None:
     ("kept", "after", "lacks"), [(1, 9, "call 9, which is not there"), (3, 1, "call 1, which has 1")]
 )
 def test_a_prompt_that_cannot_be_put_together_is_damage(kept: int, after: int, lacks: str) -> None:
-    with pytest.raises(JournalError, match=f"^entry 2: its prompt begins with {kept} messages of {lacks}$"):
+    with pytest.raises(JournalError, match=f"^entry 2: its prompt begins with {kept} messages? of {lacks}$"):
         prompts(documents([held(1, asks("a", said("one"))), held(2, asks("b", after=after, kept=kept))]))
 
 

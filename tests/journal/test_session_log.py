@@ -18,6 +18,7 @@ from organism.errors import ConfigurationError, JournalError
 from organism.journal import LinesJournal, SessionLog, session_log
 from organism.journal.disk import Disk
 from organism.journal.lines import LineFiles
+from organism.names import counted
 from organism.payloads import Vocabulary
 from organism.record.facts import Answered, Dropped
 from organism.testing import FailAfter, Watched, running
@@ -176,10 +177,7 @@ async def test_a_folder_that_cannot_be_written_harms_nobody(tmp_path: Path, capl
     assert said[0].endswith(
         "cannot be written: Not a directory; what cannot be written is left out, and the work goes on"
     )
-    assert (
-        said[1]
-        == f"session log {log}: 9 facts are missing; where they are missing is marked in its files, as far as those could be written"
-    )
+    assert said[1] == f"session log {log} lacks 9 facts; where is marked in its files, as far as those could be written"
 
 
 async def test_damage_that_is_there_is_left_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -233,8 +231,8 @@ def test_what_a_failing_disk_did_not_take_is_said_in_its_place(
         if not missing:
             break
         assert "No space left on device; what cannot be written is left out" in said[0]
-        assert said[1].startswith(f"session log {folder}: {missing} facts are missing")
-        with pytest.raises(JournalError, match=rf"r.jsonl:\d: {missing} facts are missing here"):
+        assert said[1].startswith(f"session log {folder} lacks {counted(missing, 'fact')};")
+        with pytest.raises(JournalError, match=rf"r.jsonl:\d: {counted(missing, 'fact')} (is|are) missing here"):
             LinesJournal(folder).read("r")
     assert seen == [[-2, 3, 4, 5, 6], [1, 2, -1, 4, 5, 6], [1, 2, 3, -3], [1, 2, 3, 4, 5, 6]]
 
@@ -290,7 +288,7 @@ def test_what_does_not_fit_in_is_dropped_and_said_in_its_place(
     assert first == (
         f"session log {tmp_path}: more than 2 facts wait to be written; what cannot be written is left out, and the work goes on"
     )
-    assert second.startswith(f"session log {tmp_path}: 5 facts are missing")
+    assert second.startswith(f"session log {tmp_path} lacks 5 facts")
 
 
 @pytest.mark.usefixtures("at_once")
@@ -304,7 +302,7 @@ def test_very_many_threads_that_do_not_fit_in_are_counted(
     assert len(log._overflow) == 3
     log.start()
     log.close()
-    assert "10 facts are missing" in caplog.records[-1].getMessage()
+    assert "lacks 10 facts" in caplog.records[-1].getMessage()
     assert LineFiles(tmp_path).roots() == ("t7", "t8", "t9")
 
 

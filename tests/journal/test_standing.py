@@ -127,7 +127,7 @@ def test_what_was_spent_is_told_by_the_hour_of_its_hold_and_by_its_labels() -> N
         spent(3, 0, 1, team="a"),
     )  # fmt: skip
     assert Ledger.from_json(standing.spent.as_json()).rows() == standing.spent.rows()
-    with pytest.raises(ValueError, match="has 1 sums, and not 10"):
+    with pytest.raises(ValueError, match="has 1 sum, and not 10"):
         Ledger.from_json([[1, "h", "m", "b", "{}", 1]])
 
 

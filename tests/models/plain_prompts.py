@@ -34,5 +34,7 @@ def prompt_of(
         digests=tuple(digests)[1:],
         beside=beside,
         unbounded=next(places, ""),
+        size=sum(map(len, parts)) + sum(text.size + 1 for _, text in beside),
+        offer=frozenset(digest for digest, _ in beside),
         kept_for=frozenset[str]().union(*map(kept_in, messages)),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from organism.models.calls import asked_for
+from organism.models.completion import asked_for
 from organism.models.contract import ToolSpec
 from organism.payloads import payload
 

@@ -120,6 +120,20 @@ async def test_an_answer_that_came_whole_may_be_streamed(tape: Path) -> None:
         assert figures(stream.completion) == figures(first)
 
 
+async def test_who_listens_only_to_the_repetition_hears_what_an_agent_replies(tape: Path) -> None:
+    """Its reply is the arguments of a call, and nobody asked for a stream when it was recorded."""
+    handlers = {"teller": {"agent": {"accepts": Task, "replies": Done}, "description": "Tells."}}
+    model = scripted(Says(calls=(("reply", {"text": "It is done."}),)))
+    async with recording(tape, model, handlers=handlers) as organism:
+        first = await (await organism.send("teller", Task("Tell."))).result()
+    heard: list[str] = []
+    async with replaying(tape, handlers=handlers) as organism:
+        organism.overhear(lambda delta: heard.append(delta.text))
+        again = await (await organism.send("teller", Task("Tell."))).result()
+    assert again.reply == first.reply == Done("It is done.")
+    assert "".join(heard) == "It is done."
+
+
 async def test_a_stream_that_was_left_goes_as_far_as_it_was_read(tape: Path) -> None:
     async def leave(organism: Any) -> Any:
         async with organism.thread() as thread:

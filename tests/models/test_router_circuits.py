@@ -64,6 +64,16 @@ def test_a_probe_that_is_given_up_leaves_the_place_to_the_next() -> None:
     assert (circuit.state, circuit.passes_at(OPEN_SECONDS)) == ("half-open", OPEN_SECONDS)
 
 
+def test_a_call_from_before_it_opened_that_is_given_up_makes_no_room_for_a_second_probe() -> None:
+    circuit = _circuit()
+    before = circuit.begin(0.0)
+    for _ in range(FAILURES):
+        circuit.failed("server", 0.0, probe=circuit.begin(0.0))
+    assert circuit.begin(OPEN_SECONDS)
+    circuit.left(probe=before)
+    assert circuit.passes_at(OPEN_SECONDS) == math.inf
+
+
 def test_each_probe_that_fails_doubles_the_time_up_to_the_longest() -> None:
     circuit, now, waits = _opened(_circuit()), 0.0, []
     for _ in range(5):

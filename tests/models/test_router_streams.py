@@ -298,3 +298,25 @@ async def test_a_call_beside_a_stream_that_has_the_only_place_waits_for_it() -> 
             async for piece in stream:
                 said.append(piece)  # noqa: PERF401 - they come one by one
     assert said == ["a ", "b ", "a b"]
+
+
+@pytest.mark.parametrize(("most", "output"), [(100, 1 + 7), (5, 5)])  # "two three " is 10 bytes: 10 / 1.5
+async def test_leaving_early_charges_what_was_reported_and_what_came_after_that(most: int, output: int) -> None:
+    purse = Purse()
+    world = World(Script(Say("one two three four", early=usage(90, 1))))
+    async with world.router.stream(ask(max_output_tokens=most), purse) as stream:
+        assert [await anext(stream) for _ in range(3)] == ["one ", "two ", "three "]
+    assert purse.charges == [
+        Charge(input_tokens=90, output_tokens=output, model_calls=1, estimated=True, unpriced=True)
+    ]
+
+
+async def test_a_provider_whose_stream_does_not_end_is_closed_to_strict_calls_by_what_came() -> None:
+    purse = Purse()
+    world = World(Script(Say("word " * 100)), each=[{"overhead": 16}])
+    async with world.router.stream(ask(max_output_tokens=10), purse) as stream:
+        assert len([piece async for piece in stream]) < 100
+    (charge,) = purse.charges
+    assert charge.output_tokens > 10
+    with pytest.raises(ModelError, match=f"raise its `overhead` to {charge.output_tokens - 10 + 16} or more"):
+        await world.router.complete(ask(), Purse(strict=True))

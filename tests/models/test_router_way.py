@@ -83,6 +83,10 @@ def test_a_prompt_that_is_too_long_ends_it() -> None:
     assert way.next(0.0) is None
 
 
+def test_where_none_may_be_tried_it_is_the_turn_of_the_first_that_will() -> None:
+    assert _way(3).next(5.0, {0: 30.0, 1: 10.0, 2: 20.0}.__getitem__) == Turn(backend=1, at=10.0)
+
+
 def test_leaving_a_backend_out_is_no_attempt() -> None:
     way = _way(2, retries=0)
     way.skip(0)

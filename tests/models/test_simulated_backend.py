@@ -13,7 +13,7 @@ import pytest
 
 from organism.errors import ConfigurationError
 from organism.models.contract import BackendError, Request, Response
-from organism.models.simulation.backend import make
+from organism.models.providers import make_backend
 from organism.models.simulation.options import check_options
 from organism.models.simulation.tokens import count_tokens, request_tokens
 from organism.settings import BackendSettings
@@ -24,7 +24,8 @@ REPLY = tool("reply", record({"text": STRING}))
 
 
 def _backend(**options: Any) -> Any:
-    return make(BackendSettings(provider="simulated", model="sim-1", options=options, place="organism.yaml:7:9"))
+    settings = BackendSettings(provider="simulated", model="sim-1", options=options, place="organism.yaml:7:9")
+    return make_backend(settings, environ={})
 
 
 def _request(text: str = TEXT, **more: Any) -> Request:
@@ -46,7 +47,7 @@ def _request(text: str = TEXT, **more: Any) -> Request:
 def test_wrong_options_are_named_with_their_way_out(options: dict[str, Any], says: list[str]) -> None:
     (problem,) = check_options(options)
     assert all(part in problem for part in says)
-    with pytest.raises(ConfigurationError, match=r"organism\.yaml:7:9 options of model 'sim-1'"):
+    with pytest.raises(ConfigurationError, match=r"organism\.yaml:7:9: .*option"):
         _backend(**options)
 
 

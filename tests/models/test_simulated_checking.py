@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from organism.models.simulation.checking import Checker
-from organism.models.simulation.schemas import Schemas
+from organism.models.simulation.schemas import Checker, Schemas
 from tests.models.simulated_world import arguments, ask, parameters, record, tool, user
 
 VALUES: Final[list[Any]] = [

@@ -67,7 +67,7 @@ def test_a_warning_makes_fewer_calls_and_a_shorter_answer() -> None:
         '{"BudgetWarning": {"unit": "tokens", "level": "final"}}',
         "Budget notice: exhausted. This is your last call: answer now.",
         "Budget notice: final. 960 of 1000 tokens are used; 40 are left.",
-        "Budget notice: warning. 700 of 1000 tokens are used; 300 are left, enough for about 1 more calls like the last.",
+        "Budget notice: warning. 700 of 1000 tokens are used; 300 are left, enough for about 1 more call like the last.",
         "96 % of your tokens are used; 40 tokens remaining.",
     ],
 )

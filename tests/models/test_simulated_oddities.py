@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from organism.models.simulation.defaults import matching
 from organism.models.simulation.documents import documents, loads, plain
 from organism.models.simulation.fields import reference_of
-from organism.models.simulation.patterns import matching
 from organism.models.simulation.schemas import Schemas
-from organism.models.simulation.tokens import compact, count_tokens, text_of
+from organism.models.simulation.tokens import count_tokens, text_of
 from organism.models.simulation.words import singular, words
-from organism.models.simulation.xml_examples import example_at
+from organism.models.simulation.xml_speech import example_at
+from organism.models.tokens.prompt import compact
 from tests.models.simulated_world import STRING, arguments, ask, listed, problems, record, tool, user
 
 # Documents

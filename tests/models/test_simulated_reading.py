@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from organism.models.simulation.dice import Dice
+from organism.models.simulation.defaults import matching
 from organism.models.simulation.documents import documents, prose, records
 from organism.models.simulation.fields import reference_of, references_in, role_of
-from organism.models.simulation.patterns import matching
 from organism.models.simulation.ranking import Passage, best, read
 from organism.models.simulation.situation import understand
+from organism.models.simulation.style import Dice
 from organism.models.simulation.words import joined, key_words, normal, one_line, sentences, shortened, stem
 from tests.models.simulated_world import user
 

@@ -15,8 +15,7 @@ from organism.agent.xml_reading import found_in, repaired
 from organism.models.contract import Request
 from organism.models.simulation.options import Options
 from organism.models.simulation.writing import answer
-from organism.models.simulation.xml_examples import example_at
-from organism.models.simulation.xml_requests import spoken
+from organism.models.simulation.xml_speech import example_at, spoken
 from organism.payloads import Vocabulary, encode_json, encode_xml, json_schema
 
 

@@ -262,10 +262,15 @@ def test_ready_made_classes_are_taken_as_they_are() -> None:
         name: str
         tags: list[str] = dataclasses.field(default_factory=list[str])
 
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Named(Data):
+        more: str = ""
+
     seen: list[str] = []
     assert payload(Made) is Made
     assert payload(Data) is Data
-    classes: list[Any] = [Made, Data]
+    assert payload(Named) is Named
+    classes: list[Any] = [Made, Data, Named]
     for cls in classes:
         assert cls(name="a", tags=["x"]).tags == ("x",)
         assert cls(name="a") == cls(name="a", tags=[])
@@ -389,9 +394,22 @@ class NoPayload:
     name: str
 
 
-def nested_lists(levels: int) -> Any:
-    inner: Any = nested_lists(levels - 1) if levels else str
-    return list[inner]
+FORMS: Final = (
+    "list[inner]",
+    "tuple[inner, ...]",
+    "dict[str, inner]",
+    "list[Annotated[inner, 'x']]",
+    "list[inner | None]",
+    "list[NewType('Inner', inner)]",
+)
+
+
+def nested(form: str) -> Any:
+    """What is of this form sixty times over."""
+    annotation: Any = str
+    for _ in range(60):
+        annotation = eval(form, globals(), {"inner": annotation})  # noqa: S307 - one of those above
+    return annotation
 
 
 @pytest.mark.parametrize(
@@ -426,7 +444,7 @@ def nested_lists(levels: int) -> Any:
         ("str.nothing", "cannot be evaluated"),
         (list[3], "3 cannot be sent; fields may be str"),  # type: ignore[valid-type]
         (list[None], "None alone says nothing; leave the field out"),
-        (nested_lists(60), "nests too deep, or without end"),
+        *((nested(form), "nests too deep, or without end") for form in FORMS),
         (type("MyStr", (str,), {}), "MyStr cannot be sent; use str, values are converted"),
     ],
 )

@@ -22,6 +22,7 @@ from organism.payloads import (
     parse_json,
     payload,
 )
+from organism.payloads.prose import example
 
 
 class Level(Enum):
@@ -34,6 +35,12 @@ class Source:
     """Where it stands."""
 
     file: str
+
+
+@payload
+class Shelf:
+    boxes: list[Shelf | Source]
+    named: dict[str, Shelf]
 
 
 @payload
@@ -204,6 +211,7 @@ def test_documents_name_one_payload() -> None:
         ('{"a": -Infinity}', "is not JSON: -Infinity is not a JSON number"),
         ('{"a": 1, "b": {"c": 1, "c": 2}}', "is not JSON: an object has the name 'c' twice"),
         (b'{"a": "\xff"}', "is not JSON: "),
+        ("\ufeff{}", "is not JSON: Unexpected UTF-8 BOM"),
         ("1" * 5_000, "has a number of more than 4300 digits"),
         ("[" * 100_000, "is nested too deep to be read"),
     ],
@@ -212,6 +220,12 @@ def test_json_is_read_strictly(text: str | bytes, problem: str) -> None:
     with pytest.raises(InvalidPayloadError) as caught:
         parse_json(text)
     assert str(caught.value).startswith(problem)
+
+
+def test_an_example_of_what_holds_itself_ends() -> None:
+    shown = example(Shelf)
+    assert shown == '{"Shelf": {"boxes": [], "named": {}}}'
+    assert Vocabulary([Shelf]).decode_json(json.loads(shown)) == Shelf(boxes=[], named={})
 
 
 def test_a_document_that_is_nested_too_deep_is_refused() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
+from lxml import etree
 
 from organism.errors import InvalidPayloadError
 from organism.payloads import Limits, Vocabulary, encode_xml, payload, xsd
@@ -102,6 +103,15 @@ def test_a_schema_for_readers() -> None:
     assert text.count("<xs:complexType name=") == 2
 
 
+def test_the_schema_refuses_a_key_that_stands_twice() -> None:
+    schema = etree.XMLSchema(etree.fromstring(xsd(Note)))
+    document = encode_xml(Note(title="", pages=[], scores={"a": 1.0, "b": 2.0}, about=None))
+    assert [schema.validate(etree.fromstring(each)) for each in (document, document.replace(b'"b"', b'"a"'))] == [
+        True,
+        False,
+    ]
+
+
 def test_a_primitive_inside_of_a_payload_is_in_the_namespace_of_the_document() -> None:
     @payload
     class Summary:
@@ -121,7 +131,11 @@ def test_a_primitive_inside_of_a_payload_is_in_the_namespace_of_the_document() -
         ),
         ("<Greeting><a>x</a></Greeting>", "Greeting.a: is not a field; there are name; "),
         ("<Greeting/>", "Greeting.name: is missing (str)"),
-        ("<Greeting><name>a</name><name>b</name></Greeting>", "Greeting.name: stands twice"),
+        ("<Greeting><name>a</name><name>b</name></Greeting>", "Greeting.name: occurs twice"),
+        (
+            "<Note><title/><title/><pages/><scores/><title><b/></title></Note>",
+            "occurs twice; Note.title: occurs twice; Note: has its fields out of order",
+        ),
         ("<Greeting>x<name>a</name></Greeting>", "Greeting: holds the text 'x', where only elements may stand"),
         ("<Greeting><name>a<b/></name></Greeting>", "Greeting.name: holds text only; it has the element <b>"),
         (
@@ -146,7 +160,7 @@ def test_a_primitive_inside_of_a_payload_is_in_the_namespace_of_the_document() -
         ),
         (
             "<Note><title/><pages/><scores><entry key='a'>1</entry><entry.none key='a'/></scores></Note>",
-            "Note.scores['a']: stands twice",
+            "Note.scores['a']: occurs twice",
         ),
         (
             "<Note><title/><pages/><scores><item/></scores></Note>",
@@ -169,7 +183,7 @@ def test_a_primitive_inside_of_a_payload_is_in_the_namespace_of_the_document() -
             "<Note><title/><pages/><scores/><level>high</level></Note>",
             "Note.level: expected 'low' | 'two words', got str 'high'",
         ),
-        ("<Note><title/><pages/><scores/><rank>1</rank><rank.none/></Note>", "Note.rank.none: stands twice"),
+        ("<Note><title/><pages/><scores/><rank>1</rank><rank.none/></Note>", "Note.rank.none: occurs twice"),
     ],
 )
 def test_mistakes_are_told_with_their_place(document: str, problem: str) -> None:

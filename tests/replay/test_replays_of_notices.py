@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
+from organism import Context, Reply
 from organism.testing import Says, ScriptedModel
+from tests.hard.budget_world import Done, agent, asks, code, models, peer, replies
 from tests.hard.budget_world import Task as Job
-from tests.hard.budget_world import agent, asks, code, models, peer, replies
 from tests.replay.replay_world import Recorded
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from organism import Organism, ThreadResult
 
 ARMS: dict[str, Any] = {
     "true": {}, "none": {"figures": "none"}, "placebo": {"figures": "placebo"}, "untold": {"deliver": False},
@@ -63,3 +67,32 @@ def test_an_agent_that_heeds_a_loop_replays(tmp_path: Path) -> None:
     world = Recorded(tmp_path, **{**written({}, model), "budget": {}, "loops": {"repeats": 3, "within": 9}})
     assert world.send("writer", Job("go")).outcome == "completed"
     assert world.replay().differences == ()
+
+
+async def slow(task: Job, ctx: Context) -> Reply[Done]:
+    """Takes a second."""
+    await anyio.sleep(1)
+    return Reply(Done(task.text))
+
+
+def test_a_thread_goes_on_in_its_replay_where_its_account_was_given_more(tmp_path: Path) -> None:
+    model = ScriptedModel([asks("peer", usage=(500, 410)), asks("peer", usage=(500, 400)), replies()])
+    world = Recorded(
+        tmp_path,
+        handlers={"writer": agent(peers=("peer",)), "peer": code(slow)},
+        models=models(model),
+        accounts={"tenant": {"tokens": 1000, "window": "hour"}},
+    )
+
+    async def work(organism: Organism) -> ThreadResult:
+        handle = await organism.send("writer", Job("go"), id="t", accounts={"tenant": "acme"})
+        await anyio.sleep(0.5)
+        organism.account_of("tenant:acme").add_budget(tokens=5000)
+        return await handle.result()
+
+    result = world.run(work)
+    assert result.outcome == "completed"
+    assert result.usage.tokens > 1000
+    assert {each.scope for each in result.warnings} == {"account"}
+    replayed = world.replay()
+    assert (replayed.calls, replayed.differences) == (3, ())

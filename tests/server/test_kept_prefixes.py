@@ -38,3 +38,13 @@ def test_a_short_prompt_is_not_kept_and_its_mark_not_counted() -> None:
     assert cache.used(both, now=0) == Cached(written=LEAST_KEPT)
     assert cache.used(both, now=0) == Cached(read=LEAST_KEPT)
     assert cache.used([short], now=0) == Cached()
+
+
+def test_a_prefix_is_found_when_the_mark_has_moved_on() -> None:
+    def grown(parts: int) -> list[Part]:
+        return [Part(str(number), SIZE, marked=number == parts - 1) for number in range(parts)]
+
+    cache = PromptCache()
+    assert cache.used(grown(1), now=0) == Cached(written=SIZE)
+    assert cache.used(grown(20), now=0) == Cached(read=SIZE, written=19 * SIZE)
+    assert cache.used(grown(42), now=0) == Cached(written=42 * SIZE)  # as far back as that nobody looks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,6 +79,7 @@ async def test_messages_whole_and_streamed() -> None:
         "message_delta",
         "message_stop",
     )
+    assert {each["index"] for each in found if "index" in each} == {0}
     text = "".join(each["delta"]["text"] for each in found if each["type"] == "content_block_delta")
     assert text == whole["content"][0]["text"]
     assert found[0]["message"]["usage"]["input_tokens"] == whole["usage"]["input_tokens"]
@@ -236,6 +238,8 @@ async def test_limits_are_told_and_kept_to() -> None:
     assert second.headers["anthropic-ratelimit-requests-reset"].startswith("2027-01-15T")
     assert [each.status_code for each in refused] == [429, 429]
     assert all(1 <= int(each.headers["retry-after"]) <= 30 for each in refused)
+    waits = [int(each.headers["retry-after-ms"]) for each in refused]
+    assert [math.ceil(wait / 1000) for wait in waits] == [int(each.headers["retry-after"]) for each in refused]
     assert refused[1].json()["error"]["type"] == "rate_limit_error"
 
 
@@ -245,6 +249,19 @@ async def test_tokens_are_limited_too() -> None:
             200,
             429,
         ]
+
+
+async def test_a_stream_takes_as_many_tokens_of_a_limit_as_a_whole_answer() -> None:
+    long = {"role": "user", "content": "Tell of frames. " + "A frame is a call that has begun and is open. " * 9}
+    async with calling() as client:
+        answered = (await client.post(CHAT, json=said(long))).json()["usage"]["completion_tokens"]
+    left: list[int] = []
+    for stream in (False, True):
+        async with calling(tokens_per_minute=240) as client:
+            await client.post(CHAT, json=said(long, stream=stream))
+            left.append(int((await client.get("/v1/models")).headers["x-ratelimit-remaining-tokens"]))
+    assert min(left) > 0
+    assert abs(left[0] - left[1]) < answered / 2  # four tokens come back each second
 
 
 async def test_nothing_is_said_of_limits_where_there_are_none() -> None:
@@ -314,14 +331,29 @@ async def test_what_waits_is_closed_and_what_is_answered_may_end() -> None:
         async def ask() -> None:
             answers.append((await client.post(CHAT, json=HELLO)).status_code)
 
-        idle = await anyio.connect_tcp(model.server.host, model.server.port)
-        async with idle, anyio.create_task_group() as tasks:
+        idle, used = [await anyio.connect_tcp(model.server.host, model.server.port) for _ in range(2)]
+        async with idle, used, anyio.create_task_group() as tasks:
+            await used.send(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+            came = b""
+            while b"sim-1" not in came:
+                came += await used.receive()
             tasks.start_soon(ask)
             with anyio.fail_after(5):
                 await model.server.until(
-                    lambda: [each.busy for each in model.server.open].count(True) == 1 < len(model.server.open)
+                    lambda: sorted(each.busy for each in model.server.open) == [False, False, True]
                 )
                 await model.server.drain(5)
-            with pytest.raises(anyio.EndOfStream):
-                await idle.receive()
+                for stream in (idle, used):
+                    with pytest.raises(anyio.EndOfStream):
+                        await stream.receive()
         assert (answers, model.server.open) == ([200], set())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_whose_caller_hangs_up_is_given_up(stream: bool) -> None:
+    async with served(options={"latency": 60}) as model, httpx2.AsyncClient(base_url=model.url) as client:
+        with pytest.raises(httpx2.TimeoutException):
+            await client.post(CHAT, json=said(stream=stream), timeout=0.2)
+        await client.aclose()
+        await model.deserted()
+        assert (model.model.answered, model.model.cancelled) == (0, 1)

@@ -86,11 +86,14 @@ REFUSED: Final[Mapping[str, tuple[str, dict[str, Any], str]]] = {
     "tools that are no list": (CHAT, said(tools={"name": "look_up"}), "tools: must be an array"),
     "one id for two calls": (CHAT, said({"role": "assistant", "tool_calls": [CALL, CALL]}), "two of them have the same id"),
     "a result of nothing": (CHAT, said({"role": "tool", "content": "x"}), "messages[0].tool_call_id: is missing"),
+    "a call without its result": (CHAT, said(ASKS, {"role": "assistant", "tool_calls": [CALL]}), "messages[1]: its calls have no result behind it: c1"),
+    "no tools, and one must be called": (CHAT, said(tool_choice="required"), "tool_choice 'required' without any tools"),
     "a call of nothing": (CHAT, said({"role": "assistant", "tool_calls": [CALL | {"function": {"arguments": "{}"}}]}), "messages[0].tool_calls[0].function.name: is missing"),
     "an answer of another kind": (CHAT, said(response_format={"type": "yaml"}), "response_format.type: 'yaml' is not one of"),
     "no turns": (MESSAGES, HELLO | {"messages": []}, "messages: must have at least one message"),
     "a turn that is a number": (MESSAGES, said({"role": "user", "content": 5}), "messages[0].content: must be a string or an array of blocks"),
     "what no assistant says": (MESSAGES, said(ASKS, {"role": "assistant", "content": [IMAGE]}), "messages[1].content[0].type: 'image' is not one of text, thinking, tool_use"),
+    "nothing but thinking": (MESSAGES, said(max_tokens=2000, thinking={"type": "enabled", "budget_tokens": 2000}), "thinking.budget_tokens: must be less than max_tokens"),
     "thinking that is too short": (MESSAGES, said(thinking={"type": "enabled", "budget_tokens": 5}), "thinking.budget_tokens: must be at least 1024"),
 }  # fmt: skip
 
@@ -117,6 +120,36 @@ def test_any_json_object_may_be_asked_for() -> None:
     status, whole = answered(CHAT, said(response_format={"type": "json_object"}))
     assert status == 200
     assert isinstance(json.loads(whole["choices"][0]["message"]["content"]), dict)
+
+
+@pytest.mark.parametrize(("choice", "ends"), [("required", "tool_calls"), ("none", "stop")])
+def test_a_caller_of_chat_may_ask_for_a_call_or_for_none(choice: str, ends: str) -> None:
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": SCHEMA}}]
+    looked_up: list[dict[str, Any]] = []
+    for name in ("c1", "c2", "c3"):
+        looked_up.append({"role": "assistant", "tool_calls": [CALL | {"id": name}]})
+        looked_up.append({"role": "tool", "tool_call_id": name, "content": "A frame is a call that is open."})
+    asked = [said(ASKS, tools=tools), said(ASKS, *looked_up, tools=tools)]
+    assert [_end(CHAT, body) for body in asked] == ["tool_calls", "stop"]
+    assert [_end(CHAT, body | {"tool_choice": choice}) for body in asked] == [ends, ends]
+
+
+@pytest.mark.parametrize(("choice", "ends"), [("any", "tool_use"), ("none", "end_turn")])
+def test_a_caller_of_messages_may_ask_for_a_call_or_for_none(choice: str, ends: str) -> None:
+    tools = [{"name": "look_up", "input_schema": SCHEMA}]
+    looked_up: list[dict[str, Any]] = []
+    for name in ("c1", "c2", "c3"):
+        result = {"type": "tool_result", "tool_use_id": name, "content": "A frame is a call that is open."}
+        looked_up.append({"role": "assistant", "content": [USE | {"id": name}]})
+        looked_up.append({"role": "user", "content": [result]})
+    asked = [said(ASKS, tools=tools), said(ASKS, *looked_up, tools=tools)]
+    assert [_end(MESSAGES, body) for body in asked] == ["tool_use", "end_turn"]
+    assert [_end(MESSAGES, body | {"tool_choice": {"type": choice}}) for body in asked] == [ends, ends]
+
+
+def _end(path: str, body: dict[str, Any]) -> str:
+    _, whole = answered(path, body)
+    return str(whole["choices"][0]["finish_reason"] if path == CHAT else whole["stop_reason"])
 
 
 def test_a_call_is_whole_or_is_not_made() -> None:

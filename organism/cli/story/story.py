@@ -185,7 +185,8 @@ class Story:
         whose = self._of_thread(fact.thread)
         match fact:
             case facts.Forked():
-                return f"begins as a copy of the first {fact.entries} entries of {one_line(fact.origin)}"
+                first = "entry" if fact.entries == 1 else counted(fact.entries, "entry")
+                return f"begins as a copy of the first {first} of {one_line(fact.origin)}"
             case facts.Paused():
                 self._paused.add(fact.thread)
                 return f"{whose}paused"

@@ -46,13 +46,32 @@ def usage_of(document: Mapping[str, Any]) -> RawUsage | None:
     )
 
 
+@define
+class _Call:
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    extra: Mapping[str, Any] | None = None
+
+
+@define
 class Assembler:
     """See :class:`organism.models.transport.sse.Assembler`; the answers are those of one ``server``."""
 
-    def __init__(self, server: str = "") -> None:
-        self.usage: RawUsage | None = None
-        self._answer = _Answer(server)
-        self._model = ""
+    server: str = ""
+    usage: RawUsage | None = None
+    _model: str = field(default="", init=False)
+    _text: str = field(default="", init=False)
+    _thought: str = field(default="", init=False)
+    """What comes back to servers that want it."""
+    _aloud: str = field(default="", init=False)
+    """All that was told of reasoning."""
+    _details: list[dict[str, Any]] = field(factory=list[dict[str, Any]], init=False)
+    _refusal: str = field(default="", init=False)
+    _reason: str = field(default="", init=False)
+    _calls: list[_Call] = field(factory=list[_Call], init=False)
+    _at: dict[int, int] = field(factory=dict[int, int], init=False)
+    """The place of the call that an index stands for now: some servers give every call of a turn the index 0."""
 
     def add(self, document: object) -> list[Piece]:
         """Takes a chunk in; the pieces that it brought."""
@@ -60,8 +79,8 @@ class Assembler:
         self.usage = usage_of(chunk) or self.usage  # in the last chunk, which has no choices
         self._model = self._model or text_in(chunk.get("model"))
         for choice in map(mapping, items(chunk.get("choices"))[:1]):
-            self._answer.reason = text_in(choice.get("finish_reason")) or self._answer.reason
-            return self._answer.add(mapping(choice.get("delta") or choice.get("message")))
+            self._reason = text_in(choice.get("finish_reason")) or self._reason
+            return self._add(mapping(choice.get("delta") or choice.get("message")))
         return []
 
     def whole(self, document: object) -> Response:
@@ -72,51 +91,25 @@ class Assembler:
             told, usage = mapping(body.get("error")), usage_of(body)
             raise error_of(told, unknown="broken", otherwise=said, usage=usage, received=text_in(document))
         self.add(body)
-        return self._answer.response(self.usage, self._model)
+        return self._whole()
 
     def response(self) -> Response:
         """The response at the end of the stream. Raises BackendError (``cut``) where the end came too early."""
-        if not self._answer.reason:
+        if not self._reason:
             raise BackendError("cut", "the stream ended before its answer did", usage=self.usage)
-        return self._answer.response(self.usage, self._model)
+        return self._whole()
 
-
-@define
-class _Call:
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-    extra: Mapping[str, Any] | None = None
-
-
-@define
-class _Answer:
-    """An assistant's message, whole or in the making."""
-
-    server: str
-    text: str = ""
-    thought: str = ""
-    """What comes back to servers that want it."""
-    aloud: str = ""
-    """All that was told of reasoning."""
-    details: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
-    refusal: str = ""
-    reason: str = ""
-    calls: list[_Call] = field(factory=list[_Call])
-    _at: dict[int, int] = field(factory=dict[int, int], init=False)
-    """The place of the call that an index stands for now: some servers give every call of a turn the index 0."""
-
-    def add(self, delta: Mapping[str, Any]) -> list[Piece]:
+    def _add(self, delta: Mapping[str, Any]) -> list[Piece]:
         text, thought = _said_in(delta.get("content"))
         refusal = text_in(delta.get("refusal"))
-        self.text += text
-        self.refusal += refusal
+        self._text += text
+        self._refusal += refusal
         # Reasoning is billed as output, and never part of the answer.
         named = text_in(delta.get("reasoning_content"))
-        self.thought += named
+        self._thought += named
         self._add_details(delta.get("reasoning_details"))
         other = thought or named or text_in(delta.get("reasoning"))
-        self.aloud += other
+        self._aloud += other
         pieces = [Piece(text=text + refusal)] if text or refusal else []
         if other:
             pieces.append(Piece(text=other, kind="other"))
@@ -128,7 +121,7 @@ class _Answer:
     def _add_details(self, details: object) -> None:
         """Takes in what a router of models tells of their reasoning: of a stream, each piece of a text is one of its own."""
         for detail in map(mapping, items(details)):
-            last = self.details[-1] if self.details else {}
+            last = self._details[-1] if self._details else {}
             texts = [name for name in ("text", "summary") if isinstance(detail.get(name), str)]
             goes_on = isinstance(detail.get("index"), int) and last.get("index") == detail["index"]
             # A signature may come last, without a text; what is encrypted comes whole.
@@ -136,7 +129,7 @@ class _Answer:
                 told = {name: part for name, part in detail.items() if part is not None}
                 last |= told | {name: text_in(last.get(name)) + detail[name] for name in texts}
             else:
-                self.details.append(dict(detail))
+                self._details.append(dict(detail))
 
     def _add_call(self, call: Mapping[str, Any], position: int, told: set[int]) -> list[Piece]:
         """Takes in a call, or a piece of one; ``told`` are the places of those that this delta has told of already."""
@@ -145,7 +138,7 @@ class _Answer:
         written = arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else ""
         place = self._place(index if isinstance(index, int) else position, named, name, told)
         told.add(place)
-        gathered = self.calls[place]
+        gathered = self._calls[place]
         if not (name == gathered.name and named and named == gathered.id):  # some servers say both with each piece
             gathered.name += name
         gathered.id = gathered.id or named
@@ -161,31 +154,31 @@ class _Answer:
         """
         place = self._at.get(index)
         if place is not None:
-            known = self.calls[place]
+            known = self._calls[place]
             other = named != known.id if named and known.id else known.arguments or place in told
             if not (name and other):
                 return place
-        self._at[index] = len(self.calls)
-        self.calls.append(_Call())
+        self._at[index] = len(self._calls)
+        self._calls.append(_Call())
         return self._at[index]
 
-    def response(self, usage: RawUsage | None, model: str) -> Response:
-        made = [call for call in self.calls if call.name]
+    def _whole(self) -> Response:
+        made = [call for call in self._calls if call.name]
         given = [ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in made]
         calls = list(told_apart(given))
-        reason: FinishReason = _REASONS.get(self.reason, "other")
+        reason: FinishReason = _REASONS.get(self._reason, "other")
         if calls and reason == "stop":
             reason = "tool_calls"
-        elif self.refusal and not self.text:
+        elif self._refusal and not self._text:
             reason = "content_filter"
         said = self._kept({call.id: each.extra for call, each in zip(calls, made, strict=True) if each.extra})
         return response_of(
-            self.text or self.refusal,
+            self._text or self._refusal,
             calls,
             reason=reason,
-            usage=usage,
-            model=model,
-            thought=self.aloud,
+            usage=self.usage,
+            model=self._model,
+            thought=self._aloud,
             kept={KEPT: {"server": self.server, "said": said}} if calls and said else {},
         )
 
@@ -193,7 +186,7 @@ class _Answer:
         """What the server wants back with the results of calls, as JSON; empty where that is nothing. ``beside`` is what each call has so,
         by its id.
         """
-        said = {"reasoning_content": self.thought, "reasoning_details": self.details, EXTRA: beside}
+        said = {"reasoning_content": self._thought, "reasoning_details": self._details, EXTRA: beside}
         kept = {name: part for name, part in said.items() if part}
         try:
             # Characters stay as they are: so they are counted, and halves of them found.

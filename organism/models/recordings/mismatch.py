@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
+from organism.models.formats import items, mapping
 from organism.models.recordings.takes import document_of
 from organism.names import excerpt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 _MOST: Final = 2
 """Differences that are told."""
@@ -51,42 +51,28 @@ def told_of(request: str, most: int, lines: Iterable[bytes]) -> str:
 def _together(asked: Mapping[str, Any], other: Mapping[str, Any]) -> int:
     """How many messages two requests begin with in common."""
     count = 0
-    for ours, theirs in zip(_messages(asked), _messages(other), strict=False):
+    for ours, theirs in zip(items(asked.get("messages")), items(other.get("messages")), strict=False):
         if ours != theirs:
             break
         count += 1
     return count
 
 
-def _messages(request: Mapping[str, Any]) -> Sequence[object]:
-    """The messages of a request; none where a line of a recording has something else there."""
-    found: object = request.get("messages")
-    return cast("Sequence[object]", found) if _is_list(found) else ()
-
-
 def _differences(ours: object, theirs: object, path: str) -> Iterator[str]:
     """Where two values of JSON differ, each with what stands here and there."""
     if ours == theirs:
         return
-    if _is_mapping(ours) and _is_mapping(theirs):
-        here, there = cast("Mapping[str, object]", ours), cast("Mapping[str, object]", theirs)
+    kinds = type(ours), type(theirs)
+    if kinds == (dict, dict):
+        here, there = mapping(ours), mapping(theirs)
         for name in dict.fromkeys((*here, *there)):
             inner = f"{path}.{name}" if path else name
             yield from _differences(here.get(name, _NOTHING), there.get(name, _NOTHING), inner)
-    elif _is_list(ours) and _is_list(theirs):
-        pairs = zip_longest(cast("list[object]", ours), cast("list[object]", theirs), fillvalue=_NOTHING)
-        for index, (one, another) in enumerate(pairs):
+    elif kinds == (list, list):
+        for index, (one, another) in enumerate(zip_longest(items(ours), items(theirs), fillvalue=_NOTHING)):
             yield from _differences(one, another, f"{path}[{index}]")
     else:
         yield f"{path}: {_shown(ours, theirs)} here, {_shown(theirs, ours)} there"
-
-
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _shown(value: object, other: object) -> str:

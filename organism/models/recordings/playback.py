@@ -15,7 +15,8 @@ from attrs import define, field
 
 from organism.errors import ConfigurationError
 from organism.journal.secrets import Marked, without_secrets
-from organism.models.contract import BackendError, BackendFactory, Piece
+from organism.models.contract import BackendError, BackendFactory
+from organism.models.formats import pieces_of
 from organism.models.recordings.mismatch import told_of
 from organism.models.recordings.takes import HEAD, Step, Take, document_of, key_of, read, seller_in, shown, text_of
 from organism.names import printable, told
@@ -23,7 +24,7 @@ from organism.names import printable, told
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from organism.models.contract import RawUsage, Request, Response, Stream
+    from organism.models.contract import Piece, RawUsage, Request, Response, Stream
     from organism.settings import BackendSettings, Seller
 
 _LONGEST: Final = 200
@@ -123,7 +124,7 @@ class RecordedBackend:
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[Stream]:
-        """See :class:`~organism.models.contract.Backend`. An answer that was recorded whole comes in one piece."""
+        """See :class:`~organism.models.contract.Backend`. An answer that was recorded whole comes in whole texts."""
         await anyio.lowlevel.checkpoint()
         take = self._take(request, streamed=True)
         if take.outcome.error is not None and not take.outcome.steps and take.outcome.usage is None:
@@ -165,7 +166,7 @@ class _RecordedStream:
         steps = take.outcome.steps
         if steps is None:
             response = take.outcome.response
-            steps = (Step(piece=Piece(text=response.text)),) if response is not None and response.text else ()
+            steps = () if response is None else tuple(Step(piece=piece) for piece in pieces_of(response))
         self._steps = iter(steps)
 
     def __aiter__(self) -> _RecordedStream:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 
 from organism.errors import ConfigurationError
 from organism.journal.secrets import Marked, without_secrets
@@ -77,13 +77,8 @@ def _cut_tail(file: Any) -> None:
         file.truncate(at)
 
 
-@frozen
-class _Line:
-    """What is to be written: the request and the rest of a take, each as canonical JSON."""
-
-    request: str
-    most: int
-    rest: str
+_Line = tuple[str, int, str]
+"""What is to be written: the request, the tokens that its answer might have, and the rest of a take, as canonical JSON."""
 
 
 class Recording:
@@ -140,7 +135,7 @@ class Recording:
         """Takes what came of an attempt; never waits, never raises."""
         try:
             rest = {"asked": recorder.asked, "at": recorder.at, **recorder.seller, **written(outcome)}
-            self._put(_Line(recorder.request, recorder.most, text_of(rest, "the answer")))
+            self._put((recorder.request, recorder.most, text_of(rest, "the answer")))
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer was paid for and goes to its asker
             self._lose(error)
 
@@ -183,9 +178,10 @@ class Recording:
         if self._broken:
             return
         # The hash is that of what is hidden: who is told what was read from there asks the same again.
-        key = key_of(without_secrets(line.request))
-        request, rest = (without_secrets(self._marked.hide(part)) for part in (line.request, line.rest))
-        text = f'{{"key":"{key}","max_output_tokens":{line.most},"request":{request},{rest[1:]}\n'
+        asked, most, came = line
+        key = key_of(without_secrets(asked))
+        request, rest = (without_secrets(self._marked.hide(part)) for part in (asked, came))
+        text = f'{{"key":"{key}","max_output_tokens":{most},"request":{request},{rest[1:]}\n'
         with self.path.open("ab") as file:
             file.write(text.encode("utf-8", "surrogatepass"))
 

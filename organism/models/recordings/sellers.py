@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 if TYPE_CHECKING:
-    from organism.settings import BackendSettings, ModelSettings, Settings
+    from organism.settings import BackendSettings, Settings
 
 
 def with_sellers(settings: Settings) -> Settings:
@@ -16,12 +16,10 @@ def with_sellers(settings: Settings) -> Settings:
     """
     if not any(backend.recording for model in settings.models.values() for backend in model.backends):
         return settings
-    models = {name: _with_sellers(model) for name, model in settings.models.items()}
+    models = {
+        name: evolve(model, backends=tuple(map(with_seller, model.backends))) for name, model in settings.models.items()
+    }
     return evolve(settings, models=models)
-
-
-def _with_sellers(model: ModelSettings) -> ModelSettings:
-    return evolve(model, backends=tuple(map(with_seller, model.backends)))
 
 
 def with_seller(backend: BackendSettings) -> BackendSettings:

@@ -16,16 +16,15 @@ from attrs import define, evolve, field, frozen
 from organism.budget.claims import Charge, Claim
 from organism.models.contract import Backend, BackendError, RawUsage, Request, Response
 from organism.models.prices import UNKNOWN, Rates
-from organism.models.routing.claims import bound_of
 from organism.models.routing.deployments import Deployment, one_line
 from organism.models.routing.failover import Turn
-from organism.models.routing.ledger import Held
+from organism.models.routing.ledger import Held, bound_of
 from organism.models.routing.rate_limits import Taken
-from organism.models.tokens.output import Output
 from organism.models.tokens.profiles import Text
 from organism.models.tokens.prompt import Prompt
-from organism.models.tokens.usage import Measured, measured
+from organism.models.tokens.usage import Measured, Output, measured
 from organism.models.validation import allowance_of, provider_at_work, provider_closing, response_of, usage_of
+from organism.names import counted
 from organism.quick import maker
 from organism.record.images import Missed
 
@@ -112,6 +111,8 @@ class Attempt:
     started: float
     taken: Taken
     probe: bool = False
+    renewals: int = 0
+    """How often its backend had been given another key."""
     output: Output = field(factory=Output)
     """The tokens that a stream has brought."""
     received: list[str] = field(factory=list[str])
@@ -239,9 +240,9 @@ class Attempt:
         """Settles a stream that overflows: what came is charged, although it is more than was held."""
         held = self.held.output_tokens
         log.warning(
-            "%s: it sends more than the %d tokens of output that it was asked for; the stream is closed",
+            "%s: it sends more output than it was asked for, %s; the stream is closed",
             self.deployment.name,
-            held,
+            counted(held, "token"),
         )
         if self._reported_output > held:
             self.settle(self.reported)
@@ -325,7 +326,7 @@ class Attempt:
             _new_charge(
                 input_tokens=used.input_tokens,
                 output_tokens=used.output_tokens,
-                cost=self._cost(used),
+                cost=self.rates.cost(used),
                 model_calls=self.claim.model_calls,
                 cache_read_tokens=used.cache_read_tokens,
                 cache_write_tokens=used.cache_write_tokens,
@@ -356,15 +357,6 @@ class Attempt:
 
     def _tokens_of(self, text: str) -> int:
         return self.deployment.estimates.tokens([Text(text.encode("utf-8", "surrogatepass"))])
-
-    def _cost(self, used: Measured) -> int:
-        try:
-            return self.rates.cost(used)
-        except Exception:
-            # A list of prices that fails must not leave a hold: it is charged at the prices that were held.
-            log.exception("no cost of %s can be had of the list of prices", self.deployment.name)
-            given = -(-self.claim.input_cost * used.input_tokens // max(1, self.claim.input_tokens))
-            return given + self.claim.output_price * used.output_tokens
 
     def _charge(self, charge: Charge) -> None:
         self.charge = charge

@@ -14,7 +14,7 @@ from organism.models.prices import Rates
 from organism.models.routing.circuit_breaker import Circuit
 from organism.models.routing.rate_limits import Bell, Pace
 from organism.models.tokens.estimates import Estimates
-from organism.names import excerpt
+from organism.names import counted, excerpt
 from organism.settings import BackendSettings
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Deployment:
     """Makes the backend, once."""
     begin: Callable[[], BackgroundWork[Backend] | None]
     """Begins to make one that takes long; ``None`` where it can be had at once, or as soon as that is over."""
+    renew: Callable[[], bool]
+    """Has the backend use the key that its file holds by now; whether that is another one."""
     estimates: Estimates
     slots: anyio.Semaphore
     pace: Pace
@@ -62,6 +64,9 @@ class Deployment:
 
     backend: Backend | None = None
     """There once it was made."""
+
+    renewals: int = 0
+    """How often it was given another key."""
 
     rates: Rates | None = None
     """Its prices, where they are always the same."""
@@ -79,7 +84,7 @@ class Deployment:
         if not self.excess:
             return ""
         return (
-            f"it charged {self.excess} tokens more than the bound of a strict budget, and is closed to strict calls; "
+            f"it charged {counted(self.excess, 'token')} more than the bound of a strict budget, and is closed to strict calls; "
             f"raise its `overhead` to {self.settings.overhead + self.excess} or more (now {self.settings.overhead})"
         )
 
@@ -93,8 +98,16 @@ class Deployment:
         """Bars strict calls: the provider charged ``excess`` tokens more than the bound that strict calls hold (R13)."""
         self.excess = max(excess, self.excess)
 
-    def told(self, error: BackendError) -> str:
-        """What happened and the way out, in one line."""
+    def has_other_key(self, since: int) -> bool:
+        """Whether it has another key than when there had been ``since`` renewals. Looks into the file of the key if it must."""
+        if self.renewals == since and self.settings.api_key_file is not None and self.renew():
+            self.renewals += 1
+        return self.renewals != since
+
+    def told(self, error: BackendError, *, renewed: bool = False) -> str:
+        """What happened and the way out, in one line. ``renewed``: it was given another key for it."""
+        if renewed:
+            return f"{one_line(str(error))}; {self.settings.api_key_file} holds another key now, which is used from here on"
         key = self.settings.api_key_file or self.settings.api_key_env or "`api_key_env`"
         way_out = _WAYS_OUT[error.kind].format(
             key=key,

@@ -1,21 +1,30 @@
-"""The router's view of budgets: it holds before an attempt and settles after it, and knows nothing of threads."""
+"""The router's view of budgets: what an attempt needs at most (R13), is held before it and settled after it. It knows nothing of threads."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import frozen
+
+from organism.budget.claims import Claim
+from organism.models.tokens.estimates import bound
+from organism.quick import maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from organism.budget.claims import Charge, Claim, Crossing
+    from organism.budget.claims import Charge, Crossing
     from organism.errors import BudgetExhaustedError
     from organism.kernel.places import Places
+    from organism.models.completion import Call
+    from organism.models.prices import Rates
+    from organism.models.routing.deployments import Deployment
     from organism.models.tokens.prompt import Prompt
     from organism.record.images import Missed
-    from organism.settings import Level
+    from organism.settings import Level, ModelSettings
+
+_new_claim: Final = maker(Claim)
 
 
 @frozen(kw_only=True)
@@ -84,3 +93,46 @@ class Ledger(Protocol):
         backend was not asked after all.
         """
         ...
+
+
+def bound_of(call: Call, deployment: Deployment, prompt: Prompt) -> int:
+    """The most input that a backend may charge for a prompt (R13): more of it closes the backend to strict calls."""
+    return bound(prompt, sent_along=(deployment.settings.options, call.extra)) + deployment.settings.overhead
+
+
+def claim_of(
+    call: Call,
+    alias: ModelSettings,
+    deployment: Deployment,
+    price: Rates,
+    *,
+    prompt: Prompt,
+    strict: bool,
+    model_calls: int = 1,
+) -> Claim:
+    """The need of one attempt at a backend (R13)."""
+    wish = _wish(call, alias)
+    if strict:
+        given = bound_of(call, deployment, prompt)
+    else:
+        given = deployment.estimates.input_tokens(prompt, overhead=deployment.settings.overhead)
+    return _new_claim(
+        input_tokens=given,
+        wish=wish,
+        exact=call.max_output_tokens is not None,
+        min_output=min(call.min_output_tokens, wish),
+        input_cost=price.input_cost(given),
+        output_price=price.output_price(given),
+        model_calls=model_calls,
+    )
+
+
+def weight_of(call: Call, alias: ModelSettings, deployment: Deployment, prompt: Prompt) -> int:
+    """The tokens that an attempt may come to, as its provider's rate limits count them beforehand."""
+    return deployment.estimates.input_tokens(prompt, overhead=deployment.settings.overhead) + _wish(call, alias)
+
+
+def _wish(call: Call, alias: ModelSettings) -> int:
+    if call.max_output_tokens is not None:
+        return call.max_output_tokens
+    return alias.max_output_tokens if call.wish is None else call.wish

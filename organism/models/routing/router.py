@@ -7,21 +7,19 @@ from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 
 from organism.errors import ModelError, NotRunningError
-from organism.models.context_windows import least_window
 from organism.models.contract import BackendError
-from organism.models.prices import FREE, Rates, lasting_rates, rates
+from organism.models.prices import FREE, Rates, lasting_rates, least_window, rates
 from organism.models.reasoning import heard_by, keeper_of
 from organism.models.routing.attempts import Clocks
 from organism.models.routing.circuit_breaker import Circuit
-from organism.models.routing.claims import claim_of
 from organism.models.routing.deployments import Deployment
 from organism.models.routing.failover import Way, downgraded, order_of
+from organism.models.routing.ledger import claim_of
 from organism.models.routing.rate_limits import Bell, Pace
 from organism.models.routing.runs import Run
 from organism.models.routing.streams import overheard, reading
@@ -61,7 +59,8 @@ class Router:
     """Sends calls to the backends of their alias, in order of priority, and accounts for every attempt.
 
     ``backends`` makes the provider for a backend's settings, when it is first needed; it may raise ConfigurationError. Where that takes
-    long, ``begin`` has it done in a thread before, and gives what to wait for.
+    long, ``begin`` has it done in a thread before, and gives what to wait for. ``renew`` gives it the key that its file holds by now, if
+    that is another one.
     ``random`` spreads the backoff, ``clock`` (aware) dates the prices. Waiting goes by anyio's clock, which ``time`` reads;
     ``within`` makes blocks that are cancelled after so many seconds of it, and ``heed`` raises where the task is cancelled already.
     """
@@ -72,6 +71,7 @@ class Router:
         *,
         backends: Callable[[BackendSettings], Backend],
         begin: Callable[[BackendSettings], BackgroundWork[Backend] | None] = lambda _: None,
+        renew: Callable[[BackendSettings], bool] = lambda _: False,
         random: Dice,
         clock: Callable[[], datetime],
         time: Callable[[], float] = anyio.current_time,
@@ -80,7 +80,7 @@ class Router:
         learned: Learned | None = None,
     ) -> None:
         self._models = models
-        self._make, self._begin = backends, begin
+        self._make, self._begin, self._renew = backends, begin, renew
         self._random = random
         self._clocks = Clocks(now=clock, time=time, within=within, heed=heed)
         self._closed = False
@@ -227,22 +227,21 @@ class Router:
         the router.
         """
         if id(settings) not in self._deployments:
-            server = f"@{urlsplit(settings.base_url).netloc or settings.base_url}" if settings.base_url else ""
             # What was measured of a model holds for every alias and priority under which it is used.
             model = (settings.provider, settings.base_url, settings.model)
-            name = f"{settings.provider}/{settings.model}{server}"
             self._deployments[id(settings)] = Deployment(
                 settings=settings,
-                name=name,
+                name=settings.name,
                 place=place,
                 make=partial(self._backend, settings),
                 begin=partial(self._begin, settings),
+                renew=partial(self._renew, settings),
                 estimates=self._estimates.setdefault(model, Estimates()),
                 slots=anyio.Semaphore(settings.max_concurrent, fast_acquire=True),
                 pace=Pace(
                     requests_per_minute=settings.requests_per_minute, tokens_per_minute=settings.tokens_per_minute
                 ),
-                circuit=Circuit(name=f"{name} ({place})", changed=self._bell.ring),
+                circuit=Circuit(name=f"{settings.name} ({place})", changed=self._bell.ring),
                 bell=self._bell,
                 rates=lasting_rates(settings),
             )

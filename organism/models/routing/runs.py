@@ -23,10 +23,9 @@ from organism.models.completion import Call, Completion
 from organism.models.contract import Backend, BackendError, Response
 from organism.models.prices import UNKNOWN, Rates, counts_as_nothing, rates, unpriced
 from organism.models.routing.attempts import Attempt, Clocks
-from organism.models.routing.claims import claim_of, weight_of
 from organism.models.routing.deployments import Deployment, one_line
 from organism.models.routing.failover import Turn, Way
-from organism.models.routing.ledger import Ledger
+from organism.models.routing.ledger import Ledger, claim_of, weight_of
 from organism.models.routing.rate_limits import UNTAKEN, Taken, TooLateError
 from organism.models.tokens.prompt import Prompt
 from organism.quick import maker
@@ -40,6 +39,8 @@ if TYPE_CHECKING:
     from organism.usage import Usage
 
 log: Final = logging.getLogger("organism.models")
+_REFUSED: Final = frozenset({"auth", "rejected"})
+"""How a key is refused: some servers answer 400 to a wrong one."""
 _FULL: Final = (
     "all its places are taken by streams that stay open until this call is over, its own or of others that wait for it; "
     "leave a stream before what you call or ask next, or raise `max_concurrent`"
@@ -87,6 +88,8 @@ class Run:
     _attempts: int = field(default=0, init=False)
     _holds: int = field(default=0, init=False)
     """One for each attempt, and for each that was not made after all."""
+    _renewed: frozenset[int] = field(default=frozenset(), init=False)
+    """The backends that were given another key, and are asked again."""
     _untold: list[str] = field(factory=list[str], init=False)
     """Those of which no log tells yet."""
     _reopened: dict[int, int] = field(factory=dict[int, int], init=False)
@@ -118,13 +121,18 @@ class Run:
 
     def note(self, attempt: Attempt, error: BackendError) -> None:
         """Takes down why an attempt failed, and decides by it where the next one goes."""
-        now = self.clocks.time()
-        self._say(attempt.deployment, f"attempt {attempt.number}: {attempt.deployment.told(error)}")
+        now, deployment, backend = self.clocks.time(), attempt.deployment, attempt.turn.backend
+        # Once a call: a file may hold another key each time.
+        renewed = error.kind in _REFUSED and backend not in self._renewed and deployment.has_other_key(attempt.renewals)
+        self._say(deployment, f"attempt {attempt.number}: {deployment.told(error, renewed=renewed)}")
         self._error = error
-        self._way.failed(attempt.turn.backend, error, now)
+        if renewed:
+            self._renewed = self._renewed | {backend}
+        else:
+            self._way.failed(backend, error, now)
         if error.kind == "rate_limited":
-            attempt.deployment.pace.refused(self._way.pause(error.retry_after), now)
-        attempt.deployment.circuit.failed(error.kind, now, probe=attempt.probe)
+            deployment.pace.refused(self._way.pause(error.retry_after), now)
+        deployment.circuit.failed(error.kind, now, probe=attempt.probe)
 
     def failure(self) -> ModelError:
         """The error that the caller gets, with a line for each attempt."""
@@ -327,6 +335,7 @@ class Run:
             started=self.clocks.time(),
             taken=start.taken,
             probe=start.probe,
+            renewals=deployment.renewals,
         )
 
     def _without_price(self, deployment: Deployment) -> Rates:

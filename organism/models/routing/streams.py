@@ -9,7 +9,7 @@ import anyio
 from attrs import evolve
 
 from organism.errors import NotRunningError
-from organism.models.calls import value_of
+from organism.models.completion import value_of
 from organism.models.contract import BackendError, Piece, Response
 from organism.models.surrogates import Halves
 from organism.models.validation import piece_of, provider_at_work, response_of, usage_of

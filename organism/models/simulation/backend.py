@@ -13,26 +13,16 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from organism.errors import ConfigurationError
 from organism.models.contract import BackendError, Piece, RawUsage
-from organism.models.simulation.options import Options, check_extra, check_options
+from organism.models.simulation.options import Options, check_extra
 from organism.models.simulation.tokens import count_tokens, pieces, request_tokens
 from organism.models.simulation.writing import answer
+from organism.models.tokens.usage import measured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from organism.models.contract import Backend, Request, Response, Stream
-    from organism.settings import BackendSettings
-
-
-def make(settings: BackendSettings) -> Backend:
-    """The backend of these settings. Raises ConfigurationError where their ``options`` are wrong, all at once."""
-    problems = check_options(settings.options)
-    if problems:
-        place = f"{settings.place} " if settings.place else ""
-        raise ConfigurationError([f"{place}options of model '{settings.model}': {problem}" for problem in problems])
-    return SimulatedModel(Options(**settings.options))
+    from organism.models.contract import Request, Response, Stream
 
 
 class SimulatedModel:
@@ -48,7 +38,7 @@ class SimulatedModel:
         """
         options = self._checked(request)
         response = answer(request, options)
-        await anyio.sleep(options.latency + options.token_latency * _output(response))
+        await anyio.sleep(options.latency + options.token_latency * _tokens(response)[1])
         return response
 
     @asynccontextmanager
@@ -94,16 +84,13 @@ class SimulatedStream:
 
     def __init__(self, response: Response, token_latency: float) -> None:
         self.response: Response | None = None
-        self.usage: RawUsage | None = RawUsage(input_tokens=_input(response), output_tokens=0)
+        self.given, self._output = _tokens(response)
+        """Tokens of the prompt, and of the answer."""
+        self.usage: RawUsage | None = RawUsage(input_tokens=self.given, output_tokens=0)
         self._whole = response
         self._left = list(reversed(_pieces(response)))
         self._said = 0
         self._token_latency = token_latency
-
-    @property
-    def given(self) -> int:
-        """Tokens of the prompt."""
-        return _input(self._whole)
 
     def __aiter__(self) -> AsyncIterator[Piece]:
         return self
@@ -112,14 +99,14 @@ class SimulatedStream:
         if not self._left:
             if self.response is None:
                 # The names of tools, and what frames a call, take their time too.
-                await anyio.sleep(self._token_latency * (_output(self._whole) - self._said))
+                await anyio.sleep(self._token_latency * (self._output - self._said))
                 self.response, self.usage = self._whole, self._whole.usage
             raise StopAsyncIteration
         piece = self._left.pop()
-        tokens = min(count_tokens(piece.text), max(0, _output(self._whole) - self._said))
+        tokens = min(count_tokens(piece.text), max(0, self._output - self._said))
         await anyio.sleep(self._token_latency * tokens)
         self._said += tokens
-        self.usage = RawUsage(input_tokens=_input(self._whole), output_tokens=self._said)
+        self.usage = RawUsage(input_tokens=self.given, output_tokens=self._said)
         return piece
 
 
@@ -132,11 +119,6 @@ def _pieces(response: Response) -> list[Piece]:
     ]
 
 
-def _input(response: Response) -> int:
-    found = response.usage.input_tokens if response.usage is not None else 0
-    return found if isinstance(found, int) else 0
-
-
-def _output(response: Response) -> int:
-    found = response.usage.output_tokens if response.usage is not None else 0
-    return found if isinstance(found, int) else 0
+def _tokens(response: Response) -> tuple[int, int]:
+    used = measured(response.usage)
+    return (0, 0) if used is None else (used.input_tokens, used.output_tokens)

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Scalar: TypeAlias = "bool | int | float | str"
 
-_TAG: Final = re.compile(r"<(/?)([A-Za-z_][\w.:-]{0,100})((?:[\s/][^<>]{0,2000})?)>")
-_SKIP: Final = {"<!--": "-->", "<?": "?>"}
+_TAG: Final = re.compile(r"<(?P<closing>/?)(?P<name>[A-Za-z_][\w.:-]{0,100})(?P<rest>(?:[\s/][^<>]{0,2000})?)>")
+_TOKEN: Final = re.compile(
+    r"<!\[CDATA\[(?P<characters>.*?)(?:]]>|\Z)|<(?=!--).*?(?:-->|\Z)|<(?=\?).*?(?:\?>|\Z)"
+    rf"|{_TAG.pattern}|(?P<text>[^<]+|<)",
+    re.DOTALL,
+)
 _ATTRIBUTE: Final = re.compile(r"([\w:.-]+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _ITEMS: Final = frozenset({"item", "li"})
 _NONE: Final = ".none"
@@ -118,23 +122,15 @@ class _Element:
 def _read_element(text: str, start: int) -> Document | None:
     """The element whose start tag is at ``start``, or nothing where it never ends."""
     stack: list[_Element] = []
-    at = start
-    while (opening := text.find("<", at)) >= 0:
-        if stack and opening > at:
-            stack[-1].texts.append(html.unescape(text[at:opening]))
-        skipped = _skipped(text, opening, stack)
-        tag = _TAG.match(text, opening) if skipped is None else None
-        if tag is None:
-            if skipped is None and stack:
-                stack[-1].texts.append("<")
-            at = opening + 1 if skipped is None else skipped
-            continue
-        at = tag.end()
-        done = _step(stack, tag)
-        if done is not None:
-            return Document(done.name, done.tree(), done.start, at)
-        if not stack:
-            return None
+    for token in _TOKEN.finditer(text, start):
+        if token["name"] is not None:
+            done = _step(stack, token)
+            if done is not None:
+                return Document(done.name, done.tree(), done.start, token.end())
+            if not stack:
+                return None
+        elif stack:
+            stack[-1].texts.append(html.unescape(token["text"] or "") + (token["characters"] or ""))
     return None
 
 
@@ -142,7 +138,7 @@ def _step(stack: list[_Element], tag: re.Match[str]) -> _Element | None:
     """Opens or closes an element; gives the outermost one when it is closed, and empties the stack of one nested too deep.
     An end that nothing opened is passed over.
     """
-    closing, name, rest = tag.group(1), tag.group(2).rpartition(":")[2], tag.group(3)
+    closing, name, rest = tag["closing"], tag["name"].rpartition(":")[2], tag["rest"]
     if not closing:
         if len(stack) >= _DEEPEST:
             stack.clear()
@@ -154,21 +150,6 @@ def _step(stack: list[_Element], tag: re.Match[str]) -> _Element | None:
         return None
     done = _close(stack, name)
     return None if stack else done
-
-
-def _skipped(text: str, at: int, stack: list[_Element]) -> int | None:
-    """Where a comment, instruction or character section that opens at ``at`` ends; nothing where none opens."""
-    if text.startswith("<![CDATA[", at):
-        end = text.find("]]>", at)
-        stop = len(text) if end < 0 else end
-        if stack:
-            stack[-1].texts.append(text[at + 9 : stop])
-        return stop + 3
-    for opener, closer in _SKIP.items():
-        if text.startswith(opener, at):
-            end = text.find(closer, at)
-            return len(text) if end < 0 else end + len(closer)
-    return None
 
 
 def _close(stack: list[_Element], name: str) -> _Element:
@@ -184,7 +165,7 @@ def _close(stack: list[_Element], name: str) -> _Element:
 def _elements(text: str) -> Iterator[Document]:
     at = tries = 0
     while tries < _FALSE_STARTS and (tag := _TAG.search(text, at)) is not None:
-        found = None if tag.group(1) else _read_element(text, tag.start())
+        found = None if tag["closing"] else _read_element(text, tag.start())
         # A lone lower-case element in prose is markup of a word, not a payload.
         if found is None or not (isinstance(found.tree, dict) or found.name[:1].isupper()):
             tries += 1

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from organism.models.contract import ToolSpec
-    from organism.models.simulation.dice import Dice
     from organism.models.simulation.documents import Json, Record
     from organism.models.simulation.situation import Situation
-    from organism.models.simulation.style import Style
+    from organism.models.simulation.style import Dice, Style
 
 _INSTRUCTED: Final = 0.5
 """A system prompt is quoted only where it holds so much of the question: it mostly instructs."""
@@ -69,12 +68,11 @@ class Drafts:
         """Equal for calls that would ask the same."""
         return call_key(tool.name, self.arguments(tool, self.ladder[0], item, again=again).value)
 
-    def value(self, schema: Mapping[str, object], brief: Brief) -> tuple[Json, bool]:
-        """A value for the schema of an answer in JSON, and whether it fits the schema."""
+    def value(self, schema: Mapping[str, object], brief: Brief) -> Json:
+        """A value for the schema of an answer in JSON."""
         filler = Filler(schema, self.evidence(brief, answering=True), self.dice, self.situation.complaints)
         title = schema.get("title")
-        made = filler.fill(Field.of(title if isinstance(title, str) else ""))
-        return made.value, filler.valid(made.value)
+        return filler.fill(Field.of(title if isinstance(title, str) else "")).value
 
     def text(self, brief: Brief) -> str:
         """An answer in plain text: quoted sentences, and where they come from."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field, frozen
 
-from organism.models.simulation.checking import same
 from organism.models.simulation.documents import Json, Record
 from organism.models.simulation.fields import reference_of, references_in, role_of
 from organism.models.simulation.ranking import UNANSWERED, Sentence, coverage
+from organism.models.simulation.schemas import same
 from organism.models.simulation.situation import Situation
 from organism.models.simulation.words import (
     joined,
@@ -52,14 +52,8 @@ class Brief:
         full = cls(style.sentences, 240 * style.sentences, 2 * style.breadth)
         half = cls(max(1, full.sentences // 2), max(160, full.characters // 2), max(1, full.entries // 2))
         short = [cls(1, size, entries) for size, entries in ((240, 2), (120, 1))]
-        return (
-            full,
-            half,
-            *short,
-            cls(1, 60, 1, optional=False),
-            cls(1, 24, 1, optional=False),
-            cls(1, 1, 0, optional=False),
-        )
+        bare = [cls(1, size, entries, optional=False) for size, entries in ((60, 1), (24, 1), (1, 0))]
+        return (full, half, *short, *bare)
 
 
 @define
@@ -174,13 +168,12 @@ class Evidence:
         """Whether it went well, by how much of the question is covered; any other flag by its own word in the task."""
         named = name_words(wanted.name)
         if wanted.negative or any(word in _POSITIVE for word in named):
-            well = self.covered >= _COVERED if self.situation.question else not self._all_failed()
+            calls = self.situation.calls
+            failed = bool(calls) and all(call.failed for call in calls)
+            well = self.covered >= _COVERED if self.situation.question else not failed
             yield well != wanted.negative
         elif self.answering and {stem(word) for word in named} & set(terms(self.situation.about)):
             yield True
-
-    def _all_failed(self) -> bool:
-        return bool(self.situation.calls) and all(call.failed for call in self.situation.calls)
 
     def _references(self) -> list[str]:
         """What the quoted sentences come from, then whatever else has a name."""

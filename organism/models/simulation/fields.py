@@ -69,7 +69,7 @@ class Field:
     @property
     def negative(self) -> bool:
         """Whether truth means that something went wrong."""
-        return any(word in _NEGATIVE for word in name_words(self.name))
+        return is_negative(self.name)
 
     @property
     def brief(self) -> bool:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from organism.models.simulation.checking import Checker, same
 from organism.models.simulation.defaults import fitted, scalar
 from organism.models.simulation.documents import Json
+from organism.models.simulation.evidence import Evidence
 from organism.models.simulation.fields import Field
-from organism.models.simulation.schemas import ENDLESS, Schemas, branches, hint, kinds, properties, required, whole
+from organism.models.simulation.schemas import (
+    ENDLESS,
+    Checker,
+    Schemas,
+    branches,
+    entries,
+    hint,
+    kinds,
+    properties,
+    required,
+    same,
+    whole,
+)
 from organism.models.simulation.words import shortened, singular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.models.simulation.dice import Dice
-    from organism.models.simulation.evidence import Evidence
     from organism.models.simulation.schemas import Schema
+    from organism.models.simulation.style import Dice
 
 _DEEP: Final = 6
 """Below this level only what must be there is written."""
@@ -37,6 +48,19 @@ class Made:
     grounded: int = 0
 
 
+@frozen
+class _Place:
+    """Where a value goes: the field, what it is filled from, and below how many others it stands."""
+
+    field: Field
+    evidence: Evidence
+    depth: int = 0
+
+    def inside(self, field: Field | None = None, evidence: Evidence | None = None) -> _Place:
+        """A place within it."""
+        return _Place(field or self.field, evidence or self.evidence, self.depth + 1)
+
+
 class Filler:
     """Fills one schema. ``attempt`` above 0 makes other free choices, after earlier ones were not accepted."""
 
@@ -50,68 +74,55 @@ class Filler:
 
     def fill(self, field: Field) -> Made:
         """A value for the root schema. It is valid where one can be found at all."""
-        return self._make(self._schemas.root, field, self._evidence, 0)
+        return self._make(self._schemas.root, _Place(field, self._evidence))
 
-    def valid(self, value: Json) -> bool:
-        """Whether a value fits the root schema."""
-        return self._checker.valid(self._schemas.root, value)
-
-    def _make(self, schema: Json, field: Field, evidence: Evidence, depth: int) -> Made:
+    def _make(self, schema: Json, at: _Place) -> Made:
         self._steps += 1
         rules = self._schemas.resolve(schema)
         if "const" in rules:
             return Made(rules["const"])
-        listed = rules.get("enum")
-        if isinstance(listed, list) and listed:
-            return self._choose(schema, listed, rules, field, evidence)
+        if named := entries(rules, "enum"):
+            return self._choose(schema, named, rules, at)
         keyword, options = branches(rules)
         if keyword:
-            return self._branch(schema, rules, keyword, options, field, evidence, depth)
-        named = kinds(rules) or ["string"]
-        if self._minimal(depth) and "null" in named:
+            return self._branch(schema, rules, keyword, options, at)
+        wanted = kinds(rules) or ["string"]
+        if self._minimal(at) and "null" in wanted:
             return Made(None)
-        found = [self._typed(schema, rules, kind, field, evidence, depth) for kind in named if kind != "null"]
+        found = [self._typed(schema, rules, kind, at) for kind in wanted if kind != "null"]
         fitting = [made for made in found if self._checker.valid(schema, made.value)]
-        if "null" in named and not any(made.grounded for made in fitting):
+        if "null" in wanted and not any(made.grounded for made in fitting):
             return Made(None)
         return max(fitting or found or [Made(None)], key=lambda made: made.grounded)
 
-    def _minimal(self, depth: int) -> bool:
-        return depth >= _DEEP or self._steps > _STEPS
+    def _minimal(self, at: _Place) -> bool:
+        return at.depth >= _DEEP or self._steps > _STEPS
 
-    def _choose(self, schema: Json, listed: Sequence[Json], rules: Schema, field: Field, evidence: Evidence) -> Made:
+    def _choose(self, schema: Json, listed: Sequence[Json], rules: Schema, at: _Place) -> Made:
         fitting = [option for option in listed if self._checker.valid(schema, option)] or list(listed)
-        named = evidence.choice(fitting, field)
-        if named is not None and not self._attempt:
-            return Made(named, 1)
-        if None in fitting and not self._attempt:
-            return Made(None)
-        if "default" in rules and rules["default"] in fitting and not self._attempt:
-            return Made(rules["default"])
-        start = fitting.index(self._dice.pick(f"enum {field.name}", fitting))
+        named = at.evidence.choice(fitting, at.field)
+        if not self._attempt:
+            if named is not None:
+                return Made(named, 1)
+            if None in fitting:
+                return Made(None)
+            if "default" in rules and rules["default"] in fitting:
+                return Made(rules["default"])
+        start = fitting.index(self._dice.pick(f"enum {at.field.name}", fitting))
         return Made(fitting[(start + self._attempt) % len(fitting)])
 
-    def _branch(
-        self,
-        schema: Json,
-        rules: Schema,
-        keyword: str,
-        options: Sequence[Json],
-        field: Field,
-        evidence: Evidence,
-        depth: int,
-    ) -> Made:
+    def _branch(self, schema: Json, rules: Schema, keyword: str, options: Sequence[Json], at: _Place) -> Made:
         """The alternative that evidence speaks for most; where it is silent ``null``, else the first that is valid."""
         outer = {key: value for key, value in rules.items() if key != keyword}
         whole_options: list[Json] = [{"allOf": [option, outer]} if outer else option for option in options]
         ending = [option for option in whole_options if self._schemas.height(option) < ENDLESS] or whole_options
-        if self._minimal(depth):
+        if self._minimal(at):
             ending = [min(ending, key=self._schemas.height)]
         made: list[Made] = []
-        told = evidence.told
+        told = at.evidence.told
         for option in ending:
-            evidence.told = told  # only one of them will be written
-            made.append(self._make(option, field, evidence, depth + 1))
+            at.evidence.told = told  # only one of them will be written
+            made.append(self._make(option, at.inside()))
         fitting = [one for one in made if self._checker.valid(schema, one.value)] or made
         ranked = sorted(fitting, key=lambda one: -one.grounded)
         empty = [one for one in fitting if one.value is None]
@@ -120,31 +131,24 @@ class Filler:
         said = [one for one in ranked if one.value is not None] or ranked
         return said[self._attempt % len(said)]
 
-    def _typed(self, schema: Json, rules: Schema, kind: str, field: Field, evidence: Evidence, depth: int) -> Made:
+    def _typed(self, schema: Json, rules: Schema, kind: str, at: _Place) -> Made:
         """A value of one JSON type."""
-        if kind == "null":
-            return Made(None)
-        if not self._minimal(depth):
-            for candidate in evidence.grounded(field, kind):
+        if not self._minimal(at):
+            for candidate in at.evidence.grounded(at.field, kind):
                 shaped = self._shaped(candidate, kind, rules)
                 if shaped is not None and self._fits(schema, rules, shaped):
                     return Made(shaped, 1)
         if kind == "object":
-            return self._object(rules, field, evidence, depth)
+            return self._object(rules, at)
         if kind == "array":
-            return self._array(rules, field, evidence, depth)
-        for stated in (rules.get("default"), *self._examples(rules)):
+            return self._array(rules, at)
+        for stated in (rules.get("default"), *entries(rules, "examples")):
             if stated is not None and self._checker.valid(schema, stated) and not self._attempt:
                 return Made(stated)
-        known = " ".join(evidence.situation.said)
-        words = "" if self._minimal(depth) and whole(rules, "minLength", 0) == 0 else evidence.words(field)
+        known = " ".join(at.evidence.situation.said)
+        words = "" if self._minimal(at) and whole(rules, "minLength", 0) == 0 else at.evidence.words(at.field)
         plain = [value for value in scalar(rules, kind, words, known) if self._fits(schema, rules, value)]
         return Made(plain[0]) if plain else Made(fitted(words, rules) if kind == "string" else 0)
-
-    @staticmethod
-    def _examples(rules: Schema) -> list[Json]:
-        found = rules.get("examples")
-        return found if isinstance(found, list) else []
 
     def _fits(self, schema: Json, rules: Schema, value: Json) -> bool:
         if isinstance(value, str) and "pattern" in rules and (len(value) > _LONG or value.endswith("\n")):
@@ -169,13 +173,13 @@ class Filler:
             case _:
                 return None
 
-    def _trimmed(self, entries: Sequence[Json], rules: Schema) -> list[Json]:
+    def _trimmed(self, given: Sequence[Json], rules: Schema) -> list[Json]:
         """The entries that fit, turned into the type of the items, no more than are allowed."""
         items = self._schemas.resolve(rules.get("items", True))
         wanted = kinds(items)
         most = min(whole(rules, "maxItems", 64), 64)
         found: list[Json] = []
-        for entry in entries:
+        for entry in given:
             shaped = next((s for kind in wanted if (s := self._shaped(entry, kind, items)) is not None), entry)
             if rules.get("uniqueItems") is True and any(same(shaped, other) for other in found):
                 continue
@@ -183,33 +187,33 @@ class Filler:
                 found.append(shaped)
         return found
 
-    def _object(self, rules: Schema, field: Field, evidence: Evidence, depth: int) -> Made:
+    def _object(self, rules: Schema, at: _Place) -> Made:
         made: dict[str, Json] = {}
         grounded = 0
         must = required(rules)
-        optional = evidence.brief.optional and not self._minimal(depth)
+        optional = at.evidence.brief.optional and not self._minimal(at)
         for name in dict.fromkeys([*properties(rules), *must]):
             if name not in must and not optional:
                 continue
             rule = self._schemas_for(rules, name)
             inner = Field.of(name, hint(self._schemas.resolve(rule)), required=name in must)
-            one = self._make(rule, inner, evidence, depth + 1)
+            one = self._make(rule, at.inside(inner))
             if name in must or one.grounded:
                 made[name] = one.value
                 grounded += one.grounded
         missing = whole(rules, "minProperties", 0) - len(made)
-        if missing > 0 or (not properties(rules) and not self._minimal(depth)):
-            grounded += self._map(rules, field, evidence, depth, made)
+        if missing > 0 or (not properties(rules) and not self._minimal(at)):
+            grounded += self._map(rules, at, made)
         return Made(made, grounded)
 
     def _schemas_for(self, rules: Schema, name: str) -> Json:
         found = self._checker.rules_for(rules, name)
         return found[0] if len(found) == 1 else {"allOf": found}
 
-    def _map(self, rules: Schema, field: Field, evidence: Evidence, depth: int, made: dict[str, Json]) -> int:
+    def _map(self, rules: Schema, at: _Place, made: dict[str, Json]) -> int:
         """Adds free keys: a text for each source where the values are texts, and as many more as must be there."""
         grounded = 0
-        least = whole(rules, "minProperties", 0)
+        least, evidence = whole(rules, "minProperties", 0), at.evidence
         for sentence in evidence.sentences[: min(evidence.brief.entries, _MAPPED)] if evidence.answering else ():
             key = sentence.source
             rule = self._schemas_for(rules, key)
@@ -224,7 +228,7 @@ class Filler:
             number += 1
             name = names.pop(0) if names else self._key(rules, number)
             if name not in made:
-                made[name] = self._make(self._schemas_for(rules, name), field, evidence, depth + 1).value
+                made[name] = self._make(self._schemas_for(rules, name), at.inside()).value
         return grounded
 
     def _key(self, rules: Schema, number: int) -> str:
@@ -232,47 +236,33 @@ class Filler:
         options = [t for t in scalar(named, "string", f"key{number}", "") if self._checker.valid(named, t)]
         return str(options[(number - 1) % len(options)]) if options else f"key{number}"
 
-    def _array(self, rules: Schema, field: Field, evidence: Evidence, depth: int) -> Made:
-        first = rules.get("prefixItems")
+    def _array(self, rules: Schema, at: _Place) -> Made:
         made: list[Json] = []
         grounded = 0
-        inner = Field.of(singular(field.name), field.hint)
-        for rule in first if isinstance(first, list) else ():
-            one = self._make(rule, inner, evidence, depth + 1)
+        inner = at.inside(Field.of(singular(at.field.name), at.field.hint))
+        for rule in entries(rules, "prefixItems"):
+            one = self._make(rule, inner)
             made.append(one.value)
             grounded += one.grounded
         items = rules.get("items", True)
         shape = self._schemas.resolve(items)
-        entries = evidence.entries(properties(shape)) if properties(shape) and not self._minimal(depth) else []
-        for one_of_them in entries[: max(0, whole(rules, "maxItems", 64) - len(made))]:
-            one = self._make(items, inner, one_of_them, depth + 1)
+        found = at.evidence.entries(properties(shape)) if properties(shape) and not self._minimal(at) else []
+        for one_of_them in found[: max(0, whole(rules, "maxItems", 64) - len(made))]:
+            one = self._make(items, evolve(inner, evidence=one_of_them))
             if one.grounded and self._checker.valid(items, one.value) and not any(same(one.value, m) for m in made):
                 made.append(one.value)
                 grounded += one.grounded
         while len(made) < whole(rules, "minItems", 0):
-            made.append(
-                self._another(items, shape, inner, evidence, depth, made, unique=rules.get("uniqueItems") is True)
-            )
+            made.append(self._another(items, shape, inner, made, unique=rules.get("uniqueItems") is True))
         return Made(made, grounded)
 
-    def _another(
-        self,
-        items: Json,
-        shape: Schema,
-        field: Field,
-        evidence: Evidence,
-        depth: int,
-        made: Sequence[Json],
-        *,
-        unique: bool,
-    ) -> Json:
-        one = self._make(items, field, evidence, depth + 1).value
+    def _another(self, items: Json, shape: Schema, at: _Place, made: Sequence[Json], *, unique: bool) -> Json:
+        one = self._make(items, at).value
         if not unique or not any(same(one, other) for other in made):
             return one
-        listed = shape.get("enum")
-        options: list[Json] = list(listed) if isinstance(listed, list) else []
+        options = list(entries(shape, "enum"))
         for kind in kinds(shape):
-            options.extend(scalar(shape, kind, f"{field.name} {len(made) + 1}", ""))
+            options.extend(scalar(shape, kind, f"{at.field.name} {len(made) + 1}", ""))
             options.extend(range(len(made) + 2) if kind in {"integer", "number"} else ())
         return next((o for o in options if self._fits(items, shape, o) and not any(same(o, m) for m in made)), one)
 

@@ -1,35 +1,105 @@
 """What to do next: which tools to call, about what, and when to answer.
 
-Tools that can be asked at once come first; then those that want one of the things that were found, several of them in
+Tools are told apart by what they want; their names are never looked at, but for ``reply``. Those that can be asked at once come first; then those that want one of the things that were found, several of them in
 one turn; then those that want all of it; then the answer. How far this goes is a matter of style.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 from organism.models.contract import ToolSpec
 from organism.models.simulation.documents import Record
-from organism.models.simulation.fields import is_negative, reference_of, role_of
+from organism.models.simulation.fields import Field, is_negative, reference_of, role_of
+from organism.models.simulation.schemas import Schema, Schemas, branches, hint, kinds, properties, required
 from organism.models.simulation.situation import is_reply
-from organism.models.simulation.toolbox import Tool
-from organism.models.simulation.words import terms
+from organism.models.simulation.words import name_words, terms
 from organism.names import ORGANISM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from organism.models.contract import Request
+    from organism.models.simulation.documents import Json
     from organism.models.simulation.drafting import Drafts
+    from organism.models.simulation.situation import Call, Situation
 
+Want = Literal["start", "item", "all"]
+"""``start``: can be asked at once; ``item``: wants something that was found; ``all``: wants everything that was found."""
+_WANTED: Final = frozenset({"array", "integer", "string"})
 _GIVEN_UP: Final = 2
 """After so many failures a tool is left alone."""
 _ORGANISM: Final = f"{ORGANISM}_"
 """How the tools begin with which the organism itself is addressed."""
 _UNWANTED: Final = 5
 """After so many refused answers one is given in plain text."""
+
+
+@frozen
+class Tool:
+    """A tool, read. ``fields``: what its arguments carry, those of nested objects in their place, with their rules."""
+
+    spec: ToolSpec
+    fields: tuple[tuple[Field, Schema], ...]
+    vocabulary: frozenset[str] = field(factory=frozenset[str])
+
+    @classmethod
+    def of(cls, spec: ToolSpec) -> Tool:
+        """Reads a tool."""
+        schemas = Schemas(spec.parameters)
+        said = frozenset(terms(f"{' '.join(name_words(spec.name))} {spec.description}"))
+        return cls(spec, tuple(_flat(schemas, schemas.root, 0)), said)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.spec.name
+
+    @property
+    def needs(self) -> list[tuple[Field, bool]]:
+        """The required fields that want a text or a reference, each with whether only its very name will do: a number."""
+        return [
+            (found, not {"string", "array"} & set(kinds(rules)))
+            for found, rules in self.fields
+            if found.required and found.role in {"text", "reference"}
+        ]
+
+    def want(self, situation: Situation) -> Want:
+        """What must be at hand before the tool is worth calling."""
+        wants: Want = "start"
+        for found, rules in self.fields:
+            named = kinds(rules)
+            plural = "array" in named
+            known = found.key in situation.given or found.key in situation.trees
+            if known or not found.required or not _WANTED & set(named) or "const" in rules or "enum" in rules:
+                continue
+            if plural and (found.role in {"text", "reference"} or _holds_objects(rules)):
+                return "all"
+            if not plural and found.role in {"text", "reference"}:
+                wants = "item"
+        return wants
+
+
+def _holds_objects(rules: Schema) -> bool:
+    items = rules.get("items")
+    return isinstance(items, dict) and ("$ref" in items or bool(properties(items)) or bool(branches(items)[0]))
+
+
+def _flat(schemas: Schemas, schema: Json, depth: int) -> Iterator[tuple[Field, Schema]]:
+    rules = schemas.resolve(schema)
+    _, options = branches(rules)
+    if options and not properties(rules):
+        inner = next((o for o in options if properties(schemas.resolve(o))), None)
+        rules = schemas.resolve(inner) if inner is not None else rules
+    must = required(rules)
+    for name, own in properties(rules).items():
+        rule = schemas.resolve(own)
+        if properties(rule) and name in must and depth < 3:
+            yield from _flat(schemas, rule, depth + 1)
+        else:
+            yield Field.of(name, hint(rule), required=name in must), rule
 
 
 @frozen
@@ -159,16 +229,19 @@ class Planner:
         intent = Intent(tool.spec, item, again)
         return [] if self._key(intent) in self._situation.asked else [intent]
 
+    def _calls_of(self, tool: Tool) -> list[Call]:
+        return [call for call in self._situation.calls if call.name == tool.name]
+
     def _used(self, tool: Tool) -> int:
-        return sum(call.name == tool.name for call in self._situation.calls)
+        return len(self._calls_of(tool))
 
     def _given_up(self, tool: Tool) -> bool:
-        own = [call for call in self._situation.calls if call.name == tool.name and call.failed]
-        return len(own) >= _GIVEN_UP or any(call.exhausted for call in own)
+        failed = [call for call in self._calls_of(tool) if call.failed]
+        return len(failed) >= _GIVEN_UP or any(call.exhausted for call in failed)
 
     def _may_correct(self, tool: Tool) -> bool:
         """Whether the only call of a tool had arguments that were not accepted, so that other ones may be."""
-        own = [call for call in self._situation.calls if call.name == tool.name]
+        own = self._calls_of(tool)
         return len(own) == 1 and own[0].rejected
 
     # What they are called about.

@@ -14,7 +14,7 @@ from organism.models.simulation.words import STOPS, sentences, terms
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from organism.models.simulation.dice import Dice
+    from organism.models.simulation.style import Dice
 
 _SATURATION: Final = 1.2
 _LENGTH: Final = 0.6

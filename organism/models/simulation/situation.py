@@ -22,8 +22,9 @@ from organism.models.simulation.documents import (
 from organism.models.simulation.fields import Role, reference_of, references_in, role_of
 from organism.models.simulation.notices import notices, pressure
 from organism.models.simulation.ranking import Passage
-from organism.models.simulation.tokens import calls_of, compact, text_of
+from organism.models.simulation.tokens import calls_of, text_of
 from organism.models.simulation.words import normal, one_line, sentences
+from organism.models.tokens.prompt import compact
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -223,16 +224,18 @@ def _told(text: str) -> _Told:
     return _Told(
         question=question,
         given=given,
-        trees={normal(k): v for d in inside if isinstance(d.tree, dict) for k, v in d.tree.items() if _is_tree(v)},
+        trees={
+            normal(k): v
+            for d in inside
+            if isinstance(d.tree, dict)
+            for k, v in d.tree.items()
+            if isinstance(v, (dict, list))
+        },
         said=tuple(texts or ([one_line(around)] if around and not question else [])),
         passages=tuple(passages),
         records=tuple(found),
         complaint=complaint,
     )
-
-
-def _is_tree(value: Json) -> bool:
-    return isinstance(value, (dict, list))
 
 
 def _question(scalars: Sequence[tuple[str, Scalar]], around: str) -> tuple[str, tuple[str, ...]]:
@@ -302,7 +305,9 @@ def _heard(calls: Sequence[Call], question: str) -> _Heard:
         if around:
             heard.passages.append(Passage(around, source))
             if not inside:
-                _list_references(heard, around)
+                for reference in references_in(around, _REFERENCES):  # paths and URLs are records of their own
+                    heard.references.setdefault(reference)
+                    heard.records.append(Record("", {"path": reference}, listed=True))
         if source and (found or around):
             heard.references.setdefault(source)
     return heard
@@ -312,10 +317,3 @@ def _figures(inside: Sequence[Document], source: str) -> list[Passage]:
     """A result that has no texts is told by its figures."""
     told = [f"{key}: {value}" for d in inside for key, value in leaves(d.tree, d.name) if not isinstance(value, str)]
     return [Passage(", ".join(told), source)] if told else []
-
-
-def _list_references(heard: _Heard, text: str) -> None:
-    """Paths and URLs in a plain result are records of their own."""
-    for reference in references_in(text, _REFERENCES):
-        heard.references.setdefault(reference)
-        heard.records.append(Record("", {"path": reference}, listed=True))

@@ -1,14 +1,54 @@
-"""How much effort an answer is worth: thorough by nature, less so the more a notice presses and is heeded."""
+"""How much effort an answer is worth: thorough by nature, less so the more a notice presses and is heeded. And its only chance: choices that look
+free and are not, since every draw follows from the seed, the request and what the draw is for.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import hashlib
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from organism.models.simulation.dice import Dice
+    from collections.abc import Sequence
+
     from organism.models.simulation.options import Options
+
+T = TypeVar("T")
+
+
+@frozen
+class Dice:
+    """Draws from a key; the same key and purpose give the same draw in every process."""
+
+    key: bytes
+
+    @classmethod
+    def of(cls, seed: int, *parts: str) -> Dice:
+        """Dice for one request: ``parts`` are its texts."""
+        digest = hashlib.blake2b(str(seed).encode(), digest_size=16)
+        for part in parts:
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "big"))
+            digest.update(data)
+        return cls(digest.digest())
+
+    def _number(self, purpose: str) -> int:
+        data = purpose.encode("utf-8", "surrogatepass")
+        return int.from_bytes(hashlib.blake2b(data, key=self.key, digest_size=8).digest(), "big")
+
+    def share(self, purpose: str) -> float:
+        """A number in [0, 1)."""
+        return (self._number(purpose) >> 11) / 2**53
+
+    def pick(self, purpose: str, among: Sequence[T]) -> T:
+        """One of a sequence that is not empty."""
+        return among[self._number(purpose) % len(among)]
+
+    def token(self, purpose: str) -> str:
+        """Twelve hexadecimal digits."""
+        return f"{self._number(purpose):016x}"[:12]
+
 
 _EFFORTS: Final = {"none": 0.5, "minimal": 0.5, "low": 0.7, "medium": 1.0, "high": 1.4, "xhigh": 1.8}
 _HURRIED: Final = 0.7

@@ -7,14 +7,15 @@ so that a bound in bytes holds for these counts as it holds for real ones.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
+
+from organism.models.formats import items, mapping
+from organism.models.tokens.prompt import compact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from organism.models.contract import Message, Request, ToolCall, ToolSpec
 
@@ -96,17 +97,9 @@ def cut_text(text: str, tokens: int) -> str:
     return text
 
 
-def _parts(content: object) -> list[Mapping[str, object]]:
+def _parts(content: object) -> list[Mapping[str, Any]]:
     """The parts of a message's content that is a list; a bare string in it is a text."""
-    if not isinstance(content, (list, tuple)):
-        return []
-    found: list[Mapping[str, object]] = []
-    for part in cast("Sequence[object]", content):
-        if isinstance(part, str):
-            found.append({"type": "text", "text": part})
-        elif isinstance(part, Mapping):
-            found.append(cast("Mapping[str, object]", part))
-    return found
+    return [{"type": "text", "text": part} if isinstance(part, str) else mapping(part) for part in items(content)]
 
 
 def text_of(content: object) -> str:
@@ -116,23 +109,11 @@ def text_of(content: object) -> str:
     return "\n".join(text for part in _parts(content) if isinstance(text := part.get("text"), str))
 
 
-def _images(content: object) -> int:
-    return sum("image" in str(part.get("type")) for part in _parts(content))
-
-
-def compact(value: Any) -> str:
-    """``value`` as JSON without blanks; mappings and tuples of any kind are taken."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else str(value)
-
-
 def message_tokens(message: Message) -> int:
     """The tokens of one chat-completions message, its tool calls included."""
     content = message.get("content")
-    total = PER_MESSAGE + count_tokens(text_of(content)) + PER_IMAGE * _images(content)
+    images = sum("image" in str(part.get("type")) for part in _parts(content))
+    total = PER_MESSAGE + count_tokens(text_of(content)) + PER_IMAGE * images
     for name, arguments, _ in calls_of(message):
         total += PER_CALL + count_tokens(name) + count_tokens(arguments)
     return total
@@ -141,8 +122,8 @@ def message_tokens(message: Message) -> int:
 def calls_of(message: Message) -> list[tuple[str, str, str]]:
     """The tool calls of an assistant message: name, arguments as text, id."""
     found: list[tuple[str, str, str]] = []
-    for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ()):
-        function = cast("Mapping[str, Any]", call.get("function") or {})
+    for call in map(mapping, items(message.get("tool_calls"))):
+        function = mapping(call.get("function"))
         arguments = function.get("arguments", "")
         text = arguments if isinstance(arguments, str) else compact(arguments)
         found.append((str(function.get("name", "")), text, str(call.get("id", ""))))

@@ -38,20 +38,15 @@ STOPS: Final = (".", "!", "?", '."', ".)", "\u3002", "\u2026")
 _RULED: Final = re.compile(r"^[\s|:=+*_#~.\-]+$")
 
 
+_ENDINGS: Final = {"ies": "y", "sses": "ss", "ing": "", "ied": "y", "ed": "", "es": "e", "s": ""}
+
+
 def stem(word: str) -> str:
     """A word without its commonest English endings, lower case: enough for plural and tense to meet."""
     low = word.casefold().partition("'")[0].partition("\u2019")[0]
     if len(low) <= 3 or not low.isascii():
         return low
-    for ending, instead in (
-        ("ies", "y"),
-        ("sses", "ss"),
-        ("ing", ""),
-        ("ied", "y"),
-        ("ed", ""),
-        ("es", "e"),
-        ("s", ""),
-    ):
+    for ending, instead in _ENDINGS.items():
         if low.endswith(ending) and len(low) - len(ending) >= 3 and not (ending == "s" and low[-2] in "su"):
             low = low[: -len(ending)] + instead
             break
@@ -123,26 +118,20 @@ def _blocks(text: str) -> Iterator[str]:
     block: list[str] = []
     fenced = False
     for line in text.splitlines():
-        if _FENCE.match(line):
-            fenced = not fenced
-        elif fenced:
+        fenced ^= (fence := _FENCE.match(line)) is not None
+        if fence or fenced:
             continue
-        elif not line.strip() or _RULED.match(line):
-            yield " ".join(block)
-            block = []
-        elif (head := _BULLET.match(line)) is not None:
-            yield " ".join(block)
-            block = [line[head.end() :].strip()]
-            if "#" in head.group():
-                block.append("")
-                yield block[0]
-                block = []
-        elif line.lstrip().startswith("|"):
-            yield " ".join(block)
-            block = []
-            yield line.strip(" \t|")
-        else:
+        ruled = not line.strip() or _RULED.match(line)
+        head = None if ruled else _BULLET.match(line)
+        row = line.lstrip().startswith("|")
+        if not (ruled or head or row):
             block.append(line.strip())
+            continue
+        yield " ".join(block)
+        block = [line[head.end() :].strip()] if head else [line.strip(" \t|")] if row and not ruled else []
+        if row or (head and "#" in head.group()):  # it goes on in no further line
+            yield " ".join(block)
+            block = []
     yield " ".join(block)
 
 

@@ -5,37 +5,29 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from organism.models.contract import FinishReason, RawUsage, Response, ToolCall
-from organism.models.simulation.dice import Dice
+from organism.models.contract import RawUsage, Response, ToolCall
+from organism.models.formats import response_of
 from organism.models.simulation.drafting import Drafts
 from organism.models.simulation.planning import Intent, Planner
 from organism.models.simulation.situation import understand
-from organism.models.simulation.style import Style
-from organism.models.simulation.tokens import answer_tokens, compact, count_tokens, cut_text, request_tokens, text_of
-from organism.models.simulation.xml_requests import spoken
+from organism.models.simulation.style import Dice, Style
+from organism.models.simulation.tokens import answer_tokens, count_tokens, cut_text, request_tokens, text_of
+from organism.models.simulation.xml_speech import spoken
+from organism.models.tokens.prompt import compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from organism.models.contract import Message, Request
+    from organism.models.contract import FinishReason, Request
     from organism.models.simulation.documents import Json
     from organism.models.simulation.options import Options
-    from organism.models.simulation.xml_requests import Spoken
+    from organism.models.simulation.xml_speech import Spoken
 
 _GO_ON: Final = re.compile(r"\b(?:go on|continue) exactly where\b", re.IGNORECASE)
 _TALKATIVE: Final = 2
 """With fewer sentences than this to spend, none goes along with tool calls."""
-
-
-@frozen(kw_only=True)
-class Written:
-    """What is said: text, calls, and why it ends."""
-
-    text: str = ""
-    calls: tuple[ToolCall, ...] = ()
-    finish_reason: FinishReason = "stop"
 
 
 def answer(request: Request, options: Options) -> Response:
@@ -53,22 +45,13 @@ def answer(request: Request, options: Options) -> Response:
     room = max(1, min(request.max_output_tokens, options.context_window - tokens))
     writer = _Writer(heard, Drafts(situation, style, taste, jitter=jitter), lot, room, speech)
     written = writer.rest(said) if said else writer.written()
-    return Response(
-        text=written.text,
-        message=_message(written),
-        tool_calls=written.calls,
-        finish_reason=written.finish_reason,
-        usage=RawUsage(input_tokens=tokens, output_tokens=answer_tokens(written.text, written.calls)),
-        model=request.model,
-    )
+    usage = RawUsage(input_tokens=tokens, output_tokens=answer_tokens(written.text, written.tool_calls))
+    return evolve(written, usage=usage, model=request.model)
 
 
-def _message(written: Written) -> Mapping[str, object]:
-    """The assistant message of an answer."""
-    if not written.calls:
-        return {"role": "assistant", "content": written.text}
-    calls = [call.in_message for call in written.calls]
-    return {"role": "assistant", "content": written.text or None, "tool_calls": calls}
+def _said(text: str, reason: FinishReason = "stop", calls: Sequence[ToolCall] = ()) -> Response:
+    """What is said: text, why it ends, and calls."""
+    return response_of(text, calls, reason=reason, usage=None, model="", thought="", kept={})
 
 
 class _Writer:
@@ -81,20 +64,19 @@ class _Writer:
         self._room = room
         self._speech = speech
 
-    def written(self) -> Written:
+    def written(self) -> Response:
         """The next step, written down."""
         intents, talk = self._intents()
         if intents:
             return self._called(intents, talk=talk)
-        return self._told() if self._request.returns is None else self._valued(self._request.returns)
+        return self._cut(self._text) if self._request.returns is None else self._valued(self._request.returns)
 
-    def rest(self, said: str) -> Written:
+    def rest(self, said: str) -> Response:
         """What follows of the text that began like this; nothing where none did."""
         intents, talk = self._intents()
         wholes = [each.text for each in self._versions(intents, talk=talk)] if intents else []
         whole = next((each for each in [*wholes, self._text] if each.startswith(said)), said)
-        cut = cut_text(whole[len(said) :], self._room)
-        return Written(text=cut, finish_reason="stop" if said + cut == whole else "length")
+        return self._cut(whole[len(said) :])
 
     @property
     def _text(self) -> str:
@@ -108,17 +90,17 @@ class _Writer:
         step = Planner(self._request, self._drafts).step()
         return step.calls or ((Intent(step.reply),) if step.reply is not None else ()), bool(step.calls)
 
-    def _called(self, intents: Sequence[Intent], *, talk: bool) -> Written:
+    def _called(self, intents: Sequence[Intent], *, talk: bool) -> Response:
         """Calls as long as fit, shorter ones where they do not, fewer ones where even the shortest do not."""
-        last: Written | None = None
+        last: Response | None = None
         for last in self._versions(intents, talk=talk):
-            if answer_tokens(last.text, last.calls) <= self._room:
+            if answer_tokens(last.text, last.tool_calls) <= self._room:
                 return last
         # What is begun as XML can be gone on with; a call cannot.
-        text = self._text if last is None or last.calls else last.text
-        return Written(text=cut_text(text, self._room), finish_reason="length")
+        text = self._text if last is None or last.tool_calls else last.text
+        return _said(cut_text(text, self._room), "length")
 
-    def _versions(self, intents: Sequence[Intent], *, talk: bool) -> Iterator[Written]:
+    def _versions(self, intents: Sequence[Intent], *, talk: bool) -> Iterator[Response]:
         """The calls at every length, the longest first."""
         remark = self._drafts.remark() if talk and self._drafts.style.sentences >= _TALKATIVE else ""
         for count in range(len(intents), 0, -1):
@@ -132,15 +114,15 @@ class _Writer:
                 for text in dict.fromkeys((remark, "")):
                     yield self._put(text, calls, values)
 
-    def _put(self, text: str, calls: tuple[ToolCall, ...], values: Sequence[Json]) -> Written:
+    def _put(self, text: str, calls: Sequence[ToolCall], values: Sequence[Json]) -> Response:
         """Calls as the prompt wants them: as XML where it offers them so."""
         if self._speech is None:
-            return Written(text=text, calls=calls, finish_reason="tool_calls")
+            return _said(text, "tool_calls", calls)
         pairs = list(zip(calls, values, strict=True))
         written = [pair for pair in pairs if pair[0].name in self._speech.examples]
         said = self._speech.text(text, [call for call, _ in written], [value for _, value in written])
-        left = tuple(call for call, _ in pairs if call.name not in self._speech.examples)
-        return Written(text=said, calls=left, finish_reason="tool_calls" if left else "stop")
+        left = [call for call in calls if call.name not in self._speech.examples]
+        return _said(said, "tool_calls" if left else "stop", left)
 
     def _calls(self, intents: Sequence[Intent], values: Sequence[Json]) -> tuple[ToolCall, ...]:
         return tuple(
@@ -148,21 +130,19 @@ class _Writer:
             for place, (intent, value) in enumerate(zip(intents, values, strict=False))
         )
 
-    def _told(self) -> Written:
+    def _cut(self, text: str) -> Response:
         """A text, cut where it does not fit."""
-        text = self._text
         cut = cut_text(text, self._room)
-        return Written(text=cut, finish_reason="stop" if cut == text else "length")
+        return _said(cut, "stop" if cut == text else "length")
 
-    def _valued(self, schema: Mapping[str, object]) -> Written:
+    def _valued(self, schema: Mapping[str, object]) -> Response:
         """JSON for the schema of the answer, as short as it must be; cut where even the shortest does not fit."""
         text = ""
         for brief in self._drafts.ladder:
-            value, _ = self._drafts.value(schema, brief)
-            text = compact(value)
+            text = compact(self._drafts.value(schema, brief))
             if count_tokens(text) <= self._room:
-                return Written(text=text)
-        return Written(text=cut_text(text, self._room), finish_reason="length")
+                return _said(text)
+        return _said(cut_text(text, self._room), "length")
 
 
 # Going on with an answer that was cut for length
@@ -172,15 +152,10 @@ def _interrupted(request: Request) -> tuple[Request, str]:
     """The request as it was before its answer was cut, and what was said of that so far; empty where none was cut."""
     messages = list(request.messages)
     said = ""
-    while len(messages) > 2 and _is_asked_to_go_on(messages[-2].get("role"), messages[-1]):
-        said = text_of(messages[-2].get("content")) + said
+    while len(messages) > 2 and [each.get("role") for each in messages[-2:]] == ["assistant", "user"]:
+        before, asked = (text_of(each.get("content")) for each in messages[-2:])
+        if _GO_ON.search(asked) is None:
+            break
+        said = before + said
         del messages[-2:]
     return (evolve(request, messages=messages), said) if said else (request, "")
-
-
-def _is_asked_to_go_on(before: object, message: Message) -> bool:
-    return (
-        before == "assistant"
-        and message.get("role") == "user"
-        and _GO_ON.search(text_of(message.get("content"))) is not None
-    )

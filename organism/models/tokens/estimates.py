@@ -9,21 +9,18 @@ accounting holds: byte-level tokenizers make no more tokens than there are bytes
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
-from organism.models.tokens.overheads import OfferOverhead, Overhead
 from organism.models.tokens.prefixes import Base, Beginnings
-from organism.models.tokens.prompt import Prompt
-from organism.models.tokens.ratios import ABSURD, SAID_FROM, Witnesses
+from organism.models.tokens.prompt import Prompt, compact
+from organism.models.tokens.reports import ABSURD, SAID_FROM, OfferOverhead, Overhead, Witnesses
 from organism.quick import maker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from organism.models.tokens.profiles import Text
 
@@ -143,12 +140,4 @@ def bound(prompt: Prompt, *, sent_along: Sequence[Mapping[str, Any]] = ()) -> in
 
 def _size_of(options: Mapping[str, Any]) -> int:
     # What JSON has no form for is a matter of the provider: it may have one, such as the SDKs for dates, or send nothing of it.
-    return len(
-        json.dumps(options, default=_lenient, ensure_ascii=False, separators=(",", ":")).encode(
-            "utf-8", "surrogatepass"
-        )
-    )
-
-
-def _lenient(value: object) -> object:
-    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else str(value)
+    return len(compact(options).encode("utf-8", "surrogatepass"))

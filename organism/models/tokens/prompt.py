@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from attrs import Factory, define, field
+from attrs import define, field
 
 from organism.models.tokens.profiles import Text
 
@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from organism.models.contract import Message
-
-
-_NO_OFFER: Final[frozenset[bytes]] = frozenset()
-
-
-def _size_of(prompt: Prompt) -> int:
-    return sum(text.size for text in prompt.parts) + sum(text.size + 1 for _, text in prompt.beside)
-
-
-def _offer_of(prompt: Prompt) -> frozenset[bytes]:
-    return frozenset(digest for digest, _ in prompt.beside) if prompt.beside else _NO_OFFER
 
 
 @define(kw_only=True)
@@ -39,13 +28,13 @@ class Prompt:
 
     parts: tuple[Text, ...] = field(repr=False)
     digests: tuple[bytes, ...] = field(repr=False)
-    beside: tuple[tuple[bytes, Text], ...] = field(default=(), repr=False)
-    unbounded: str = ""
-    size: int = field(repr=False, default=Factory(_size_of, takes_self=True))
+    beside: tuple[tuple[bytes, Text], ...] = field(repr=False)
+    unbounded: str
+    size: int = field(repr=False)
     """Bytes of everything, with a comma behind each tool."""
-    offer: frozenset[bytes] = field(repr=False, default=Factory(_offer_of, takes_self=True))
+    offer: frozenset[bytes] = field(repr=False)
     """Which tools and schema it has."""
-    kept_for: frozenset[str] = frozenset()
+    kept_for: frozenset[str]
     """For whom there is something in the messages that others do not get to see (:func:`organism.models.reasoning.kept_in`)."""
 
     @property
@@ -72,6 +61,15 @@ def canonical(value: object, what: str) -> bytes:
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} cannot be sent to a model: {error}; use text, numbers, lists and mappings") from error
     return text.encode("utf-8", "surrogatepass")  # a lone surrogate is for the provider to refuse
+
+
+def compact(value: object) -> str:
+    """The value as JSON without blanks, whatever it is: what JSON has no form for is written as a text."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_lenient)
+
+
+def _lenient(value: object) -> object:
+    return dict(cast("Mapping[str, Any]", value)) if isinstance(value, Mapping) else str(value)
 
 
 def canonical_text(role: str, content: str) -> bytes:

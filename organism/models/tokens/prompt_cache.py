@@ -69,6 +69,7 @@ def _beside_of(texts: tuple[tuple[bytes, Text], ...]) -> _Beside:
     return _Beside(texts, frozenset([digest for digest, _ in texts]), sum([text.size + 1 for _, text in texts]))
 
 
+_new_prompt: Final = maker(Prompt)
 _new_said: Final = maker(_Said)
 _NOTHING_BESIDE: Final = _beside_of(())
 _NOTHING: Final = _Said(Text(b""), digest_of(b""), 0, "")
@@ -172,7 +173,7 @@ class PromptCache:
             digests.append(last.digest)
             if index < stay:
                 end = last
-        told = Prompt(
+        told = _new_prompt(
             parts=tuple(parts),
             digests=tuple(digests),
             beside=beside.texts,

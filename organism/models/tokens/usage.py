@@ -1,13 +1,45 @@
-"""What a call used, as far as the provider's word can be taken: a report is either whole or worth nothing (R18)."""
+"""What a call used: a report, as far as the provider's word can be taken (R18: it is either whole or worth nothing), and without one the least
+that a stream has brought: one that goes on beyond its limit is cut off, one that keeps to it never is.
+"""
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, Final
 
 from attrs import frozen
 
 from organism.models.contract import RawUsage
 from organism.quick import maker
+
+_LEAN: Final = 0.15
+"""Tokens a character that no tokenizer falls below, over a page: English has some 0.2, other languages and code have more."""
+_SLACK: Final = 30
+"""Tokens that a few words may fall short of that: a long and common one can be a single token."""
+_RUN: Final = 4
+"""Of a longer run of one sign, such as a ruled line or deep indentation, no more counts: tokenizers have tokens for those."""
+
+
+class Output:
+    """The output of one attempt so far, in tokens; counted low, since it decides whether an answer is cut off."""
+
+    def __init__(self) -> None:
+        self._characters = 0
+        self._last = ""
+        self._run = 0
+
+    def add(self, text: str) -> None:
+        """A piece came."""
+        for sign, group in groupby(text):
+            before = self._run if sign == self._last else 0
+            self._last, self._run = sign, before + len(list(group))
+            self._characters += min(_RUN, self._run) - min(_RUN, before)
+
+    @property
+    def tokens(self) -> int:
+        """The fewest tokens that it can be."""
+        return max(0, int(_LEAN * self._characters) - _SLACK)
+
 
 LARGEST: Final = 10**9
 """The most tokens that a report may name: more is a garbled number, and no call."""

@@ -77,7 +77,7 @@ class WireErrors:
     """What may go wrong between a backend and its ``server``, told without the key and without what the options send beside a request."""
 
     def __init__(self, key: str | None, server: object, options: Mapping[str, Any]) -> None:
-        self._hiding = Hiding(key, options)
+        self.hiding = Hiding(key, options)
         self._server = server_shown(server)
 
     @contextmanager
@@ -86,28 +86,28 @@ class WireErrors:
         try:
             yield
         except BackendError as error:
-            error.args = (self._hiding.clean(str(error)),)
+            error.args = (self.hiding.clean(str(error)),)
             raise
         except httpx2.HTTPError as error:  # what an SDK lets through, such as an error whose body is cut
             raise self.lost(error) from None
         except (ValueError, RecursionError) as error:
-            raise BackendError("broken", f"the answer is not JSON: {self._hiding.clean(str(error))}") from None
+            raise BackendError("broken", f"the answer is not JSON: {self.hiding.clean(str(error))}") from None
 
     def refusal(self, response: httpx2.Response, message: object) -> BackendError:
         """The error of a status of 300 or more; ``message`` is its text, where it is written as its format has it."""
         # Cleaned before it is cut: half a key would not be known as one.
-        said = excerpt(" ".join(self._hiding.clean(response.text).split()), _SAID) or "it said no more"
+        said = excerpt(" ".join(self.hiding.clean(response.text).split()), _SAID) or "it said no more"
         if response.status_code == 401:
             said = "the key was refused"  # OpenAI quotes most of a wrong key in its answer to it
         elif isinstance(message, str) and message:
-            said = self._hiding.clean(message)
+            said = self.hiding.clean(message)
         return _refusal(response, said, *heard_in(response.text))
 
     def lost(self, cause: BaseException) -> BackendError:
         """The error of a request that did not get its answer."""
         if isinstance(cause, BackendError):  # a refusal whose reason could not be heard
             return cause
-        said = self._hiding.clean(str(cause) or type(cause).__name__)
+        said = self.hiding.clean(str(cause) or type(cause).__name__)
         if isinstance(cause, _NEVER_SENT):
             return BackendError("connection", f"no connection to {self._server}: {said}")
         if isinstance(cause, httpx2.TooManyRedirects):

@@ -93,6 +93,11 @@ class SDKBackend:
         async with aclosing(Pieces(documents, self.assembler(request), self._failures)) as pieces:
             yield pieces
 
+    def use_key(self, key: str) -> None:
+        """See :class:`~organism.models.contract.TakesKeys`. Its connections stay."""
+        self._wire.hiding.add(key)
+        self._client.api_key = key
+
     async def aclose(self) -> None:
         """See :class:`~organism.models.contract.Backend`."""
         await self._client.close()

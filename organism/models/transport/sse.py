@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import anyio
 import httpx2
 
-from organism.models.contract import BackendError, Piece, RawUsage, Response
+from organism.models.contract import BackendError, RawUsage, Response
+from organism.models.formats import pieces_of
 from organism.models.transport.body import EventBytes, run_out
 from organism.models.transport.errors import content_of
 from organism.models.transport.headers import allowance_in
@@ -20,6 +21,8 @@ from organism.models.transport.headers import allowance_in
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
+
+    from organism.models.contract import Piece
 
 _SECONDS_FOR_LEFTOVERS: Final = 0.2
 """What comes behind the end of a stream is waited for as long, so that its connection can serve the next call."""
@@ -132,10 +135,7 @@ class Pieces:
             response = self._assembler.whole(content_of(document, self._opened.response.headers))
         self.response = response
         self.usage = self._assembler.usage = response.usage
-        self._came += [Piece(text=response.text)] if response.text else []
-        for place, call in enumerate(response.tool_calls):
-            self._came.append(Piece(text=call.name, kind="other"))
-            self._came.append(Piece(text=call.arguments, kind="other", tool=call.name, call=place))
+        self._came += pieces_of(response)
 
     async def aclose(self) -> None:
         """Closes the connection, and with it what the server still wants to send."""

@@ -39,7 +39,10 @@ async def tell(path: Path, order: Order) -> Mapping[str, Any]:
                 await stream.send(order.as_line())
                 answer = await _whole_line(stream)
     except (anyio.BrokenResourceError, anyio.EndOfStream, TimeoutError, ConnectionResetError) as error:
-        raise JournalError(f"the process that works on the journal does not answer ({path})") from error
+        raise JournalError(
+            f"the process that works on the journal does not answer ({path}); it may have done what was asked: look with 'organism "
+            "threads' before you ask again"
+        ) from error
     try:
         said: Any = json.loads(answer)
     except (ValueError, RecursionError):

@@ -13,7 +13,7 @@ import anyio
 from organism.errors import ConfigurationError, JournalError, OrganismError
 from organism.journal import place_of, socket_path
 from organism.journal.pruning import Mark
-from organism.names import CONVERSATION, ambiguous, begun, excerpt
+from organism.names import CONVERSATION, ambiguous, begun, counted, excerpt
 from organism.threads.lineage import root_of
 from organism.works import dead, inbox
 from organism.works.control.changes import REASON, more, named, raised_to, sub_thread, too_late, written_down
@@ -193,15 +193,28 @@ class Control:
     async def _resume_all(self) -> dict[str, Any]:
         await self._ingress.resume(paused=True)
         await self._pump.settled()
-        threads = list(self._live())
-        return {"threads": threads, "said": f"{len(threads)} {'thread goes' if len(threads) == 1 else 'threads go'} on"}
+        live = self._live()
+        still = sum(map(self._waits_for_people, live.values()))
+        goes = len(live) - still
+        said = f"{counted(goes, 'thread')} {'goes' if goes == 1 else 'go'} on"
+        waits = f"; {still:,} {'waits' if still == 1 else 'wait'} for people" if still else ""
+        return {"threads": list(live), "said": said + waits}
 
     def _status(self) -> dict[str, Any]:
         threads = [
-            {"thread": id_, "handler": each.handler, "paused": each.paused_at is not None}
+            {
+                "thread": id_,
+                "handler": each.handler,
+                "paused": each.paused_at is not None,
+                "waits_for_people": self._waits_for_people(each),
+            }
             for id_, each in self._live().items()
         ]
         return {"threads": threads, "unfinished": list(self._durable.unfinished)}
+
+    def _waits_for_people(self, thread: Thread) -> bool:
+        """Whether nothing of a root thread goes on until a person answers."""
+        return thread in self._pump.kernel.state.inbox.resting
 
     def _live(self) -> dict[str, Thread]:
         """The root threads that live here."""

@@ -1,4 +1,4 @@
-"""What earlier reports say of new text: the tokens a byte of texts like it, as far as it is like them."""
+"""What earlier reports say of a new prompt: the tokens a byte of texts like its own, and what the provider adds without being asked."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ _MARGIN: Final = 1.15
 ABSURD: Final = 4.0
 """Tokens a byte that no tokenizer makes: one garbled report must not make every later call look unaffordable."""
 _FORGET: Final = 8
-"""The factor of a model rises at once and sinks by an eighth of the way: a hold too low is an overdraft, one too high only
-a wait."""
+"""Figures rise at once and sink by an eighth of the way: a hold too low is an overdraft, one too high only a wait."""
+_LEAN: Final = 0.15
+"""Tokens a byte of tools that no tokenizer falls below."""
+_HIDDEN: Final = 400
+"""Tokens that a prompt of the provider's own about tools may have and still stay unseen in a long report."""
 
 
 class Witnesses:
@@ -66,9 +69,57 @@ class Witnesses:
             return
         self._seen.append((profile_of(texts), said))
         finer = said / floor_of(texts, size)
-        self._finer = max(1.0, finer, self._finer + (finer - self._finer) / _FORGET)
+        self._finer = max(1.0, _followed(self._finer, finer))
 
 
 def size_of(texts: Sequence[Text]) -> int:
     """The bytes of texts together."""
     return sum([text.size for text in texts])
+
+
+def _followed(figure: float, seen: float) -> float:
+    return max(seen, figure + (seen - figure) / _FORGET)
+
+
+class Overhead:
+    """Learned from short prompts: in long ones, how the model cuts text prevails.
+
+    As much is believed as two reports in succession say: a garbled one must not make every later call look unaffordable.
+    """
+
+    def __init__(self) -> None:
+        self._held = 0.0
+        self._last = 0
+
+    @property
+    def tokens(self) -> int:
+        """What to hold for it."""
+        return math.ceil(self._held)
+
+    def learn(self, excess: int) -> None:
+        """Takes in by how much a report passed what was expected for the text alone; below zero it did not."""
+        seen = max(0, excess)
+        believed, self._last = min(seen, self._last), seen
+        self._held = _followed(self._held, believed)
+
+
+class OfferOverhead(Overhead):
+    """The same for prompts with tools or a schema, before which some providers put hundreds of tokens of instructions.
+
+    Such prompts are seldom short, so it starts from the other side: what a report leaves, its text taken as lean as can
+    be, may all be instructions. The first report with few tools shows that there are none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._room: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """What to hold for it; nothing where no tools were ever sent."""
+        return max(super().tokens, self._room or 0)
+
+    def leaves(self, reported: int, size: int) -> None:
+        """Takes in a report for a whole prompt of ``size`` bytes."""
+        room = max(0, reported - math.floor(_LEAN * size))
+        self._room = min(room, _HIDDEN if self._room is None else self._room)

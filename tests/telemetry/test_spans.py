@@ -1,0 +1,277 @@
+"""Threads, deliveries and calls as spans: each ends once, lies below what caused it, and says what it came to."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from opentelemetry import trace
+from opentelemetry.trace import StatusCode
+
+from organism import ConfigurationError, Context, Organism, Refused, Reply, Send
+from organism.models.contract import BackendError
+from organism.record import facts
+from organism.settings import Settings
+from organism.telemetry import Telemetry
+from organism.testing import Says, ScriptedModel, running
+from tests.durable.test_any_cut import CHECKS, kept, lasting, program_of, programs
+from tests.hard.budget_world import Done, Task, agent, asks, code, models, outcome, peer, replies
+from tests.kernel.test_kernel_laws import Dice, organisms
+from tests.telemetry.traces import Traces, events, keeper, told
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+ABOVE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+def traces(monkeypatch: pytest.MonkeyPatch) -> Traces:
+    return Traces(monkeypatch)
+
+
+def team(model: ScriptedModel, **keys: Any) -> dict[str, Any]:
+    """An agent that may ask a peer."""
+    handlers = {"worker": agent(peers=("peer",)), "peer": code(peer)}
+    return {"handlers": handlers, "models": models(model), "telemetry": True, **keys}
+
+
+async def test_calls_and_asks_lie_below_the_agent_that_made_them(traces: Traces) -> None:
+    model = ScriptedModel([asks("peer", usage=(500, 410)), replies(usage=(600, 5))])
+    async with running(**team(model)) as organism:
+        result = await outcome(organism, labels={"team": "blue"})
+    assert traces.tree() == [
+        ("thread worker", None),
+        ("invoke_agent worker", "thread worker"),
+        ("chat default", "invoke_agent worker"),
+        ("handle peer", "invoke_agent worker"),
+        ("chat default", "invoke_agent worker"),
+    ]
+    thread, _, first, asked, second = traces.ended
+    assert (told(thread)["organism.outcome"], told(thread)["organism.label.team"]) == ("completed", "blue")
+    assert told(thread)["organism.thread.tokens"] == result.usage.tokens == 1515
+    calls = [
+        (told(each)["gen_ai.usage.input_tokens"], told(each)["gen_ai.usage.output_tokens"]) for each in (first, second)
+    ]
+    assert calls == [(500, 410), (600, 5)]
+    assert told(first)["gen_ai.request.model"] == told(first)["gen_ai.response.model"] == "scripted"
+    assert (told(asked)["organism.sender"], told(asked)["organism.payload"]) == ("worker", "Task")
+    assert {each.status.status_code for each in traces.ended} == {StatusCode.UNSET}
+
+
+async def test_a_thread_lies_below_the_span_that_its_labels_name(traces: Traces) -> None:
+    async with running(**team(ScriptedModel([replies()]))) as organism:
+        await outcome(organism, labels={"traceparent": ABOVE})
+    thread = traces.named("thread worker")
+    assert thread.parent is not None
+    assert f"{thread.parent.span_id:x}" == "b7ad6b7169203331"
+    assert {f"{each.get_span_context().trace_id:032x}" for each in traces.ended} == {"0af7651916cd43dd8448eb211c80319c"}
+    assert not [name for name in told(thread) if "traceparent" in name]
+
+
+async def test_warnings_refusals_and_what_ran_out_are_told(traces: Traces) -> None:
+    model = ScriptedModel([asks("peer", usage=(500, 410)), replies()])
+    async with running(**team(model, budget={"tokens": 1300})) as organism:
+        assert (await outcome(organism)).outcome == "exhausted"
+    thread, worker = traces.named("thread worker"), traces.named("invoke_agent worker")
+    assert events(thread) == ["budget_warning"] * 4
+    levels = [(each.attributes or {})["organism.level"] for each in thread.events]
+    assert levels == ["warning", "runway", "critical", "final"]
+    assert events(worker) == ["call_refused"]
+    assert (worker.status.status_code, told(worker)["error.type"]) == (StatusCode.ERROR, "exhausted")
+    # That a budget is used up is an end as it should be.
+    assert (thread.status.status_code, told(thread)["organism.unit"]) == (StatusCode.UNSET, "tokens")
+
+
+async def test_failed_attempts_are_events_of_their_call(traces: Traces) -> None:
+    model = ScriptedModel([Says(error=BackendError("server", "HTTP 500")), replies(usage=(10, 5))])
+    async with running(**team(model)) as organism:
+        assert (await outcome(organism)).outcome == "completed"
+    call = traces.named("chat default")
+    assert events(call) == ["attempt_failed", "attempt"]
+    assert (call.events[0].attributes or {})["error.type"] == "server"
+    assert told(call)["gen_ai.usage.output_tokens"] == 5
+
+
+async def test_a_call_that_fails_is_an_error(traces: Traces) -> None:
+    model = ScriptedModel([Says(error=BackendError("rejected", "HTTP 400"))])
+    async with running(**team(model)) as organism:
+        assert (await outcome(organism)).outcome == "failed"
+    assert [
+        (each.name, each.status.status_code is StatusCode.ERROR, told(each)["error.type"]) for each in traces.ended
+    ] == [
+        ("thread worker", True, "crashed"),
+        ("invoke_agent worker", True, "crashed"),
+        ("chat default", True, "failed"),
+    ]
+
+
+async def refuses(task: Task, ctx: Context) -> Reply[Done]:
+    """Is not in the mood."""
+    raise Refused("not today")
+
+
+async def sends(task: Task, ctx: Context) -> Send[Task]:
+    """Hands on."""
+    return Send("second", task)
+
+
+async def stalls(task: Task, ctx: Context) -> Reply[Done]:
+    """Never ends."""
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+async def takes_a_second(task: Task, ctx: Context) -> Reply[Done]:
+    """Answers, in time."""
+    await anyio.sleep(1)
+    return Reply(Done("here"))
+
+
+async def test_what_a_handler_sends_lies_below_it_and_what_is_cancelled_is_dropped(traces: Traces) -> None:
+    handlers = {"worker": code(sends, peers=("second",)), "second": code(stalls, timeout=None)}
+    async with running(handlers=handlers, telemetry=True) as organism:
+        handle = await organism.send("worker", Task("go"))
+        await anyio.sleep(1)
+        handle.cancel()
+        assert (await handle.result()).outcome == "cancelled"
+    assert traces.tree() == [
+        ("thread worker", None),
+        ("handle worker", "thread worker"),
+        ("handle second", "handle worker"),
+    ]
+    second = traces.named("handle second")
+    assert told(second)["organism.dropped"]
+    assert (second.end_time or 0) - (second.start_time or 0) == pytest.approx(1e9, rel=0.01)
+    assert told(traces.named("thread worker"))["organism.outcome"] == "cancelled"
+
+
+async def test_sub_threads_lie_below_the_delivery_that_opened_them(traces: Traces) -> None:
+    model = ScriptedModel([asks("peer"), replies()])
+    keys = team(model)
+    keys["handlers"]["peer"] = code(refuses, budget={"tokens": 100}, per="call")
+    async with running(**keys) as organism:
+        await outcome(organism)
+    assert traces.tree()[:5] == [
+        ("thread worker", None),
+        ("invoke_agent worker", "thread worker"),
+        ("chat default", "invoke_agent worker"),
+        ("thread peer", "invoke_agent worker"),
+        ("handle peer", "thread peer"),
+    ]
+    assert told(traces.named("handle peer"))["error.type"] == "refused"
+
+
+async def test_what_another_process_began_has_a_span_from_there(
+    traces: Traces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: dict[str, Any] = {"telemetry": True, "journal": "sqlite:o.db", "folder": tmp_path}
+    async with running(handlers={"worker": code(stalls, timeout=None)}, **keys) as organism:
+        await organism.send("worker", Task("go"), id="t", labels={"traceparent": ABOVE, "team": "blue"})
+        await anyio.sleep(1)
+    assert [(each.name, told(each).get("organism.outcome")) for each in traces.ended] == [
+        ("thread worker", "unfinished"),
+        ("handle worker", None),
+    ]
+    again = Traces(monkeypatch)
+    async with running(handlers={"worker": code(takes_a_second)}, **keys) as organism:
+        (handle,) = await organism.resume()
+        assert (await handle.result()).outcome == "completed"
+    thread, delivery = again.ended
+    assert (told(thread)["organism.taken_up"], told(thread)["organism.outcome"]) == (True, "completed")
+    assert told(thread)["organism.label.team"] == "blue"
+    assert f"{thread.get_span_context().trace_id:032x}" == ABOVE[3:35]
+    assert (delivery.name, again.above(delivery)) == ("handle worker", thread.name)
+
+
+async def test_tokens_money_and_ends_are_counted(traces: Traces) -> None:
+    model = ScriptedModel([asks("peer", usage=(500, 410)), replies(usage=(600, 5))])
+    async with running(**team(model)) as organism:
+        result = await outcome(organism)
+    counted = traces.counted()
+    tokens = {dict(key)["gen_ai.token.type"]: total for key, total in counted["gen_ai.client.token.usage"].items()}
+    assert tokens == {"input": 1100, "output": 415}
+    assert sum(counted["organism.cost"].values()) == pytest.approx(float(result.usage.cost_usd))
+    assert {dict(key)["organism.handler"]: total for key, total in counted["organism.messages"].items()} == {
+        "worker": 1, "peer": 1,
+    }  # fmt: skip
+    ((ended, count),) = counted["organism.threads"].items()
+    assert (dict(ended)["organism.outcome"], count) == ("completed", 1)
+
+
+@settings(max_examples=30, suppress_health_check=CHECKS)
+@given(organism=organisms().map(lasting), dice=programs)
+def test_every_span_ends_once_and_lies_below_one_of_its_trace(organism: Settings, dice: list[Dice]) -> None:
+    written = [fact for _, fact in kept(program_of(organism, dice)).written]
+    provider, begun = keeper()
+    telemetry = Telemetry(organism, _ended, tracer_provider=provider)
+    complaints = _Kept()
+    logging.getLogger("opentelemetry.sdk.trace").addHandler(complaints)
+    try:
+        for fact in written:
+            telemetry.take(fact)
+        telemetry.close(written[-1].at if written else 0)
+    finally:
+        logging.getLogger("opentelemetry.sdk.trace").removeHandler(complaints)
+    assert complaints.messages == []  # as of a span that is ended, or changed, once it has ended
+    spans = begun.ended
+    assert len(spans) == len(begun.spans)
+    ids = {each.get_span_context().span_id: each for each in spans}
+    for each in spans:
+        assert (
+            each.parent is None
+            or ids[each.parent.span_id].get_span_context().trace_id == each.get_span_context().trace_id
+        )
+        assert (each.end_time or 0) >= (each.start_time or 0)
+    opened = [step.thread for fact in written for step in fact.steps if isinstance(step, facts.ThreadOpened)]
+    assert sorted(str(told(each)["organism.thread"]) for each in spans if each.name.startswith("thread ")) == sorted(
+        opened
+    )
+    posted = [step for fact in written for step in fact.steps if isinstance(step, facts.Posted)]
+    assert sum("organism.message" in told(each) for each in spans) == len(posted)
+    ended = {fact.thread: fact.outcome for fact in written if isinstance(fact, facts.Ended)}
+    said = {
+        told(each)["organism.thread"]: told(each)["organism.outcome"]
+        for each in spans
+        if each.name.startswith("thread ")
+    }
+    assert said == {thread: ended.get(thread, "unfinished") for thread in opened}
+
+
+def test_whoever_has_set_up_nothing_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    Telemetry(Settings(name="o"), _ended)
+    (line,) = caplog.messages
+    assert "opentelemetry-instrument" in line
+
+
+def _never(_: str) -> bool:
+    return False
+
+
+def test_it_is_said_where_its_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("organism.config.document.is_installed", _never)
+    with pytest.raises(ConfigurationError) as failure:
+        Organism(name="o", handlers={"worker": code(peer)}, telemetry=True)
+    assert failure.value.mistakes == (
+        "Organism(telemetry=...): needs 'opentelemetry', which is not installed; install organism with its extra 'otel'",
+    )
+
+
+def _ended(_: str) -> None:
+    """No thread is known from before."""
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
