@@ -116,11 +116,9 @@ def read_text(text: str, source: Source, mistakes: Mistakes, path: Path) -> Node
         place, problem = _said(error, text, source)
         mistakes.note(place, path, problem)
         return None
-    except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version with thousands of digits
+    except (ValueError, OverflowError):  # an escape beyond Unicode, a version with thousands of digits
         mark = loader.get_mark()
-        mistakes.note(
-            source.at(mark.line, mark.column), path, f"is not YAML: an escape or a version is too large ({error})"
-        )
+        mistakes.note(source.at(mark.line, mark.column), path, "is not YAML: an escape or a version is too large")
         return None
     for mark in loader.tagged:
         mistakes.note(source.at(mark.line, mark.column), path, "tags ('!...') are not read: leave it out")

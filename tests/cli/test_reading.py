@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -635,7 +636,7 @@ def damage(desk: Desk, root: str, number: int) -> None:
         lines[number - 1] = lines[number - 1].replace(b"2", b"3", 1)
         path.write_bytes(b"".join(lines))
         return
-    with sqlite3.connect(desk.folder / "organism.db") as file:
+    with closing(sqlite3.connect(desk.folder / "organism.db")) as file, file:
         ((key,),) = file.execute("SELECT id FROM chains WHERE root = ?", [root.encode()]).fetchall()
         query = "UPDATE entries SET hash = zeroblob(32) WHERE chain = ? AND n = ?"
         assert file.execute(query, [key, number]).rowcount == 1
@@ -661,7 +662,7 @@ def test_verify_names_what_is_kept_of_all_threads_and_is_not_what_their_entries_
         path.write_bytes(path.read_bytes().replace(b'"desk"', b'"disk"', 1))
     else:
         said = "holds tokens 1000, input 100, output 50, "
-        with sqlite3.connect(desk.folder / "organism.db") as file:
+        with closing(sqlite3.connect(desk.folder / "organism.db")) as file, file:
             assert file.execute("UPDATE ledger SET tokens = 1000 WHERE tokens").rowcount == 1
         file.close()
     ran = desk.organism("verify")

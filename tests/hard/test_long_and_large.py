@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from io import StringIO
 from shutil import copytree
 from typing import TYPE_CHECKING, Any, Final
@@ -154,7 +155,8 @@ async def test_a_thread_is_shown_without_a_look_at_the_others(tmp_path: Path, jo
     assert more < (1.2 if journal.startswith("sqlite") else 1.6) * few, (
         f"{few} steps beside 15 threads, {more} beside 60"
     )
-    assert open_journal(journal, folder=tmp_path / "60", readonly=True).chain("t60") is None
+    with closing(open_journal(journal, folder=tmp_path / "60", readonly=True)) as written:
+        assert written.chain("t60") is None
 
 
 @interpreted
@@ -204,6 +206,6 @@ async def test_many_threads_are_removed_with_few_waits_for_the_disk(
     assert execute(["prune", "--before", "2100-01-01", *where], Streams(told, StringIO(), StringIO())) == 0
     assert "removed 120 threads" in told.getvalue()
     assert 1 <= len(waits) < 10
-    left = open_journal(journal, folder=tmp_path, readonly=True)
-    assert (left.chains(), left.flaws()) == ((), ())
-    assert sum(each.amounts[MESSAGES] for each in left.spendings()) == spent.messages == 120
+    with closing(open_journal(journal, folder=tmp_path, readonly=True)) as left:
+        assert (left.chains(), left.flaws()) == ((), ())
+        assert sum(each.amounts[MESSAGES] for each in left.spendings()) == spent.messages == 120

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -278,10 +279,12 @@ def test_a_new_file_that_was_copied_without_its_log_is_not_taken_for_one_that_is
             with pytest.raises(JournalError, match=what):
                 SqliteJournal(alone, readonly=readonly)
     (tmp_path / "copy" / "x.db-wal").write_bytes((tmp_path / "x.db-wal").read_bytes())
-    assert SqliteJournal(alone).read("r") == journal.read("r")
+    with closing(SqliteJournal(alone)) as copy:
+        assert copy.read("r") == journal.read("r")
     journal.close()
     alone.unlink()
-    assert not SqliteJournal(alone).write([("r", fact(1))])
+    with closing(SqliteJournal(alone)) as fresh:
+        assert not fresh.write([("r", fact(1))])
 
 
 def test_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
@@ -469,7 +472,7 @@ def test_a_damaged_row_of_what_was_spent_is_named(tmp_path: Path, change: str) -
     accepted = opened("r")
     assert not journal.write([("r", accepted), ("r", a_hold(1)), ("r", a_settlement(1, 3))])
     journal.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"UPDATE ledger SET {change}")  # noqa: S608 - from the line above
     db.close()
     again = SqliteJournal(path, readonly=True)
@@ -482,7 +485,7 @@ def test_a_damaged_row_of_what_was_spent_is_named(tmp_path: Path, change: str) -
 def test_a_name_of_a_chain_that_is_no_text_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     written(path)
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE chains SET root = x'ff' WHERE id = 1")
     db.close()
     again = SqliteJournal(path, readonly=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,7 +32,7 @@ def left(path: Path, count: int = 5) -> None:
 
 
 def change(path: Path, *statements: str) -> None:
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         for each in statements:
             db.execute(each)
     db.close()
@@ -58,7 +59,7 @@ def test_a_killed_process_leaves_a_row_behind_its_entries_and_nothing_is_lost(tm
     assert again.verify("r") is None
     assert (chain.entries, chain.last) == (5, 4.0)
     again.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         (size,) = db.execute("SELECT sum(length(body)) FROM entries WHERE chain = 1 AND n <= 5").fetchone()
     db.close()
     assert chain.size == size
@@ -139,7 +140,7 @@ def test_a_file_of_the_first_version_is_read_and_goes_on(tmp_path: Path) -> None
     assert not journal.write([("r", each) for each in facts])
     journal.close()
     mark = root_mark("r")
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         for number, body in db.execute("SELECT n, body FROM entries").fetchall():
             old = short_in_version_1(long(body, mark), mark)
             assert old != body or number == 1

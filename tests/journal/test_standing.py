@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -250,7 +251,7 @@ def test_sums_of_before_are_read_as_they_were_written(tmp_path: Path) -> None:
     """Files of before know labels alone: a row of theirs is under no account and no tag."""
     journal = open_journal("sqlite:x.db", folder=tmp_path)
     journal.close()
-    with sqlite3.connect(tmp_path / "x.db") as db:
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db, db:
         row = (1, b"h", b"m", b"b", b'{"team":"a"}', 5, 5, 0, 0, 1, 0, 0, 0, 0, 1)
         db.execute(f"INSERT INTO ledger VALUES ({', '.join('?' * 15)})", row)  # noqa: S608 - question marks
     db.close()
