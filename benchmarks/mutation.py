@@ -112,8 +112,20 @@ ROOMS: Final[Mapping[str, Room]] = {
             "tests/hard/test_ways_out*.py",
         ),
     ),
+    "telemetry": Room(("organism/telemetry",), ("tests/telemetry",)),
+    "agent": Room(
+        ("organism/agent",),
+        (
+            "tests/agent", "tests/hard/test_compaction*.py", "tests/hard/test_grace.py", "tests/hard/test_warnings.py",
+            "tests/durable/test_killed_in_compaction.py", "tests/cli/test_streaming.py",
+        ),
+    ),
+    "cli": Room(
+        ("organism/cli",), ("tests/cli",), but=("chat_cut", "interrupted_early", "killed_in_upkeep", "process", "shutdown")
+    ),
     "pump": Room(
-        ("organism/pump", "organism/works"), ("tests/hard", "tests/durable", "tests/control"),
+        ("organism/pump", "organism/works", "organism/threads", "organism/record", "organism/context"),
+        ("tests/hard", "tests/durable", "tests/control"),
         but=(
             "any_clock", "any_cut", "any_kill", "any_question", "any_reader", "budget_laws", "chaos", "grant_laws", "growth", "marathons",
             "over_http_leaks", "over_http_real", "pressure", "pump_load", "soak",

@@ -13,8 +13,9 @@ The rooms, in the order to read them:
 * ``agent`` - the built-in model-driven handler
 * ``config``, ``loader``, ``functions`` - organism.yaml to settings; what makes a function a tool
 * ``replay`` - a record run again, or continued differently
+* ``mcp`` - tools of servers of the Model Context Protocol
 * ``works``, ``organism`` - the parts of a running organism: ingress, resuming, events, control; the composition root
-* ``testing``, ``server``, ``cli`` - for tests of organisms; the simulated model over HTTP; the command line
+* ``testing``, ``server``, ``lab``, ``cli`` - for tests of organisms; the simulated model over HTTP; studies; the command line
 
 ``R12`` and the like, in comments, are rules of docs/reference/rules.md.
 """

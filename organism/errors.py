@@ -79,12 +79,14 @@ class RoutingError(OrganismError):
 
 
 class IdTakenError(RoutingError):
-    """Something was sent or forked under the ``id`` of a thread that began with another message; ``why`` says how the two differ."""
+    """Something was sent or forked under the ``id`` of a thread that began with another message, or ordered under that of another order; ``why``
+    says how the two differ.
+    """
 
-    def __init__(self, id_: str, why: str) -> None:
+    def __init__(self, id_: str, why: str, *, of: str = "thread") -> None:
         self.id = id_
         self.why = why
-        super().__init__(f"thread id {told(id_)} {why}")
+        super().__init__(f"{of} id {told(id_)} {why}")
 
 
 class NotRunningError(OrganismError):

@@ -21,7 +21,16 @@ from attrs import field, frozen
 from organism.errors import ConfigurationError, HandlerFailedError, PayloadError, PayloadTypeError
 from organism.message import Reply
 from organism.names import tool_handler
-from organism.payloads import decode_fields, describe, encode_fields, encode_json, is_payload, parse_json, payload
+from organism.payloads import (
+    decode_fields,
+    describe,
+    encode_fields,
+    encode_json,
+    is_payload,
+    json_schema,
+    parse_json,
+    payload,
+)
 from organism.payloads.primitives import NAMESPACE
 from organism.settings import HandlerSettings, ToolSettings
 
@@ -128,7 +137,13 @@ def as_handler(
         timeout=timeout,
         options=options,
     )
-    return ToolSettings(handler=handler, arguments=function.arguments)
+    # What it does is said once, beside its name.
+    schema = {
+        key: value for key, value in json_schema(function.arguments).items() if key not in {"title", "description"}
+    }
+    return ToolSettings(
+        handler=handler, parameters=schema, read=lambda said: call_of(decode_fields(function.arguments, said))
+    )
 
 
 def _name_of(function: Any) -> str:

@@ -39,6 +39,8 @@ MORE: Final = "…"
 
 LONGEST_TOOL: Final = 64
 """Characters of a tool's name that all providers take."""
+_UNTAKEN: Final = re.compile(r"[^A-Za-z0-9_-]")
+"""What no provider takes in the name of a tool."""
 _DIGITS: Final = 8
 _SHOWN: Final = 5
 """Names that begin alike and are told."""
@@ -112,10 +114,22 @@ def tool_for(name: str, payload: str) -> str:
     where one of that name alone would not say which class. What is too long for providers is cut, and told from others by a digest.
     """
     whole = f"{name}_{payload}"
-    if len(whole) <= LONGEST_TOOL:
-        return whole
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:_DIGITS]
-    return f"{whole[: LONGEST_TOOL - _DIGITS - 1]}_{digest}"
+    return whole if len(whole) <= LONGEST_TOOL else _with_digest(whole, whole)
+
+
+def mcp_tool(server: str, tool: str) -> str:
+    """What models call a tool of an MCP server: ``SERVER_TOOL``. What providers would not take of it is replaced or cut, and told from
+    others by a digest.
+    """
+    whole = f"{server}_{tool}"
+    taken = _UNTAKEN.sub("_", whole)
+    return whole if taken == whole and len(whole) <= LONGEST_TOOL else _with_digest(taken, whole)
+
+
+def _with_digest(text: str, whole: str) -> str:
+    """The beginning of a text, with a digest of the ``whole`` that it stands for."""
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+    return f"{text[: LONGEST_TOOL - _DIGITS - 1]}_{digest}"
 
 
 def is_organism_name(name: str) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import anyio
 
@@ -22,7 +22,7 @@ from organism.errors import NotRunningError, OrganismError, check_expect
 from organism.kernel import Kernel
 from organism.models.readiness import BackendChecks, made_ready
 from organism.models.recordings.sellers import with_sellers
-from organism.names import ORGANISM, told
+from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.clock import Clock
 from organism.pump.inside import check_outside, variables_of
@@ -31,9 +31,8 @@ from organism.works import dead, inbox
 from organism.works.audience import Audience
 from organism.works.bursar import BURSAR
 from organism.works.counts import statistics_of, usage_of
-from organism.works.hooked import Hooked
 from organism.works.ingress import checked_labels
-from organism.works.learning import Learning
+from organism.works.learning import Learner, Learning
 from organism.works.naming import Names, drawn
 from organism.works.replays import replayed
 from organism.works.starting import Starting
@@ -42,6 +41,7 @@ from organism.works.works import Works
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
     from contextvars import Context
+    from decimal import Decimal
     from typing import Self, Unpack
 
     from typing_extensions import TypeForm
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 
 
-class Organism(Hooked):
+class Organism(Learner):
     """A set of handlers on one message pump. Use it as ``async with Organism.load("organism.yaml") as organism: ...``.
 
     Without a file: ``Organism(name="demo", handlers={"greeter": greet}, budget={"tokens": 5000}, models={...})``. The keywords are the keys
@@ -198,18 +198,6 @@ class Organism(Hooked):
         works.taking_in()
         return works
 
-    def learn_from(self, other: Organism) -> None:
-        """Estimates prompts by what ``other`` has learned of its models; from now on both learn together, with all that learn with either.
-        Without this, an organism starts from nothing, and its first holds are several times too high. All must run on one event loop, or
-        one after the other.
-
-        Raises NotRunningError once this organism has started, and where others that it learns with have, and ``other`` learns apart from them.
-        """
-        if not isinstance(cast("object", other), Organism):
-            raise TypeError(f"learn_from takes an Organism, not {told(other)}")
-        self._check_new("let it learn from others before that")
-        self._learning.join(other._learning)
-
     def _check_new(self, way_out: str) -> None:
         if self._works is not None or self._starting.goes_on:
             raise NotRunningError(f"organism '{self.settings.name}' has started: {way_out}")
@@ -288,6 +276,19 @@ class Organism(Hooked):
         """
         works = self._running()
         return await dead.retried(self.kernel, works.durable, works.ingress, id)
+
+    async def add_budget(
+        self,
+        thread: str | None = None,
+        *,
+        id: str,  # noqa: A002 - as in send
+        account: str | None = None,
+        **units: float | str | Decimal,
+    ) -> bool:
+        """Raises limits of a thread, conversation or ``account`` (``kind:name``, or ``ceiling``), and waits until that is written down. Under an
+        ``id`` that did so before, also in an earlier process, it returns False. Raises IdTakenError for other amounts, and ConfigurationError.
+        """
+        return await self._taking_in().add_budget(thread, account, units, id)
 
     async def resume(self, *, paused: bool = False) -> list[ThreadHandle]:
         """Continues every unfinished thread of the journal, and returns their handles. Paused threads stay paused, unless ``paused`` is true;

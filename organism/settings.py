@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from attrs import evolve, field, fields, frozen
 
 from organism.agentsettings import Compaction, Notices, Prune, ToolCalls, ToolOutput
+from organism.mcpsettings import McpServer, McpTools
 
 SPENT_UNITS: Final = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", "messages")
 """Units that are held, settled and summed to the parents."""
@@ -247,7 +248,7 @@ class ModelSettings:
 class AgentSettings:
     """A model-driven handler. ``accepts`` and ``replies`` are payload classes; ``prompt`` is Jinja2 text or ``None``.
 
-    ``tools`` are the functions that its model may call.
+    ``tools`` are what its model may call: functions, and tools of MCP servers once these were asked; ``mcp`` are which of those it wants.
     """
 
     accepts: tuple[type, ...]
@@ -265,6 +266,7 @@ class AgentSettings:
     seed: int | None = None
     reasoning_effort: str | None = None
     tools: tuple[ToolSettings, ...] = ()
+    mcp: tuple[McpTools, ...] = ()
     tool_calls: ToolCalls = field(factory=ToolCalls)
     tool_output: ToolOutput = field(factory=ToolOutput)
     notices: Notices = field(factory=Notices)
@@ -299,7 +301,8 @@ class HandlerSettings:
     ``accepts`` are the payload classes it takes (from the annotation, or the agent's or person's), ``timeout`` is in seconds of
     its own running; of a person in seconds since they were asked. ``budget`` makes calls to it run in a sub-thread, one a call or one a
     calling thread (``per``).
-    ``effects``: whether it may touch the ``world`` itself, or does so through its ``context`` alone.
+    ``effects``: whether it may touch the ``world`` itself, or does so through its ``context`` alone. ``replayed``: whether a replay runs it
+    again; of others it takes what the record has.
     """
 
     name: str
@@ -316,6 +319,7 @@ class HandlerSettings:
     options: Mapping[str, Any] = field(default=NOTHING, repr=_names)
     effects: Literal["world", "context"] = "world"
     on_failure: OnFailure = field(factory=OnFailure)
+    replayed: bool = True
 
     @property
     def replies(self) -> tuple[type, ...] | None:
@@ -326,12 +330,13 @@ class HandlerSettings:
 
 @frozen(kw_only=True)
 class ToolSettings:
-    """A function that an agent's model may call: a ``handler`` that this agent alone may address. ``arguments`` is a payload class
-    made from its signature, by which its calls are read and checked.
+    """What an agent's model may call: a ``handler`` that this agent alone may address. ``parameters`` is the JSON schema of its arguments;
+    ``read`` makes the payload of a call from them, a JSON value, and raises PayloadError for what does not fit.
     """
 
     handler: HandlerSettings
-    arguments: type
+    parameters: Mapping[str, Any]
+    read: Callable[[Any], Any]
 
 
 @frozen(kw_only=True)
@@ -357,6 +362,7 @@ class Settings:
     name: str
     handlers: Mapping[str, HandlerSettings] = NOTHING
     models: Mapping[str, ModelSettings] = NOTHING
+    mcp: Mapping[str, McpServer] = NOTHING
     budget: BudgetSettings = field(factory=lambda: BudgetSettings(limits=ROOT_LIMITS))
     conversation: ConversationSettings = field(factory=ConversationSettings)
     ceiling: Quota = field(factory=Quota)

@@ -50,3 +50,10 @@ def test_a_class_may_stand_in_for_a_context_that_has_all_of_it() -> None:
     make: type = Half
     with pytest.raises(TypeError, match=r"abstract methods? .*ask"):
         make()
+
+
+def test_an_organism_without_mcp_servers_loads_nothing_of_their_library() -> None:
+    runs = "import sys, organism; organism.Organism(handlers={}); print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", runs], capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
+    assert "organism.mcp.loading" in ran.stdout.split()
+    assert not {"mcp", "pydantic", "jsonschema", "organism.mcp.servers"} & {*ran.stdout.split()}

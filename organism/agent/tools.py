@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
 
 from organism.errors import InvalidPayloadError, PayloadError
-from organism.functions import call_of
 from organism.models.contract import ToolCall, ToolSpec
 from organism.models.frozen_json import fixed
 from organism.names import LONGEST_TOOL, ORGANISM, REPLY, called_as, printable, suggestion, tool_for
@@ -28,14 +29,14 @@ SENT: Final = "Sent."
 
 @frozen
 class Tool:
-    """One thing the model may call: a payload class for a peer, or (``peer`` is ``None``) for its own reply. ``function``: the class
-    is that of a function's arguments.
+    """One thing the model may call: a payload class for a peer, or (``peer`` is ``None``) for its own reply. ``read`` makes the payload of
+    a call's arguments, a JSON value, and raises PayloadError.
     """
 
     spec: ToolSpec
     payload: type[Any]
     peer: str | None
-    function: bool = False
+    read: Callable[[Any], Any]
 
 
 @quick
@@ -64,9 +65,9 @@ class Toolbox:
 
     def __init__(self, handler: HandlerSettings, agent: AgentSettings, handlers: Mapping[str, HandlerSettings]) -> None:
         tools = [tool for peer in handler.peers if peer in handlers for tool in _peer_tools(handlers[peer])]
-        functions = [_function_tool(each) for each in agent.tools]
+        functions = [_own_tool(each) for each in agent.tools]
         self.functions = tuple(tool.spec for tool in functions)
-        """Its functions alone, which are called as tools however it addresses its peers."""
+        """Its functions and tools of MCP servers alone, which are called as tools however it addresses its peers."""
         self.replies = tuple(_reply_tools(agent.replies))
         self.asked = _asked_of_organism(agent.notices) if ORGANISM in handler.peers else ()
         """What its model may ask of the organism without being granted anything."""
@@ -100,8 +101,7 @@ class Toolbox:
         if tool is None or tool.spec not in offered:
             return Mistaken(call, _not_offered(call.name, tool, [spec.name for spec in offered], elements))
         try:
-            said: Any = decode_fields(tool.payload, _arguments(call))
-            return _new_wanted(call, call_of(said) if tool.function else said, tool.peer)
+            return _new_wanted(call, tool.read(_arguments(call)), tool.peer)
         except PayloadError as error:
             return Mistaken(call, str(error))
 
@@ -133,15 +133,21 @@ def _peer_tools(peer: HandlerSettings) -> Iterable[Tool]:
     for payload in accepted:
         name = peer.name if len(accepted) == 1 else tool_for(peer.name, payload.__name__)
         doc = describe(payload).doc
-        yield Tool(_spec(name, f"{peer.description} {doc}".strip(), payload), payload, peer.name)
+        yield _tool(_spec(name, f"{peer.description} {doc}".strip(), payload), payload, peer.name)
 
 
-def _function_tool(tool: ToolSettings) -> Tool:
-    """An agent's function. What it does is said once, beside its name."""
+def _tool(spec: ToolSpec, payload: type, peer: str | None) -> Tool:
+    """One whose arguments are the fields of a payload."""
+    return Tool(spec, payload, peer, partial(decode_fields, payload))
+
+
+def _own_tool(tool: ToolSettings) -> Tool:
+    """An agent's function, or a tool of an MCP server."""
     handler = tool.handler
-    said = {key: value for key, value in json_schema(tool.arguments).items() if key not in {"title", "description"}}
-    spec = ToolSpec(name=called_as(handler.name), description=handler.description, parameters=fixed(said))
-    return Tool(spec, tool.arguments, handler.name, function=True)
+    spec = ToolSpec(
+        name=called_as(handler.name), description=handler.description, parameters=fixed(dict(tool.parameters))
+    )
+    return Tool(spec, handler.accepts[0], handler.name, tool.read)
 
 
 def _asked_of_organism(notices: Notices) -> tuple[type, ...]:
@@ -159,7 +165,7 @@ def _organism_tool(payload: type) -> Tool:
     short = {field: {"type": "number" if "pattern" in rules else "string"} for field, rules in fields.items()}
     told = {field: {**short[field], "description": rules["description"]} for field, rules in fields.items()}
     parameters = {"type": "object", "properties": told, "required": list(told), "additionalProperties": False}
-    return Tool(ToolSpec(name=name, description=doc, parameters=fixed(parameters)), payload, ORGANISM)
+    return _tool(ToolSpec(name=name, description=doc, parameters=fixed(parameters)), payload, ORGANISM)
 
 
 def reply_name(payload: type, replies: tuple[type, ...]) -> str:
@@ -171,7 +177,7 @@ def _reply_tools(replies: tuple[type, ...]) -> Iterable[Tool]:
     for payload in replies:
         name = reply_name(payload, replies)
         doc = describe(payload).doc
-        yield Tool(_spec(name, f"Ends your work with your answer. {doc}".strip(), payload), payload, None)
+        yield _tool(_spec(name, f"Ends your work with your answer. {doc}".strip(), payload), payload, None)
 
 
 def _spec(name: str, description: str, payload: type) -> ToolSpec:

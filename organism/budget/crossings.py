@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from organism.budget.caps import Mark, figure
 from organism.budget.claims import NOTHING, VECTOR, Crossing, Vector
-from organism.budget.node import Node, below_runway, unfired
+from organism.budget.node import Node, below_runway, reached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ def _crossings_at(node: Node, charge: Vector, *, called: bool) -> Iterator[tuple
     used, marks = node.used, node.next_mark
     for unit in node.caps.limited:
         if used[unit] >= marks[unit]:
-            yield from ((node, unit, mark) for mark in unfired(node, unit) if used[unit] >= mark.at)
+            yield from ((node, unit, mark) for mark in reached(node, unit))
     if called and node.caps.runway:
         yield from ((node, unit, Mark(-1, "runway", node.caps.runway)) for unit in below_runway(node, charge))
 

@@ -5,7 +5,9 @@ Hold and settle, which concern the whole path to the root, are in :mod:`organism
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 from organism.budget.caps import FAR, NO_LIMIT, Caps, Mark, figure, figure_of
@@ -25,6 +27,7 @@ T = TypeVar("T")
 Amount = int | Decimal
 """A figure as users read it: Decimal for money."""
 _UNITS: Final = range(len(VECTOR))
+_AT: Final = attrgetter("at")
 _NONE: Final[Sequence[frozenset[Decimal]]] = (frozenset[Decimal](),) * len(VECTOR)
 NO_DETAILS: Final = (0, 0, 0)
 """The ``details`` of what has none: cache reads, cache writes and reasoning tokens, which are shown and not limited."""
@@ -128,20 +131,39 @@ def unfired(node: Node, unit: int) -> tuple[Mark, ...]:
     return tuple(mark for mark in node.caps.marks[unit] if mark.threshold not in node.fired[unit])
 
 
+def reached(node: Node, unit: int) -> Iterator[Mark]:
+    """The levels of a unit that use has reached and that have not fired yet, ascending. There may be thousands; those that have fired are
+    not looked at.
+    """
+    used, fired, marks = node.used[unit], node.fired[unit], node.caps.marks[unit]
+    for place in range(_next(node, unit), len(marks)):
+        if marks[place].at > used:
+            return
+        if marks[place].threshold not in fired:
+            yield marks[place]
+
+
+def _next(node: Node, unit: int) -> int:
+    """How many levels of a unit stand before the next one: all of them have fired."""
+    return bisect_left(node.caps.marks[unit], node.next_mark[unit], key=_AT)
+
+
 def fire(node: Node, unit: int, mark: Mark) -> None:
     """Marks a level as fired, so that it does not fire again."""
     if mark.level == "runway":
         node.runways |= 1 << unit
     else:
         node.fired = _with(node.fired, unit, node.fired[unit] | {mark.threshold})
-        aim(node, unit)
+        aim(node, unit, _next(node, unit))
 
 
-def aim(node: Node, unit: int) -> None:
-    """Sets where the next level of a unit is, after ``fired`` or the caps have changed."""
-    left = unfired(node, unit)
+def aim(node: Node, unit: int, start: int = 0) -> None:
+    """Sets where the next level of a unit is, after ``fired`` or the caps have changed. The levels before ``start`` have fired."""
+    fired, levels = node.fired[unit], node.caps.marks[unit]
+    while start < len(levels) and levels[start].threshold in fired:
+        start += 1
     marks, calm = list(node.next_mark), list(node.calm)
-    marks[unit] = left[0].at if left else FAR
+    marks[unit] = levels[start].at if start < len(levels) else FAR
     calm[unit] = min(marks[unit], node.caps.working[unit])
     node.next_mark, node.calm = tuple(marks), tuple(calm)
 

@@ -2,9 +2,9 @@
 
 The modules, in the order to read them:
 
-* the frame: ``entry``, ``signals``, ``main``, ``exit_codes``, ``help_format``; ``arguments`` (options that commands share, and usage errors)
+* the frame: ``entry``, ``signals``, ``main``, ``exit_codes``, ``help_format``; ``arguments`` and ``options`` (what commands share, and usage errors)
 * output: ``streams``, ``text``, ``tables`` (with figures in words); ``log_lines`` (log records as lines)
-* running an organism: ``check``, ``sending`` (what to send to whom), ``running`` (the options of a run), ``run`` (and resume), ``conduct``
+* running an organism: ``check``, ``sending`` (what to send to whom), ``running`` (a run that people can watch), ``run`` (and resume), ``conduct``
   (one run, from its start to its exit code) and ``interrupts``; ``chat`` and ``talking`` (one conversation); ``people`` and ``input_lines``
   (who answers at the terminal); ``report`` and ``budget_warnings`` (results and warnings in words), ``board`` and ``live`` (what goes on
   right now)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar, get_args
 
 from attrs import fields
 from cyclopts import (
     CoercionError,
     CycloptsError,
+    Group,
     MissingArgumentError,
     Parameter,
     RepeatArgumentError,
@@ -21,32 +22,40 @@ from cyclopts import (
 from organism.cli.streams import Streams
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
-from organism.names import suggestion
+from organism.names import ambiguous, begun, suggestion
 from organism.settings import UNITS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cyclopts import Token
 
+T = TypeVar("T")
 DEFAULT_FILE: Final = Path("organism.yaml")
 
-File = Annotated[Path, Parameter(name="FILE", show_default=True, help="The organism's file.")]
+File = Annotated[Path, Parameter(name="--file", metavar="FILE", help="The organism's file; organism.yaml by default.")]
+AsFile = Annotated[File, Parameter(group=Group.create_default_arguments())]
+"""The same where it may also stand by itself."""
+OfJournal = Annotated[
+    str | None,
+    Parameter(
+        name="--journal",
+        metavar="URL",
+        help="The journal, as in sqlite:organism.db; by default the one that ORGANISM_JOURNAL or the file names.",
+    ),
+]
 Sets = Annotated[
     tuple[str, ...],
     Parameter(
         name="--set",
         allow_leading_hyphen=True,
-        json_list=False,
         metavar="KEY=VALUE",
         help="Override a key of the file, as in budget.tokens=500; may be repeated.",
     ),
 ]
 Labels = Annotated[
     tuple[str, ...],
-    Parameter(
-        allow_leading_hyphen=True, json_list=False, metavar="KEY=VALUE", help="A label of the threads; may be repeated."
-    ),
+    Parameter(allow_leading_hyphen=True, metavar="KEY=VALUE", help="A label of the threads; may be repeated."),
 ]
 Debug = Annotated[bool, Parameter(name="--debug", help="Show tracebacks.")]
 Given = Annotated[Streams, Parameter(parse=False)]
@@ -80,6 +89,16 @@ def pairs(option: str, texts: Iterable[str], *, form: str = "KEY=VALUE") -> dict
     if wrong:
         raise ConfigurationError(wrong)
     return found
+
+
+def meant_by(text: str, known: Mapping[str, T], what: str) -> T | None:
+    """The one of this id, or the only one whose id begins so; ``None`` where there is none. Raises ConfigurationError for several; ``what``
+    are those that have these ids.
+    """
+    found = begun(text, known)
+    if len(found) > 1:
+        raise ConfigurationError([ambiguous(text, found, what)])
+    return known[found[0]] if found else None
 
 
 def moment(option: str, text: str, *, now: datetime) -> float:

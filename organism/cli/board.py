@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -125,7 +126,7 @@ class Board:
                 level=self._levels.get(thread.id, ""),
                 seconds=running_time(state, thread, now),
                 shares=_shares(thread),
-                working=_counts(at_work[thread]),
+                working=tuple(Counter(each.to for each in sorted(at_work[thread], key=attrgetter("seq"))).items()),
                 backends=tuple(sorted({hold.backend for hold in calls[thread]})),
             )
             for thread, depth in wanted.items()
@@ -209,7 +210,3 @@ def _shares(thread: Thread) -> tuple[Share, ...]:
         if node.caps.limit[at] < NO_LIMIT
     ]
     return tuple(sorted(found, key=lambda share: -share.taken))
-
-
-def _counts(messages: Iterable[Message]) -> tuple[tuple[str, int], ...]:
-    return tuple(Counter(message.to for message in sorted(messages, key=lambda each: each.seq)).items())

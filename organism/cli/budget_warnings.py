@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from organism.cli.tables import figure_text
+from organism.cli.text import listed
 from organism.errors import titled
 from organism.names import ACCOUNT, counted
 from organism.record.facts import WarningRaised
@@ -57,16 +58,10 @@ def _line(warning: WarningRaised, levels: Sequence[str], handler: str) -> str:
     about = f"about {counted(calls, 'call')}" if calls else "not one more call"
     room = "" if calls is None else f" ({about} like the last)"
     return (
-        f"budget warning: {who}: {warning.unit} {_listed(levels)}, "
+        f"budget warning: {who}: {warning.unit} {listed(levels)}, "
         f"{figure_text(warning.unit, warning.used)} of {figure_text(warning.unit, warning.limit)} used{held}{back}, "
         f"{figure_text(warning.unit, warning.remaining)} left{room}, of the {whose} [thread {warning.thread}]"
     )
-
-
-def _listed(levels: Sequence[str]) -> str:
-    """``warning``, ``warning and critical``, ``warning, critical and final``."""
-    *others, last = levels
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _kept_back(warning: WarningRaised) -> Any:

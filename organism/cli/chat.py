@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import anyio
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given
+from organism.cli.arguments import DEFAULT_FILE, AsFile, Given
 from organism.cli.interrupts import Interrupts
 from organism.cli.journals import Where, is_there
 from organism.cli.log_lines import logging_to
-from organism.cli.reading import facts_of, successor_in
-from organism.cli.running import ANSWERED, Accounts, Options, accounts_of, telling
+from organism.cli.options import Options
+from organism.cli.running import Accounts, accounts_of, telling
 from organism.cli.sending import handler_of
 from organism.cli.talking import Chat, Talk
 from organism.cli.text import one_line
@@ -22,6 +22,8 @@ from organism.errors import ConfigurationError
 from organism.names import CONVERSATION, names_nothing
 from organism.organism import Organism
 from organism.record.facts import ThreadOpened
+from organism.works.ordered import successor_in
+from organism.works.rows import facts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +35,7 @@ _PLAIN: Final = Options()
 
 
 def chat(
-    file: File = DEFAULT_FILE,
-    /,
+    file: AsFile = DEFAULT_FILE,
     *,
     to: Annotated[
         str | None,
@@ -51,7 +52,6 @@ def chat(
     ] = None,
     account: Accounts = (),
     options: Annotated[Options, Parameter(name="*")] = _PLAIN,
-    debug: Debug = False,
     streams: Given,
 ) -> int:
     """Talks to a handler in one conversation: each line is a turn, as plain text, XML or JSON.
@@ -63,25 +63,19 @@ def chat(
 
     Example: organism chat --to guide --conversation c-42
     """
-    options.check()
-    settings = options.settings(file, streams)
+    settings = options.checked(file, streams)
     if conversation is not None and names_nothing(conversation):
         raise ConfigurationError(["--conversation: is empty; give it an id, or leave it out for a new one"])
     handler = _handler(settings, to, conversation, file)
-    id_ = secrets.token_hex(8) if conversation is None else conversation
     talk = Talk(
+        file=file,
+        options=options,
         handler=handler,
-        conversation=id_,
+        conversation=secrets.token_hex(8) if conversation is None else conversation,
         accounts=accounts_of(account, settings),
-        lasts=settings.journal != "memory:",
-        again=options.typed("chat", file, "--to", handler.name, "--conversation", id_),
-        answer=options.typed_to_read("answer", file, *ANSWERED),
-        resume=options.typed("resume", file),
-        quiet=options.quiet,
-        grace=options.grace,
     )
     organism = Organism.of(settings)
-    with logging_to(streams, verbose=options.verbose, debug=debug), ExitStack() as stack:
+    with logging_to(streams, verbose=options.verbose, debug=options.debug), ExitStack() as stack:
         talk.board = stack.enter_context(telling(organism, streams, quiet=options.quiet, drafts=True))
         # A second Ctrl-C ends the process as it is: what is in the journal stays there, and nothing on the terminal.
         interrupts = stack.enter_context(Interrupts(streams.clear))

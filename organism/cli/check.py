@@ -3,72 +3,67 @@
 from __future__ import annotations
 
 import os
-from contextlib import redirect_stdout
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+import shlex
+from typing import TYPE_CHECKING, Annotated, Final
 
-from organism import config
-from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
+import anyio
+from cyclopts import Parameter
+
+from organism.cli.arguments import DEFAULT_FILE, AsFile, Given
 from organism.cli.exit_codes import WRONG
-from organism.cli.tables import amounts_text, limits_text
+from organism.cli.options import NOTHING_OVER, OfFile
+from organism.cli.tables import amounts_text, limits_text, named
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import ConfigurationError
-from organism.models.readiness import BackendChecks
+from organism.journal.secrets import Marked
+from organism.likeness import without_secrets
+from organism.mcp.keys import secrets_of
+from organism.mcp.loading import is_wanted, servers_of
 from organism.names import called_as, counted
 from organism.settings import Limits, OnFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from organism.agentsettings import Notices
-    from organism.cli.streams import Streams
-    from organism.config.backends import Checks
-    from organism.settings import BackendSettings, HandlerSettings, ModelSettings, Settings
+    from organism.settings import HandlerSettings, ModelSettings, Settings
 
 
-def check(file: File = DEFAULT_FILE, /, *, set: Sets = (), debug: Debug = False, streams: Given) -> int:  # noqa: A002, ARG001 - names of options; main reads --debug
-    """Reports every mistake in the file, with its place, and starts nothing.
+Probe = Annotated[
+    bool, Parameter(negative="", help="Also start the MCP servers that agents use, list their tools, and end them.")
+]
+
+
+def check(file: AsFile = DEFAULT_FILE, *, over: OfFile = NOTHING_OVER, probe: Probe = False, streams: Given) -> int:
+    """Reports every mistake in the file, with its place, and starts nothing (but MCP servers with --probe).
 
     Values from --set and from ORGANISM_ variables are checked too. Exits with 0 if there is no mistake, else with 2.
 
     Example: organism check --set models.default.backends.0.model=gpt-4.1-mini
     """
     try:
-        settings = checked(file, pairs("--set", set), streams)
+        settings = over.checked(file, streams)
+        found = anyio.run(_probed, settings, backend=settings.runtime) if probe else ()
     except ConfigurationError as error:
         for mistake in error.mistakes:
             streams.result(one_line(mistake))
         return WRONG
-    streams.result("\n".join(_summary(file, settings)))
+    streams.result("\n".join([*_summary(file, settings), *map(one_line, found)]))
     return 0
 
 
-def loaded(
-    file: Path,
-    over: Mapping[str, str],
-    streams: Streams,
-    *,
-    written: Callable[[str], str] = "--set {}".format,
-    checks: Checks | None = None,
-) -> Settings:
-    """The settings of a file with ``--set`` and the environment over it; without ``checks`` its models may lack keys, libraries and
-    prices. ``written`` is how a key of what is over it stands on the command line.
-
-    What the user's modules print while they are imported goes to standard error. Raises ConfigurationError with every
-    mistake.
-    """
-    with redirect_stdout(streams.err):
-        return config.load(file, set=over, environ=dict(os.environ), written=written, checks=checks)
-
-
-def checked(
-    file: Path, over: Mapping[str, str], streams: Streams, *, written: Callable[[str], str] = "--set {}".format
-) -> Settings:
-    """As :func:`loaded`, the models checked as well. Raises ConfigurationError with every mistake."""
-    checks = BackendChecks(dict(os.environ), datetime.now(UTC))
-    return loaded(file, over, streams, written=written, checks=checks)
+async def _probed(settings: Settings) -> Sequence[str]:
+    """A line for each MCP server that an agent uses. Raises ConfigurationError where one cannot be used as it is to be."""
+    if not is_wanted(settings):
+        return ["mcp: no agent uses tools of a server"]
+    environ, marked = dict(os.environ), Marked()
+    marked.know(secrets_of(settings, environ))
+    servers = await servers_of(settings, environ=environ, left_out=marked.left_out)
+    found = await servers.open()
+    await servers.close()
+    return found.lines
 
 
 def _summary(file: Path, settings: Settings) -> Iterator[str]:
@@ -82,11 +77,13 @@ def _summary(file: Path, settings: Settings) -> Iterator[str]:
     yield from _beyond_a_thread(settings)
     if settings.dead_letters is not None or any(each.on_failure != OnFailure() for each in handlers.values()):
         yield _dead_letters(settings)
-    width = max(map(len, [*handlers, *models]), default=0)
+    width = max(map(len, [*handlers, *models, *settings.mcp]), default=0)
     for name, handler in handlers.items():
         yield f"handler {name:<{width}}  {_handler(handler)}"
     for name, model in models.items():
         yield f"model   {name:<{width}}  {_model(model)}"
+    for name, server in settings.mcp.items():
+        yield f"mcp     {name:<{width}}  {one_line(without_secrets(server.url or shlex.join(server.command)))}"
     sent = [f"{type(message.payload).__name__} to {message.to}" for message in settings.start]
     yield "start: " + (", ".join(sent) or "nothing; 'organism run' needs --send")
     for note in settings.notes:
@@ -99,8 +96,9 @@ def _handler(handler: HandlerSettings) -> str:
     if handler.agent is not None:
         replies = " | ".join(cls.__name__ for cls in handler.agent.replies)
         about = [f"agent, takes {takes}, replies {replies}, model {handler.agent.model}"]
-        if handler.agent.tools:
-            about.append(f"tools {', '.join(called_as(tool.handler.name) for tool in handler.agent.tools)}")
+        tools = [*(called_as(tool.handler.name) for tool in handler.agent.tools), *map(str, handler.agent.mcp)]
+        if tools:
+            about.append(f"tools {', '.join(tools)}")
         about += _told(handler.agent.notices)
     if handler.human is not None:
         about = [f"a person, takes {takes}, replies {' | '.join(cls.__name__ for cls in handler.human.replies)}"]
@@ -116,9 +114,13 @@ def _handler(handler: HandlerSettings) -> str:
 def _told(notices: Notices) -> Iterator[str]:
     """What an agent is told of its budget, where that is not all."""
     if not notices.deliver:
-        yield "told nothing of budgets"
+        yield "not told of its budget"
     elif notices.figures != "true":
-        yield "told of budgets without figures" if notices.figures == "none" else "told of budgets with placebo figures"
+        yield (
+            "told of its budget without figures"
+            if notices.figures == "none"
+            else "told of its budget with placebo figures"
+        )
 
 
 def _on_failure(policy: OnFailure) -> str:
@@ -132,20 +134,15 @@ def _on_failure(policy: OnFailure) -> str:
 def _dead_letters(settings: Settings) -> str:
     """What comes of all messages that fail for good."""
     told = "" if settings.dead_letters is None else f", and '{settings.dead_letters}' is told"
-    return f"failures: the caller hears of one at once, unless a handler says otherwise; 'organism dead' lists what failed{told}"
+    return f"failures: the caller is told immediately, unless a handler has 'on_failure'; 'organism dead' lists what failed{told}"
 
 
 def _model(model: ModelSettings) -> str:
     between = ", else " if model.strategy == "failover" else ", or "
-    backends = between.join(_backend(backend) for backend in model.backends)
+    backends = between.join(named(backend) for backend in model.backends)
     down = model.downgrade
     by = "" if model.strategy == "failover" or len(model.backends) == 1 else f" ({model.strategy})"
     return backends + by + ("" if down is None else f"; from {down.at} on {down.to}")
-
-
-def _backend(backend: BackendSettings) -> str:
-    where = f" at {backend.base_url}" if backend.base_url else ""
-    return one_line(f"{backend.provider}/{backend.model}{where}")
 
 
 def _beyond_a_thread(settings: Settings) -> Iterator[str]:

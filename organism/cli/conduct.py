@@ -4,95 +4,85 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from attrs import frozen
 
 from organism.cli.exit_codes import COMPLETED, DAMAGED, EXHAUSTED, FAILED, PAUSED, WRONG
 from organism.cli.interrupts import end_now
-from organism.cli.people import People, asked_now, waits
+from organism.cli.options import ANSWERED, RunOptions
+from organism.cli.people import GONE, People, asked_now, waits
 from organism.cli.report import partial_text, problem_line, reply_text, usage_table
 from organism.cli.signals import exit_code
+from organism.cli.starting import started
 from organism.cli.text import one_line
 from organism.durations import duration
-from organism.errors import BudgetExhaustedError, ConfigurationError, JournalError, NotRunningError, OrganismError
+from organism.errors import (
+    BudgetExhaustedError,
+    ConfigurationError,
+    IdTakenError,
+    JournalError,
+    NotRunningError,
+    OrganismError,
+)
 from organism.names import counted
 from organism.pump import runtime
+from organism.pump.handles import ThreadHandle
 from organism.record.facts import Forked, Resumed
-from organism.settings import StartMessage
+from organism.settings import NOTHING, StartMessage
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from organism.cli.interrupts import Interrupts
-    from organism.cli.live import LiveBoard
-    from organism.cli.streams import Streams
+    from organism.cli.streams import Display, Streams
     from organism.organism import Organism
-    from organism.pump.handles import ThreadHandle
     from organism.record.facts import Fact
     from organism.results import Question, ThreadResult
 
 INTERVAL: Final = 0.125
 """Seconds between two drawings of what goes on."""
-GRACE: Final = 5.0
-"""Seconds that what runs has to end when the process is interrupted, where nobody says otherwise."""
 LAST: Final = 20.0
-"""Seconds after those within which handlers are cancelled, all is written, and the process ends."""
-
-
-@frozen(kw_only=True)
-class Fork:
-    """A thread that is to be forked, as :meth:`organism.organism.Organism.fork` takes it."""
-
-    thread: str
-    at: int | None
-    budget: Mapping[str, Any]
-    labels: Mapping[str, str]
+"""Seconds after the grace time within which handlers are cancelled, all is written, and the process ends."""
 
 
 @frozen(kw_only=True)
 class Orders:
-    """What a run is to do: go on with what earlier runs left (``resume``), or with a ``fork`` alone, send the messages, with labels of their
-    threads, and cancel all of it after so many seconds. ``grace``: seconds that what runs has to end when a signal comes. ``again`` is the
-    command that goes on with what is left, ``inbox`` the one that lists questions, ``answer`` the one that answers one.
+    """What a run is to do with ``file``: go on with what earlier runs left (``resume``), or with what ``fork`` makes alone, and send the
+    messages, with labels and accounts of their threads. ``id`` is that of the thread that one message opens, or that is forked, where the user
+    gave it: if it is there already, nothing is sent or forked.
     """
 
-    messages: tuple[StartMessage, ...]
-    labels: Mapping[str, str]
-    accounts: Mapping[str, str]
-    again: str
-    inbox: str
-    answer: str
+    file: Path
+    options: RunOptions
+    messages: tuple[StartMessage, ...] = ()
+    labels: Mapping[str, str] = NOTHING
+    accounts: Mapping[str, str] = NOTHING
     resume: bool = False
-    fork: Fork | None = None
-    timeout: float | None = None
-    grace: float = GRACE
-    json: bool = False
-    quiet: bool = False
+    fork: Callable[[], Awaitable[ThreadHandle]] | None = None
+    id: str | None = None
 
 
-async def conduct(
-    organism: Organism, orders: Orders, streams: Streams, display: LiveBoard | None, interrupts: Interrupts
-) -> int:
-    """Starts the organism, sends, waits until every thread has ended or paused, closes it; gives the exit code.
+async def conduct(organism: Organism, orders: Orders, streams: Streams, interrupts: Interrupts) -> int:
+    """Starts the organism, sends, waits until every thread has ended or paused, closes it; returns the exit code.
 
     Results go to standard output as threads end. Raises what keeps the organism from starting, and what its pump crashed of.
     """
-    if interrupts.number is not None:
-        return exit_code(interrupts.number)  # nothing has begun
     run = _Run(organism, orders, streams)
     try:
-        async with organism, anyio.create_task_group() as beside:
+        async with started(organism, interrupts) as ended_by, anyio.create_task_group() as beside:
+            if ended_by is not None:
+                return exit_code(ended_by)
             beside.start_soon(run.stop_on_signal, interrupts)
-            if orders.timeout is not None:
-                beside.start_soon(run.stop_after, orders.timeout)
-            if display is not None:
-                beside.start_soon(keep_drawing, display)
-            if not orders.json:
-                beside.start_soon(run.ask_people)
+            if orders.options.timeout is not None:
+                beside.start_soon(run.stop_after, orders.options.timeout)
+            if streams.display is not None:
+                beside.start_soon(keep_drawing, streams.display)
+            beside.start_soon(run.ask_people)
             await run.all_threads()
             beside.cancel_scope.cancel()
             streams.clear()
@@ -119,7 +109,7 @@ def _by_a_handler(error: BaseException) -> bool:
     return bool(cancelled) or isinstance(error, KeyboardInterrupt)
 
 
-async def keep_drawing(display: LiveBoard) -> None:
+async def keep_drawing(display: Display) -> None:
     """Draws what goes on, again and again."""
     while True:
         display.draw()
@@ -141,6 +131,7 @@ class _Run:
     def __init__(self, organism: Organism, orders: Orders, streams: Streams) -> None:
         self._organism = organism
         self._orders = orders
+        self._options = orders.options
         self._streams = streams
         self._lasts = organism.settings.journal != "memory:"
         """Whether what is not over stays in the journal, for another run to go on with."""
@@ -156,7 +147,7 @@ class _Run:
         """The tasks that wait for threads."""
         self._moved = anyio.Event()
         """Set when a thread has ended, or has come to rest."""
-        self._people = People(organism, streams, there=not orders.json)
+        self._people = People(organism, streams, there=not orders.options.json)
         self._asked: tuple[Question, ...] = ()
         """What people are yet to answer, in the end."""
         self._waiting = anyio.CancelScope()
@@ -168,7 +159,7 @@ class _Run:
         resting: list[ThreadResult] = []
         async with anyio.create_task_group() as following:
             self._following = following
-            deaf = self._organism.subscribe(self._hear) if self._lasts else None
+            deaf = self._organism.subscribe(self._follow_others) if self._lasts else None
             with self._waiting:
                 await self._take_up()
                 await self._send()
@@ -185,7 +176,7 @@ class _Run:
             self._say(result, told_below=self._live[result.thread].waits_for_people and self._asks(result.thread))
 
     async def _take_up(self) -> None:
-        left = len(self._organism.unfinished)
+        left = len({*self._organism.unfinished} - {self._orders.id})
         if self._orders.fork is not None:
             await self._fork(self._orders.fork)
             return
@@ -200,22 +191,22 @@ class _Run:
         if self._organism.unfinished:
             self._codes.add(DAMAGED)  # the log says which could not be taken up, and why
 
-    async def _fork(self, fork: Fork) -> None:
+    async def _fork(self, fork: Callable[[], Awaitable[ThreadHandle]]) -> None:
         try:
-            handle = await self._organism.fork(fork.thread, at=fork.at, budget=fork.budget, labels=fork.labels)
-        except ConfigurationError as error:
-            for mistake in error.mistakes:
-                self._streams.note(one_line(mistake))
-            self._codes.add(WRONG)
+            again = await self._is_there_already()
+            handle = await fork()
+        except (ConfigurationError, IdTakenError, JournalError) as error:
+            self._streams.wrong(error)
+            self._codes.add(DAMAGED if isinstance(error, JournalError) else WRONG)
             return
-        except JournalError as error:
-            self._streams.note(f"error: {one_line(str(error))}")
-            self._codes.add(DAMAGED)
+        if again:
+            self._streams.note(f"forked before: thread {one_line(handle.id)} is this fork, and nothing was copied")
+            self._follow(handle)
             return
         begun = (await handle.history())[0].fact
         assert isinstance(begun, Forked)  # noqa: S101 - it is what a fork begins with
         copied = counted(begun.entries, "entry")
-        self._streams.note(f"forked: thread {handle.id} continues after {copied} of {one_line(fork.thread)}")
+        self._streams.note(f"forked: thread {one_line(handle.id)} continues after {copied} of {one_line(begun.origin)}")
         self._follow(handle)
 
     async def _send(self) -> None:
@@ -226,6 +217,9 @@ class _Run:
         def refused(number: int, error: OrganismError) -> None:
             self._not_sent(messages[number], error)
 
+        if self._orders.id is not None:
+            await self._send_once(self._orders.id, messages[0])
+            return
         both = [(message.to, message.payload) for message in messages]
         try:
             handles = await self._organism.send_all(
@@ -237,11 +231,31 @@ class _Run:
         for handle in handles:
             self._follow(handle)
 
+    async def _send_once(self, id_: str, message: StartMessage) -> None:
+        """Sends the message under an id of the user's, or finds the thread that it has opened before."""
+        try:
+            again = await self._is_there_already()
+            handle = await self._organism.send(
+                message.to, message.payload, labels=self._orders.labels, accounts=self._orders.accounts, id=id_
+            )
+        except OrganismError as error:
+            self._not_sent(message, error)
+            return
+        if again:
+            self._streams.note(f"sent before: thread {one_line(id_)} is there, and nothing was sent")
+        handle.resume()
+        self._follow(handle)
+
+    async def _is_there_already(self) -> bool:
+        """Whether the thread of the user's id is in the journal; what it is, whoever asks for it again compares."""
+        id_ = self._orders.id
+        return id_ is not None and (id_ in self._organism.unfinished or await self._organism.result_of(id_) is not None)
+
     def _not_sent(self, message: StartMessage, error: OrganismError) -> None:
         name = type(message.payload).__name__
         self._streams.note(f"error: {name} could not be sent to '{message.to}': {one_line(str(error))}")
-        damaged = DAMAGED if isinstance(error, JournalError) else FAILED
-        self._codes.add(EXHAUSTED if isinstance(error, BudgetExhaustedError) else damaged)
+        codes = {JournalError: DAMAGED, IdTakenError: WRONG, BudgetExhaustedError: EXHAUSTED}
+        self._codes.add(next((code for kind, code in codes.items() if isinstance(error, kind)), FAILED))
 
     def _follow(self, handle: ThreadHandle) -> None:
         if handle.id in self._known or self._following is None:
@@ -252,12 +266,10 @@ class _Run:
             handle.cancel(self._stopping)
         self._following.start_soon(self._wait_for, handle)
 
-    def _hear(self, fact: Fact) -> None:
-        if isinstance(fact, Resumed):
-            self._follow_others()
-
-    def _follow_others(self) -> None:
+    def _follow_others(self, fact: Fact | None = None) -> None:
         """What was taken up since another process asked for it is waited for as well."""
+        if fact is not None and not isinstance(fact, Resumed):
+            return
         for id_, thread in list(self._organism.kernel.state.threads.items()):
             handle = self._organism.thread_of(id_) if thread.owner is None else None
             if handle is not None:
@@ -307,9 +319,9 @@ class _Run:
     async def stop_on_signal(self, interrupts: Interrupts) -> None:
         """Once a signal comes: lets what runs end in the grace time, and leaves the rest where the journal has it, else cancels it."""
         await interrupts.wait()
-        self._people.note_aside(interrupted(self._orders.grace, lasts=self._lasts))
+        self._people.note_aside(interrupted(self._options.grace, lasts=self._lasts))
         with suppress(NotRunningError):  # it crashed just now
-            await self._organism.drain(self._orders.grace)
+            await self._organism.drain(self._options.grace)
         if self._lasts:
             self._waiting.cancel()
         else:
@@ -336,7 +348,7 @@ class _Run:
 
     def say_what_it_cost(self) -> None:
         """The table of final usage, for people."""
-        if self._results and not self._orders.json and not self._orders.quiet:
+        if self._results and not self._options.json and not self._options.quiet:
             self._streams.result(usage_table(self._results))
 
     def say_what_is_left(self) -> None:
@@ -345,20 +357,17 @@ class _Run:
         for question in self._asked:
             self._streams.note(waits(question))
         if self._asked:
-            how = f"'{self._orders.inbox}' shows the questions, '{self._orders.answer}' answers one"
-            self._streams.note(
-                how
-                if self._lasts
-                else "nobody can answer it any more: the journal is 'memory:', which ends with this process"
-            )
+            inbox, answer = self._typed("inbox"), self._typed("answer", *ANSWERED)
+            how = f"'{inbox}' shows the questions, '{answer}' answers one"
+            self._streams.note(how if self._lasts else GONE)
         if left and self._lasts:
             paused = all(result.outcome == "paused" for result in self._results[-left:]) and len(self._results) >= left
-            then = "once that is answered, " if paused and self._all_wait_for_people() else ""
+            # Before what each of them has asked is answered, to go on with them would change nothing.
+            then = "once that is answered, " if paused and all(map(self._asks, self._live)) else ""
             self._say_left(left, "", "paused" if paused else "left in the journal", then)
 
-    def _all_wait_for_people(self) -> bool:
-        """Whether each thread that is left has asked somebody: before that is answered, to go on with it would change nothing."""
-        return all(self._asks(id_) for id_ in self._live)
+    def _typed(self, command: str, *words: str) -> str:
+        return self._options.typed(command, self._orders.file, *words)
 
     def _asks(self, thread: str) -> bool:
         """Whether one of the questions that are told of is a thread's, or of one below it."""
@@ -367,7 +376,7 @@ class _Run:
     def _say_left(self, count: int, whose: str, how: str, then: str = "") -> None:
         is_, them = ("is", "it") if count == 1 else ("are", "them")
         self._streams.note(
-            f"{counted(count, 'thread')}{whose} {is_} {how}; {then}go on with {them}: {self._orders.again}"
+            f"{counted(count, 'thread')}{whose} {is_} {how}; {then}go on with {them}: {self._typed('resume')}"
         )
 
     def _say(self, result: ThreadResult, *, told_below: bool = False) -> None:
@@ -375,7 +384,7 @@ class _Run:
         self._results.append(result)
         if result.outcome != "completed":
             self._codes.add({"exhausted": EXHAUSTED, "paused": PAUSED}.get(result.outcome, FAILED))
-        if self._orders.json:
+        if self._options.json:
             # Only ASCII: it is the same in every encoding, and holds nothing that a terminal acts on.
             self._streams.result(json.dumps(result.as_json()))
         else:
@@ -385,7 +394,7 @@ class _Run:
             self._streams.note(problem)
 
     def _say_to_people(self, result: ThreadResult) -> None:
-        quiet, width = self._orders.quiet, self._streams.width
+        quiet, width = self._options.quiet, self._streams.width
         texts = [reply_text(result, width=width), "" if quiet else partial_text(result, width=width)]
         for text in filter(None, texts):
             self._streams.result(text if quiet else f"{text}\n")

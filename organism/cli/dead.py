@@ -7,27 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.arguments import Given, meant_by
 from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.orders import carried_out
 from organism.cli.phrases import short
-from organism.cli.reading import facts_of, payload_json
-from organism.cli.tables import instant, table
-from organism.cli.text import cut, one_line
+from organism.cli.tables import cell, instant, table
+from organism.cli.text import one_line
 from organism.errors import ConfigurationError
-from organism.names import ambiguous, begun
 from organism.record import facts
 from organism.works.control import Order
 from organism.works.dead import dead_message
+from organism.works.rows import facts_of, payload_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from organism.journal import Journal
     from organism.results import DeadMessage
 
 _HEAD: Final = ("message", "died (UTC)", "of", "by", "what", "attempts", "why")
-_WIDEST: Final = 60
 
 
 def dead(
@@ -43,7 +39,7 @@ def dead(
 ) -> int:
     """Lists the messages that failed for good and were not sent again, the oldest first; --retry sends one again.
 
-    A process that works on the journal delivers it at once; if there is none, it is written into the journal, and 'organism
+    A process that works on the journal delivers it immediately; if there is none, it is written into the journal, and 'organism
     resume' delivers it. If a thread is damaged, lists the messages of the others and exits with 5.
 
     Example: organism dead --retry 91b7
@@ -52,7 +48,9 @@ def dead(
         letters, damage = _read(found)
         again = {each.id for each in letters if found.root_of(each.retry) is not None}
     if retry is not None:
-        letter = _named(retry, letters)
+        letter = meant_by(retry, {each.id: each for each in letters}, "dead letters")
+        if letter is None:
+            raise ConfigurationError([f"there is no dead letter '{one_line(retry)}'; 'organism dead' lists all"])
         order = Order(do="retry", thread=letter.thread, question=letter.id)
         return carried_out(order, letter.thread, where, streams)
     shown = [each for each in letters if all or each.id not in again]
@@ -63,9 +61,7 @@ def dead(
         streams.result("\n".join(table([_HEAD, *map(_row, shown)])))
     elif not damage:
         streams.note(
-            "no message has failed for good"
-            if not again
-            else "every message that failed was sent again; --all lists them"
+            "every message that failed was sent again; --all lists them" if again else "no message has failed for good"
         )
     return damage.told(streams)
 
@@ -81,26 +77,15 @@ def _read(journal: Journal) -> tuple[list[DeadMessage], Damage]:
     return sorted(letters, key=lambda each: each.died_at), damage
 
 
-def _named(text: str, letters: Sequence[DeadMessage]) -> DeadMessage:
-    """The one of this id, or the only one whose id begins so. Raises ConfigurationError."""
-    known = {each.id: each for each in letters}
-    found = begun(text, known)
-    if len(found) == 1:
-        return known[found[0]]
-    if found:
-        raise ConfigurationError([ambiguous(text, found, "dead letters")])
-    raise ConfigurationError([f"there is no dead letter '{one_line(text)}'; 'organism dead' lists all"])
-
-
 def _row(letter: DeadMessage) -> tuple[str, ...]:
     return (
         one_line(letter.id),
         instant(letter.died_at),
         one_line(letter.handler),
         one_line(letter.sender) or "outside",
-        cut(short(letter.payload), _WIDEST),
+        cell(short(letter.payload)),
         str(len(letter.attempts)),
-        cut(one_line(f"{letter.code}: {letter.text}"), _WIDEST),
+        cell(f"{letter.code}: {letter.text}"),
     )
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from attrs import asdict, frozen
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
-from organism.cli.check import loaded
+from organism.cli.arguments import DEFAULT_FILE, AsFile, Given
+from organism.cli.options import NOTHING_OVER, OfFile
 from organism.cli.tables import limits_text
 from organism.cli.text import one_line
-from organism.names import ORGANISM
+from organism.names import ORGANISM, tool_handler
 from organism.payloads.primitives import NO_TOOL, ORGANISM_ONLY
 
 if TYPE_CHECKING:
@@ -64,14 +64,17 @@ class Topology:
 def topology(settings: Settings) -> Topology:
     """What a file says of it, in the order of the file."""
     handlers = settings.handlers
-    edges = [
-        Edge(name, peer, _sent(handler, handlers[peer]) if peer in handlers else ())
-        for name, handler in handlers.items()
-        for peer in handler.peers
-    ]
+    edges: list[Edge] = []
+    for name, handler in handlers.items():
+        never = ORGANISM_ONLY if handler.agent is None else NO_TOOL
+        for peer in handler.peers:
+            taken = handlers[peer].accepts if peer in handlers else ()
+            edges.append(Edge(name, peer, tuple(each.__name__ for each in taken if each not in never)))
     edges += _brought(settings)
     nodes = [_node(handler) for handler in handlers.values()]
-    tools = [(name, tool.handler.name) for name, each in handlers.items() if each.agent for tool in each.agent.tools]
+    agents = [(name, each.agent) for name, each in handlers.items() if each.agent is not None]
+    tools = [(name, tool.handler.name) for name, agent in agents for tool in agent.tools]
+    tools += [(name, tool_handler(name, str(each))) for name, agent in agents for each in agent.mcp]
     nodes += [Node(name=tool, kind="tool") for _, tool in tools]
     edges += [Edge(agent, tool) for agent, tool in tools]
     if any(ORGANISM in {edge.origin, edge.to} for edge in edges):
@@ -92,20 +95,11 @@ def _node(handler: HandlerSettings) -> Node:
         name=handler.name,
         kind="agent" if agent is not None else "person" if human is not None else "code",
         model="" if agent is None else agent.model,
-        takes=_taken(handler),
+        takes=tuple(each.__name__ for each in handler.accepts),
         replies=tuple(each.__name__ for each in replies),
         limits=None if handler.budget is None else limits_text(handler.budget.limits),
         per="" if handler.budget is None else handler.per,
     )
-
-
-def _taken(handler: HandlerSettings) -> tuple[str, ...]:
-    return tuple(each.__name__ for each in handler.accepts)
-
-
-def _sent(handler: HandlerSettings, peer: HandlerSettings) -> tuple[str, ...]:
-    never = ORGANISM_ONLY if handler.agent is None else NO_TOOL
-    return tuple(each.__name__ for each in peer.accepts if each not in never)
 
 
 def _brought(settings: Settings) -> Iterator[Edge]:
@@ -130,12 +124,10 @@ _START: Final = "start"
 
 
 def graph(
-    file: File = DEFAULT_FILE,
-    /,
+    file: AsFile = DEFAULT_FILE,
     *,
-    set: Sets = (),  # noqa: A002 - the name of the option
     json: Annotated[bool, Parameter(help="The same as a JSON object, for programs.")] = False,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    over: OfFile = NOTHING_OVER,
     streams: Given,
 ) -> int:
     """Prints who may address whom as a Mermaid flowchart, which many pages and editors draw, and starts nothing.
@@ -145,7 +137,7 @@ def graph(
 
     Example: organism graph > organism.mmd
     """
-    found = topology(loaded(file, pairs("--set", set), streams))
+    found = topology(over.settings(file, streams))
     streams.result(jsons.dumps(asdict(found)) if json else "\n".join(mermaid(found)))
     return 0
 

@@ -8,29 +8,33 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from attrs import define, field, frozen
 from cyclopts import Parameter
 
-from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.arguments import Given, meant_by
 from organism.cli.journals import HERE, Damage, InJournal
+from organism.cli.options import OverWithJournal
 from organism.cli.orders import carried_out
 from organism.cli.phrases import asker_text, parts, question_lines, short
-from organism.cli.reading import facts_of, payload_json
 from organism.cli.sending import text_of
-from organism.cli.tables import instant, table
-from organism.cli.text import cut, one_line
+from organism.cli.tables import cell, instant, table
+from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.kernel.reading import Reading
 from organism.kernel.steps import ref_of
-from organism.names import ambiguous, begun
-from organism.payloads import takes_lines
+from organism.payloads import Vocabulary, takes_lines
 from organism.payloads.primitives import BudgetDecision, BudgetRequest
 from organism.results import Question
 from organism.settings import UNITS
 from organism.threads.lineage import root_of
+from organism.works.answers import given
 from organism.works.control import Order
-from organism.works.inbox import question_of
+from organism.works.inbox import question_of, read
+from organism.works.rows import facts_of, payload_json
+from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from organism.cli.journals import Where
+    from organism.cli.streams import Streams
     from organism.journal import Journal
     from organism.threads.frames import Message
 
@@ -69,12 +73,9 @@ class Inbox:
 
     def named(self, text: str) -> Waiting:
         """The question of this id, or the only one whose id begins so. Raises ConfigurationError where there is none."""
-        known = {each.question.id: each for each in self.waiting}
-        found = begun(text, known)
-        if len(found) == 1:
-            return known[found[0]]
-        if found:
-            raise ConfigurationError([ambiguous(text, found, "questions")])
+        found = meant_by(text, {each.question.id: each for each in self.waiting}, "questions")
+        if found is not None:
+            return found
         shown = one_line(text)
         if text in self.over:
             raise ConfigurationError([f"question '{shown}' was answered already, or nobody waits for it any more"])
@@ -103,12 +104,10 @@ def inbox_of(journal: Journal) -> Inbox:
 def _unit(asked: Message) -> str | None:
     """The unit of a request for more budget."""
     name, fields = parts(asked.payload)
-    unit = fields.get("unit")
-    return unit if name == BudgetRequest.__name__ and unit in UNITS else None
+    return fields.get("unit") if name == BudgetRequest.__name__ and fields.get("unit") in UNITS else None
 
 
 _HEAD: Final = ("question", "asked (UTC)", "of", "by", "what", "answers with")
-_WIDEST: Final = 60
 
 
 def inbox(
@@ -156,7 +155,7 @@ def _row(waiting: Waiting) -> tuple[str, ...]:
         instant(asked.asked_at),
         asked.handler,
         asker_text(asked),
-        cut(short(asked.payload), _WIDEST),
+        cell(short(asked.payload)),
         " or ".join(map(one_line, asked.answers)),
     )
 
@@ -182,23 +181,46 @@ def answer(
 ) -> int:
     """Answers a question for a person, or says why there is no answer.
 
-    A process that works on the journal continues with the answer at once; if there is none, the answer is written into the
+    A process that works on the journal continues with the answer immediately; if there is none, the answer is written into the
     journal, and 'organism resume' continues with it.
 
     Example: organism answer 91b7 --send 'Print it.'
     """
-    if send is None and refuse is None:
+    if (send is None) == (refuse is None):
+        one = "" if send is None else ", not both"
         raise ConfigurationError(
-            ["organism answer: give the answer with --send, or say with --refuse why there is none"]
-        )
-    if send is not None and refuse is not None:
-        raise ConfigurationError(
-            ["organism answer: --send gives an answer, and --refuse says why there is none: one of them"]
+            [f"organism answer: give the answer with --send, or say with --refuse why there is none{one}"]
         )
     if refuse is not None and not refuse.strip():
         raise ConfigurationError(["organism answer --refuse: is empty; say why there is no answer"])
-    with where.opened() as found:
-        waiting = inbox_of(found).named(question)
     text = None if send is None else text_of(send, streams.input)
+    with where.opened() as found:
+        try:
+            waiting = inbox_of(found).named(question)
+        except ConfigurationError:
+            if not _was_given(found, question, text, refuse, where, streams):
+                raise
+            streams.result(f"question {one_line(question)} was answered so before: nothing was changed")
+            return 0
     order = Order(do="answer", thread=waiting.question.thread, question=waiting.question.id, text=text, refuse=refuse)
     return carried_out(order, waiting.chain, where, streams)
+
+
+def _was_given(
+    journal: Journal, question: str, text: str | None, refuse: str | None, where: Where, streams: Streams
+) -> bool:
+    """Whether a question that waits no more was answered by this very answer. Raises ConfigurationError where it was by another one."""
+    if given(journal, question, None) is None:
+        return False
+    settings = OverWithJournal(journal=where.journal).settings(where.file, streams)
+    before = given(journal, question, Vocabulary(payload_classes(settings)))
+    if before is None or before.of not in settings.handlers:
+        return False
+    if refuse is not None or before.refused is not None:
+        same = before.refused is not None and before.refused == refuse
+    else:
+        same = read(settings.handlers[before.of], before.asked, text or "", said="--send") == before.answer
+    if same:
+        return True
+    how = f"refused: {before.refused}" if before.answer is None else f"answered: {short(before.answer)}"
+    raise ConfigurationError([one_line(f"question '{question}' was {how}")])

@@ -4,12 +4,13 @@ that, for editors: a file, since no address of a schema could be reached from ev
 
 from __future__ import annotations
 
+import re
 import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
+from unicodedata import normalize
 
-from attrs import frozen
 from cyclopts import Parameter
 
 from organism.cli.arguments import Debug, Given  # noqa: TC001 - the command line is read from the annotations
@@ -23,18 +24,11 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 
-@frozen
-class Template:
-    """One kind of project. ``about`` says what it is, ``to`` is the handler that a chat talks to."""
-
-    about: str
-    to: str
-
-
-TEMPLATES: Final[Mapping[str, Template]] = {
-    "minimal": Template("an agent that answers from your notes, and a handler in Python", "guide"),
-    "team": Template("agents with budgets of their own, warnings, conversations and a person", "desk"),
+TEMPLATES: Final[Mapping[str, tuple[str, str]]] = {
+    "minimal": ("an agent that answers from your notes, and a handler in Python", "guide"),
+    "team": ("agents with budgets of their own, warnings, conversations and a person", "desk"),
 }
+"""The kinds of projects: what each is, and the handler that a chat talks to."""
 SCHEMA: Final = Path("organism.schema.json")
 """The schema of organism.yaml, which the first line of that names for editors."""
 _STORED: Final = ".txt"
@@ -53,7 +47,7 @@ def init(
         Parameter(
             metavar="NAME",
             show_default=True,
-            help=f"{'; '.join(f'{k}: {v.about}' for k, v in TEMPLATES.items())}.",
+            help=f"{'; '.join(f'{name}: {about}' for name, (about, _) in TEMPLATES.items())}.",
         ),
     ] = "minimal",
     name: Annotated[
@@ -63,7 +57,7 @@ def init(
     debug: Debug = False,  # noqa: ARG001 - main reads it
     streams: Given,
 ) -> int:
-    """Makes a new project that runs at once, without a key: organism.yaml, handlers, a README, and a schema with which editors check and
+    """Makes a new project that runs right away, without a key: organism.yaml, handlers, a README, and a schema with which editors check and
     complete organism.yaml.
 
     The folder must be empty, or not exist yet.
@@ -80,7 +74,7 @@ def init(
     written = [_write(folder, path, text.replace(_NAME, named)) for path, text in files]
     for path in written:
         streams.result(f"wrote {one_line(str(path))}")
-    streams.note(_next_steps(folder, TEMPLATES[template]))
+    streams.note(_next_steps(folder, TEMPLATES[template][1]))
     return 0
 
 
@@ -104,22 +98,22 @@ def _name(folder: Path, name: str | None) -> str:
     found = folder.resolve().name if name is None else name
     if is_organism_name(found):
         return found
+    plain = normalize("NFKD", found).encode("ascii", "ignore").decode().lower()
+    near = "-".join(re.findall("[a-z0-9]+", plain)).lstrip("-0123456789") or "my-organism"
     what = f"--name {one_line(found)}: is" if name is not None else f"{one_line(str(folder))}: '{one_line(found)}' is"
-    way_out = "" if name is not None else "; name it with --name"
-    raise ConfigurationError(
-        [f"{what} not a valid organism name: small letters, digits and '-', a letter first{way_out}"]
-    )
+    rule = "small letters, digits and '-', a letter first"
+    raise ConfigurationError([f"{what} not a valid organism name: {rule}; name it as in --name {near}"])
 
 
 def _must_be_free(folder: Path) -> None:
     """Raises ConfigurationError where something is in the way."""
     shown = one_line(str(folder))
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ConfigurationError([f"{shown}: is a file; name a folder that is empty or not there yet"])
     try:
         there = sorted(each.name for each in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():  # which it does not either where a file is above it
+            return
+        raise ConfigurationError([f"{shown}: is a file; name a folder that is empty or not there yet"]) from None
     except OSError as error:
         raise ConfigurationError([f"{shown}: cannot be read: {error.strerror}"]) from error
     if there:
@@ -142,6 +136,6 @@ def _write(folder: Path, path: Path, text: str) -> Path:
     return file
 
 
-def _next_steps(folder: Path, template: Template) -> str:
+def _next_steps(folder: Path, to: str) -> str:
     there = "" if folder.samefile(".") else f"cd {shlex.quote(str(folder))} && "
-    return one_line(f"try it: {there}organism run") + f"\n        organism chat --to {template.to}"
+    return one_line(f"try it: {there}organism run") + f"\n        organism chat --to {to}"

@@ -15,7 +15,7 @@ import yaml
 from attrs import define, field, frozen
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug
+from organism.cli.arguments import DEFAULT_FILE, Debug, File, OfJournal
 from organism.cli.exit_codes import COMPLETED, DAMAGED
 from organism.cli.text import one_line
 from organism.config.yamlloader import Loader, unreadable
@@ -49,31 +49,12 @@ class Damage:
         return True
 
     def told(self, streams: Streams) -> int:
-        """Names what is damaged; gives the exit code."""
+        """Names what is damaged; returns the exit code."""
         for problem in self.problems:
             streams.note(f"error: {one_line(problem)}")
         return DAMAGED if self.problems else COMPLETED
 
 
-OfFile = Annotated[
-    Path, Parameter(name="--file", metavar="FILE", help="The organism's file; organism.yaml by default.")
-]
-BehindThread = Annotated[
-    Path,
-    Parameter(
-        name="--file",
-        metavar="FILE",
-        help="The organism's file, behind the thread by itself or with --file; organism.yaml by default.",
-    ),
-]
-OfJournal = Annotated[
-    str | None,
-    Parameter(
-        name="--journal",
-        metavar="URL",
-        help="The journal, as in sqlite:organism.db; by default the one that ORGANISM_JOURNAL or the file names.",
-    ),
-]
 OfThread = Annotated[
     str,
     Parameter(
@@ -116,7 +97,7 @@ class Place:
 class Where:
     """How the command line names a journal: the options of every command that reads one."""
 
-    file: OfFile = DEFAULT_FILE
+    file: File = DEFAULT_FILE
     journal: OfJournal = None
     debug: Debug = False
 
@@ -178,16 +159,18 @@ def _check(place: Place, *, new: bool) -> None:
     kind, _, path = place.url.partition(":")
     if place.url == _MEMORY:
         problem = (
-            "ends with its process, so there is nothing to read: give the file a journal that lasts, as in "
+            f"journal '{place}' ends with its process, so there is nothing to read: give the file a journal that lasts, as in "
             "'journal: sqlite:organism.db', or name one with --journal"
         )
     elif kind not in {"sqlite", "jsonl"} or not path:
-        problem = "is not a journal; there are sqlite:PATH and jsonl:DIR"
+        problem = f"'{place}' is not a journal that lasts; use 'sqlite:PATH' or 'jsonl:DIR'"
     elif new or is_there(place.path):
         return
     else:
-        problem = f"does not exist yet: {one_line(str(place.path))} is missing; 'organism run' creates it"
-    raise ConfigurationError([f"{one_line(place.said)}: journal '{place}' {problem}"])
+        problem = (
+            f"journal '{place}' does not exist yet: {one_line(str(place.path))} is missing; 'organism run' creates it"
+        )
+    raise ConfigurationError([f"{one_line(place.said)}: {problem}"])
 
 
 def is_there(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, Self, TextIO
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from types import TracebackType
 
+    from rich.console import OverflowMethod
+
     from organism.cli.board import Board, Line, Saying, Share
+    from organism.cli.streams import Streams
 
 _BAR: Final = 12
 _WIDE: Final = 100
@@ -32,15 +35,18 @@ _LEVELS: Final = {"warning": "yellow", "critical": "dark_orange", "final": "red"
 
 
 class LiveBoard:
-    """The board on a terminal, while the block is open; afterwards nothing of it is left there.
+    """The board on standard error, a terminal, while the block is open; afterwards nothing of it is left there.
 
     ``now`` is the clock of the facts. :meth:`draw` draws it anew; between ``aside()`` lines can be written that stay.
     """
 
-    def __init__(self, board: Board, file: TextIO, *, now: Callable[[], float]) -> None:
+    def __init__(self, board: Board, streams: Streams, *, now: Callable[[], float]) -> None:
         self._board = board
+        self._streams = streams
         self._now = now
-        self._console = Console(file=file, highlight=False, markup=False, emoji=False)
+        self._console = Console(file=streams.err, highlight=False, markup=False, emoji=False)
+        self._plain = self._console.options.ascii_only
+        """It shows no other characters: they would stand there written out."""
         self._live = self._new()
         self._closed = False
 
@@ -50,12 +56,14 @@ class LiveBoard:
 
     def __enter__(self) -> Self:
         self._live.start()
+        self._streams.display = self
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        self._streams.display = None
 
     def close(self) -> None:
         """Takes the board off the terminal for good, and gives it its cursor back. Closing twice is once."""
@@ -86,7 +94,9 @@ class LiveBoard:
         whole = max(1, self._console.height - _HEADER_LINES - 1)
         # Those who write get what is left, and half of it at least.
         room = max(1, whole // 2, whole - len(sayings) * _SAID) if sayings else whole
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+        for what in ("name", "doing", "seconds", *["bar"] * self._bars):
+            table.add_column(no_wrap=what != "doing")  # which is what becomes narrower
         for line in self._board.lines(threads[:room], self._now()):
             table.add_row(*self._row(line))
         rest = (
@@ -114,11 +124,32 @@ class LiveBoard:
         name = Text("  " * line.depth + line.handler, style=_LEVELS.get(line.level, ""), no_wrap=True)
         working = ", ".join(one if count == 1 else f"{one} x{count}" for one, count in line.working)
         models = ", ".join(line.backends)
-        doing = Text(working + (f" > {models}" if models else "") or "waits", no_wrap=True, overflow="ellipsis")
+        doing = Text(working + (f" > {models}" if models else "") or "waits", no_wrap=True, overflow=self._cut)
         seconds = Text(duration(line.seconds, ".0f"), justify="right", no_wrap=True)
-        # The limits that are nearest to their end say enough: two where there is room for them.
-        bars = [_bar(share) for share in line.shares[: 2 if self._console.width >= _WIDE else 1]]
-        return name, doing, seconds, *bars
+        return name, doing, seconds, *map(self._bar, line.shares[: self._bars])
+
+    @property
+    def _bars(self) -> int:
+        """The limits that are nearest to their end say enough: two where there is room for them."""
+        return 2 if self._console.width >= _WIDE else 1
+
+    def _bar(self, share: Share) -> Text:
+        """``tokens ████▒▒░░░░░░ 1,520/5,000``: used, held, free."""
+        full = min(_BAR, round(share.part * _BAR))
+        held = min(_BAR, round(share.taken * _BAR)) - full
+        style = "green" if share.part < 0.75 else "yellow" if share.part < 0.95 else "red"
+        used, out, free = "#=." if self._plain else "█▒░"
+        bar = Text(no_wrap=True, overflow=self._cut)
+        bar.append(f"{share.unit} ", style="dim")
+        bar.append(used * full + out * held, style=style)
+        bar.append(free * (_BAR - full - held), style="dim")
+        bar.append(f" {_figure(share, share.used)}/{_figure(share, share.limit)}")
+        return bar
+
+    @property
+    def _cut(self) -> OverflowMethod:
+        """How a cell ends that is too long."""
+        return "crop" if self._plain else "ellipsis"
 
 
 def said_lines(saying: Saying, width: int, room: int) -> Iterator[Text]:
@@ -128,14 +159,14 @@ def said_lines(saying: Saying, width: int, room: int) -> Iterator[Text]:
     if len(lines) > room:
         lines = wrapped(harmless(saying.text), width - 1 - len(head))[-room:]
         lines = [(head if number == 0 else " " * len(head)) + line for number, line in enumerate(lines)]
-    yield from (Text(line, style="italic", no_wrap=True, overflow="ellipsis") for line in lines)
+    yield from (Text(line, style="italic", no_wrap=True, overflow="crop") for line in lines)
 
 
 class LiveAnswer(LiveBoard):
     """What one handler is writing, alone; before it writes, who is at work."""
 
-    def __init__(self, board: Board, file: TextIO, *, handler: str) -> None:
-        super().__init__(board, file, now=lambda: 0.0)
+    def __init__(self, board: Board, streams: Streams, *, handler: str) -> None:
+        super().__init__(board, streams, now=lambda: 0.0)
         self._handler = handler
 
     def _drawing(self) -> Group:
@@ -145,20 +176,6 @@ class LiveAnswer(LiveBoard):
                 return Group(*(Text(line, no_wrap=True) for line in lines[-(self._console.height - 1) :]))
         working = self._board.working()
         return Group(Text(f"{', '.join(working)} ..." if working else "...", style="dim", no_wrap=True))
-
-
-def _bar(share: Share) -> Text:
-    """``tokens ████▒▒░░░░░░ 1,520/5,000``: used, held, free."""
-    full = min(_BAR, round(share.part * _BAR))
-    held = min(_BAR, round(share.taken * _BAR)) - full
-    style = "green" if share.part < 0.75 else "yellow" if share.part < 0.95 else "red"
-    bar = Text(no_wrap=True, overflow="ellipsis")
-    bar.append(f"{share.unit} ", style="dim")
-    bar.append("█" * full, style=style)
-    bar.append("▒" * held, style=style)
-    bar.append("░" * (_BAR - full - held), style="dim")
-    bar.append(f" {_figure(share, share.used)}/{_figure(share, share.limit)}")
-    return bar
 
 
 def _figure(share: Share, value: int | Decimal) -> str:

@@ -64,25 +64,16 @@ def documents_of(
     With a ``pause``, which is called between two looks, also those that come, until the thread has ended. A conversation goes on
     for as long as somebody looks.
     """
-    wanted = {those.thread}
-    all_of_it = those.thread == those.chain.root
+    of = None if those.thread == those.chain.root else those.thread
     number, ended = 0, False
     while True:
-        for document in journal.documents(those.chain.root, after=number):
+        for document in journal.documents(those.chain.root, after=number, of=of):
             number = document["n"]
-            wanted.update(_opened_below(document, wanted))
-            if all_of_it or document.get("thread") in wanted:
-                yield document
+            yield document
             ended |= document.get("fact") == "Ended" and document["thread"] == those.thread
         if pause is None or ended:
             return
         pause()
-
-
-def _opened_below(document: Mapping[str, Any], wanted: set[str]) -> Iterator[str]:
-    for step in document.get("steps", ()):
-        if step["step"] == "ThreadOpened" and step.get("owner") and step["owner"][0] in wanted:
-            yield step["thread"]
 
 
 def line_of(document: Mapping[str, Any]) -> str:

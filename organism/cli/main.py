@@ -13,7 +13,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
 
@@ -23,7 +23,7 @@ from organism.cli.exit_codes import DAMAGED, FAILED, INTERRUPTED, WRONG
 from organism.cli.help_format import Columns
 from organism.cli.log_lines import in_full, in_short
 from organism.cli.streams import Streams, lasting
-from organism.cli.text import harmless, one_line
+from organism.cli.text import one_line
 from organism.errors import ConfigurationError, EscalatedError, JournalError, OrganismError
 from organism.likeness import without_secrets
 from organism.names import suggestion
@@ -38,60 +38,45 @@ OBJECTS: Final = 20_000
 
 GROUPS: Final = {
     "Run": {
-        "init": ("organism.cli.init:init", "DIR", "Makes a new project that runs."),
-        "check": (
-            "organism.cli.check:check",
-            "[FILE]",
-            "Reports every mistake in an organism's file, and starts nothing.",
-        ),
-        "run": ("organism.cli.run:run", "[FILE]", "Runs an organism until every thread has ended or paused."),
-        "chat": ("organism.cli.chat:chat", "[FILE]", "Talks to a handler in one conversation, one turn per line."),
-        "resume": ("organism.cli.run:resume", "[FILE]", "Continues what earlier runs left in the journal."),
+        "init": ("init", "DIR", "Makes a new project that runs."),
+        "check": ("check", "[FILE]", "Reports every mistake in an organism's file, and starts nothing."),
+        "run": ("run", "[FILE]", "Runs an organism until every thread has ended or paused."),
+        "chat": ("chat", "[FILE]", "Talks to a handler in one conversation, one turn per line."),
+        "resume": ("run", "[FILE]", "Continues what earlier runs left in the journal."),
     },
     "See what happened": {
-        "threads": ("organism.cli.threads:threads", "", "Lists the root threads of a journal."),
-        "show": ("organism.cli.show:show", "[THREAD]", "Shows what happened in a thread."),
-        "log": ("organism.cli.log:log", "[THREAD]", "Prints the facts of a thread, or follows new ones."),
-        "usage": ("organism.cli.usage:usage", "[THREAD]", "Shows what was spent, by handler, model, day or others."),
+        "threads": ("threads", "", "Lists the root threads of a journal."),
+        "show": ("show", "[THREAD]", "Shows what happened in a thread."),
+        "log": ("log", "[THREAD]", "Prints the facts of a thread, or follows new ones."),
+        "usage": ("usage", "[THREAD]", "Shows what was spent, by handler, model, day or others."),
     },
     "Answer and steer": {
-        "inbox": ("organism.cli.inbox:inbox", "[ID]", "Lists the questions that wait for people."),
-        "answer": ("organism.cli.inbox:answer", "ID", "Answers a question for a person."),
-        "dead": ("organism.cli.dead:dead", "", "Lists the messages that failed for good, or sends one again."),
-        "pause": ("organism.cli.orders:pause", "THREAD", "Pauses a thread."),
-        "cancel": ("organism.cli.orders:cancel", "THREAD", "Cancels a thread."),
-        "add-budget": (
-            "organism.cli.orders:add_budget",
-            "[THREAD] UNIT=AMOUNT...",
-            "Raises the limits of a thread, or of an account.",
-        ),
+        "inbox": ("inbox", "[ID]", "Lists the questions that wait for people."),
+        "answer": ("inbox", "ID", "Answers a question for a person."),
+        "dead": ("dead", "", "Lists the messages that failed for good, or sends one again."),
+        "pause": ("orders", "THREAD", "Pauses a thread."),
+        "cancel": ("orders", "THREAD", "Cancels a thread."),
+        "add-budget": ("orders", "[THREAD] UNIT=AMOUNT...", "Raises the limits of a thread, or of an account."),
     },
     "Replay and vary": {
-        "replay": (
-            "organism.cli.replay:replay",
-            "THREAD [FILE]",
-            "Runs a thread's handlers again on the recorded answers.",
-        ),
-        "fork": (
-            "organism.cli.replay:fork",
-            "THREAD [FILE]",
-            "Copies the start of a thread and continues it differently.",
-        ),
+        "replay": ("replay", "THREAD [FILE]", "Runs a thread's handlers again on the recorded answers."),
+        "fork": ("replay", "THREAD [FILE]", "Copies the start of a thread and continues it differently."),
+        "study": ("study", "[FILE]", "Compares arms of settings on the same inputs."),
     },
     "Look after the journal": {
-        "verify": ("organism.cli.upkeep:verify", "", "Checks that every entry of a journal is as it was written."),
-        "export": ("organism.cli.transfer:export", "[THREAD...]", "Prints threads as JSON lines."),
-        "import": ("organism.cli.transfer:import_", "SOURCE", "Puts exported threads into a journal."),
-        "prune": ("organism.cli.upkeep:prune", "", "Removes finished threads from a journal."),
+        "verify": ("upkeep", "", "Checks that every entry of a journal is as it was written."),
+        "export": ("transfer", "[THREAD...]", "Prints threads as JSON lines."),
+        "import": ("transfer", "SOURCE", "Puts exported threads into a journal."),
+        "prune": ("upkeep", "", "Removes finished threads from a journal."),
     },
     "Design and test": {
-        "graph": ("organism.cli.graph:graph", "[FILE]", "Draws who may address whom, as Mermaid."),
-        "models": ("organism.cli.models:models", "[FILE]", "Shows what each model alias would use."),
-        "schema": ("organism.cli.schema:schema", "[FILE]", "Prints schemas for editors and readers."),
-        "simulate": ("organism.cli.simulate:simulate", "", "Serves the simulated model over HTTP, in two protocols."),
+        "graph": ("graph", "[FILE]", "Draws who may address whom, as Mermaid."),
+        "models": ("models", "[FILE]", "Shows what each model alias would use."),
+        "schema": ("schema", "[FILE]", "Prints schemas for editors and readers."),
+        "simulate": ("simulate", "", "Serves the simulated model over HTTP, in two protocols."),
     },
 }
-"""The commands as help shows them: where each is defined, what it takes, and what it does."""
+"""The commands as help shows them: the module that defines each, what it takes, and what it does."""
 OPTIONS: Final = ("--help", "--version")
 """What stands in the place of a command."""
 COMMANDS: Final = {name: each for group in GROUPS.values() for name, each in group.items()}
@@ -132,7 +117,7 @@ def _end_on_signal(code: int, streams: Streams) -> None:
 
 
 def execute(arguments: Sequence[str], streams: Streams) -> int:
-    """Runs the command that ``arguments`` name, in a process that goes on when it has ended; gives the exit code."""
+    """Runs the command that ``arguments`` name, in a process that goes on when it has ended; returns the exit code."""
     before = signals.answers()
     try:
         return _run(arguments, streams)
@@ -143,6 +128,9 @@ def execute(arguments: Sequence[str], streams: Streams) -> int:
 def _run(arguments: Sequence[str], streams: Streams) -> int:
     """The same; signals are answered from then on as the command has it, until :func:`main` says otherwise."""
     debug = "--debug" in arguments  # until they are understood
+    by_itself = (
+        _wants_help(arguments) or arguments[0] in OPTIONS
+    )  # help and the version are written by themselves, and to nothing else
     try:
         command, bound, given = _application(arguments, streams).parse_args(
             list(arguments), print_error=False, exit_on_error=False
@@ -152,22 +140,18 @@ def _run(arguments: Sequence[str], streams: Streams) -> int:
     except CycloptsError as error:
         streams.note(without_secrets(_usage_problem(error)))
         return WRONG
-    except ConfigurationError as error:
-        for mistake in error.mistakes:
-            streams.note(without_secrets(harmless(mistake)))
-        return WRONG
-    except JournalError as error:
-        streams.note(f"error: {one_line(str(error))}")
-        return DAMAGED
+    except (ConfigurationError, JournalError) as error:
+        streams.wrong(error)
+        return WRONG if isinstance(error, ConfigurationError) else DAMAGED
     except SystemExit:
-        if not _wants_help(arguments):
+        if not by_itself:
             raise
-        code = 0  # who draws the help ends the process where nobody reads it: here that is no error
+        code = 0  # who draws help ends the process where nobody reads it: here that is no error
     except Exception as error:  # noqa: BLE001 - a line for people, whatever it is
-        if not (isinstance(error, OSError) and _wants_help(arguments)):
+        if not (isinstance(error, OSError) and by_itself):
             streams.note(in_full(error) if debug else _about(error))
             return FAILED
-        streams.lose(streams.out, error)  # help is written by itself, and to nothing else
+        streams.lose(streams.out, error)
         code = 0
     except BaseException as error:  # noqa: BLE001 - what is no interrupt goes on
         return _interrupted(error)
@@ -177,16 +161,10 @@ def _run(arguments: Sequence[str], streams: Streams) -> int:
 
 def _interrupted(error: BaseException) -> int:
     """The exit code after Ctrl-C, which an event loop may raise in a group. Raises what is nothing of the kind."""
-    match error:
-        case KeyboardInterrupt():
-            return INTERRUPTED
-        case BaseExceptionGroup():
-            inner: BaseExceptionGroup[BaseException] = error
-            if inner.subgroup(KeyboardInterrupt) is not None:
-                return INTERRUPTED
-        case _:
-            pass
-    raise error
+    group = cast("BaseExceptionGroup[BaseException]", error) if isinstance(error, BaseExceptionGroup) else None
+    if not isinstance(error, KeyboardInterrupt) and (group is None or group.subgroup(KeyboardInterrupt) is None):
+        raise error
+    return INTERRUPTED
 
 
 def _about(error: Exception) -> str:
@@ -201,8 +179,8 @@ def _about(error: Exception) -> str:
 
 
 def _debugs(given: Mapping[str, object]) -> bool:
-    """Whether a command was given ``--debug``, by itself or among the options of a journal."""
-    return bool(given.get("debug")) or getattr(given.get("where"), "debug", False)
+    """Whether a command was given ``--debug``, by itself or among the options that it shares with others."""
+    return any(getattr(each, "debug", name == "debug" and bool(each)) for name, each in given.items())
 
 
 def _wants_help(arguments: Sequence[str]) -> bool:
@@ -219,16 +197,25 @@ def _application(arguments: Sequence[str], streams: Streams) -> App:
         help_formatter=Columns() if helps and not streams.out.isatty() else None,
         help_format="plaintext",
         group_parameters=Group("Options"),
-        default_parameter=Parameter(negative=(), show_default=False),
+        default_parameter=Parameter(negative=(), show_default=False, json_list=False),
     )
     for number, (title, commands) in enumerate(GROUPS.items()):
         group = Group(title, sort_key=number)
-        for number_in, (name, (place, takes, about)) in enumerate(commands.items()):
+        for number_in, (name, (module, takes, about)) in enumerate(commands.items()):
+            function = {"import": "import_"}.get(name, name.replace("-", "_"))
             usage = " ".join(["Usage: organism", name, *([takes] if takes else []), "[OPTIONS]"])
             # In full, as the command itself says it, where it is asked for: the others are not loaded for that.
             short = None if name in arguments[:1] else about
             # A command has no version of its own: it would say that of the library that reads the command line.
-            app.command(place, name=name, help=short, usage=usage, group=group, sort_key=number_in, version_flags=())
+            app.command(
+                f"organism.cli.{module}:{function}",
+                name=name,
+                help=short,
+                usage=usage,
+                group=group,
+                sort_key=number_in,
+                version_flags=(),
+            )
             if helps and short is None:
                 app[name].help = _flowing(app[name].default_command)
     last = Group("Options", sort_key=len(GROUPS))

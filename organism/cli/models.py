@@ -7,29 +7,34 @@ import os
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from attrs import asdict, evolve, frozen
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
-from organism.cli.check import loaded
+from organism.cli.arguments import DEFAULT_FILE, AsFile, Given
 from organism.cli.exit_codes import WRONG
-from organism.cli.tables import plain_amount
+from organism.cli.options import NOTHING_OVER, OfFile
+from organism.cli.tables import named, plain_amount
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.models.factories import check_backends
 from organism.models.prices import FREE, check_prices, rates, window_of
 from organism.models.tokens.usage import Measured
 from organism.names import counted
+from organism.settings import BackendSettings, ModelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from organism.settings import BackendSettings, ModelSettings, Settings
+    from organism.settings import Settings
 
 _PER_MILLION: Final = Decimal(10) ** -6
 """From 10^-12 USD a token to USD a million of them."""
+_OF_BACKEND: Final = (
+    "provider", "model", "base_url", "priority", "requests_per_minute", "tokens_per_minute", "max_concurrent", "timeout",
+)  # fmt: skip
+_OF_ALIAS: Final = ("strategy", "retries", "backoff", "max_output_tokens")
 
 
 @frozen(kw_only=True)
@@ -55,57 +60,59 @@ class Key:
 
 @frozen(kw_only=True)
 class BackendRow:
-    """One backend of an alias. ``price`` and ``context_window`` (tokens) are ``None`` where nobody knows them, ``timeout`` is in
-    seconds; ``problems`` are the lines that ``organism check`` says of it.
+    """One backend of an alias. ``price`` and ``context_window`` (tokens) are ``None`` where nobody knows them; ``problems`` are the
+    lines that ``organism check`` says of it.
     """
 
-    provider: str
-    model: str
-    base_url: str | None
-    priority: int
+    settings: BackendSettings
     price: Priced | None
     context_window: int | None
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-    max_concurrent: int
-    timeout: float
     key: Key
     problems: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints of it."""
+        of_file = {name: getattr(self.settings, name) for name in _OF_BACKEND}
+        return of_file | asdict(self, filter=lambda field, _: field.name != "settings")
 
 
 @frozen(kw_only=True)
 class AliasRow:
     """One alias. Its backends are in the order of their priority, ``agents`` are those that use it."""
 
-    alias: str
-    strategy: str
-    retries: int
-    backoff: tuple[float, float]
-    max_output_tokens: int
-    downgrade: dict[str, str] | None
+    settings: ModelSettings
     agents: tuple[str, ...]
     backends: tuple[BackendRow, ...]
 
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        down = self.settings.downgrade
+        return {
+            "alias": self.settings.name,
+            **{name: getattr(self.settings, name) for name in _OF_ALIAS},
+            "downgrade": None if down is None else {"at": down.at, "to": down.to},
+            "agents": self.agents,
+            "backends": [each.as_json() for each in self.backends],
+        }
+
 
 def models(
-    file: File = DEFAULT_FILE,
-    /,
+    file: AsFile = DEFAULT_FILE,
     *,
-    set: Sets = (),  # noqa: A002 - the name of the option
     json: Annotated[bool, Parameter(help="JSON lines: one object per alias.")] = False,
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    over: OfFile = NOTHING_OVER,
     streams: Given,
 ) -> int:
     """Shows what each alias would use: backends in order, prices, context windows, limits, where keys come from. Calls nothing.
 
     Exits with 2 if the file is wrong, or if a backend could not be made; the reasons are printed below that backend.
     """
-    settings = loaded(file, pairs("--set", set), streams)
+    settings = over.settings(file, streams)
     with redirect_stdout(streams.err):
         rows = aliases(settings, environ=os.environ, at=datetime.now(UTC))
     if json:
         for row in rows:
-            streams.result(jsons.dumps(asdict(row), default=_figure))
+            streams.result(jsons.dumps(row.as_json(), default="{:f}".format))  # of USD: exact, and no exponent
     else:
         streams.result("\n\n".join("\n".join(_told(row)) for row in rows))
         for note in settings.notes:
@@ -126,29 +133,16 @@ def _alias(
         alone = {model.name: evolve(model, backends=(backend,))}
         problems = check_backends(alone, environ=environ) + check_prices(alone, cost_limited=must_be_priced, at=at)
         return BackendRow(
-            provider=backend.provider,
-            model=backend.model,
-            base_url=backend.base_url,
-            priority=backend.priority,
+            settings=backend,
             price=_priced(backend, at),
             context_window=window_of(backend, at),
-            requests_per_minute=backend.requests_per_minute,
-            tokens_per_minute=backend.tokens_per_minute,
-            max_concurrent=backend.max_concurrent,
-            timeout=backend.timeout,
             key=_key(backend, environ),
             problems=tuple(problems),
         )
 
-    down = model.downgrade
     users = [each for each in settings.handlers.values() if each.agent is not None and each.agent.model == model.name]
     return AliasRow(
-        alias=model.name,
-        strategy=model.strategy,
-        retries=model.retries,
-        backoff=model.backoff,
-        max_output_tokens=model.max_output_tokens,
-        downgrade=None if down is None else {"at": down.at, "to": down.to},
+        settings=model,
         agents=tuple(each.name for each in users),
         backends=tuple(row(each) for each in sorted(model.backends, key=lambda each: each.priority)),
     )
@@ -176,29 +170,30 @@ def _key(backend: BackendSettings, environ: Mapping[str, str]) -> Key:
 
 
 def _told(row: AliasRow) -> Iterator[str]:
+    model = row.settings
     way = {
         "failover": "the first that works",
         "round-robin": "in turns, among those with the same priority",
         "least-loaded": "the least busy of those with the same priority",
-    }[row.strategy]
-    yield f"{row.alias}: {row.strategy}, {way}" if len(row.backends) > 1 else f"{row.alias}: one backend"
-    first, longest = row.backoff
-    yield f"  retries  {row.retries} after a failed attempt, waiting {first:g} s to {longest:g} s"
-    yield f"  answers  up to {counted(row.max_output_tokens, 'token')} by default"
-    if row.downgrade is not None:
-        yield f"  budget   from level '{row.downgrade['at']}' on, model '{row.downgrade['to']}'"
+    }[model.strategy]
+    yield f"{model.name}: {model.strategy}, {way}" if len(row.backends) > 1 else f"{model.name}: one backend"
+    first, longest = model.backoff
+    yield f"  retries  {model.retries} after a failed attempt, waiting {first:g} s to {longest:g} s"
+    yield f"  answers  up to {counted(model.max_output_tokens, 'token')} by default"
+    if model.downgrade is not None:
+        yield f"  budget   from level '{model.downgrade.at}' on, model '{model.downgrade.to}'"
     yield f"  agents   {', '.join(row.agents) or 'none'}"
     for number, backend in enumerate(row.backends, start=1):
         yield from _backend(number, backend)
 
 
 def _backend(number: int, row: BackendRow) -> Iterator[str]:
-    where = f" at {row.base_url}" if row.base_url else ""
-    yield f"  {number}. {one_line(f'{row.provider}/{row.model}{where}, priority {row.priority}')}"
+    backend = row.settings
+    yield f"  {number}. {named(backend)}, priority {backend.priority}"
     window = "unknown" if row.context_window is None else f"{row.context_window:,} tokens"
-    rates_ = {"request": row.requests_per_minute, "token": row.tokens_per_minute}
+    rates_ = {"request": backend.requests_per_minute, "token": backend.tokens_per_minute}
     limits = [f"{counted(limit, what)} per minute" for what, limit in rates_.items() if limit is not None]
-    limits += [f"{counted(row.max_concurrent, 'call')} at once", f"{duration(row.timeout)} per attempt"]
+    limits += [f"{counted(backend.max_concurrent, 'call')} at once", f"{duration(backend.timeout)} per attempt"]
     yield f"     price   {_price(row.price)}"
     yield f"     window  {window}"
     yield f"     limits  {', '.join(limits)}"
@@ -215,11 +210,6 @@ def _price(price: Priced | None) -> str:
     amounts = (plain_amount(each) for each in (price.input, price.output, price.cache_read))
     figures = "{} input, {} output, {} input from a cache".format(*amounts)
     return f"{figures}; USD per million tokens, {whence}"
-
-
-def _figure(amount: Decimal) -> str:
-    """USD as ``--json`` writes them: exact, and no exponent."""
-    return f"{amount:f}"
 
 
 def _source(key: Key) -> str:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from contextlib import asynccontextmanager, redirect_stdout
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
@@ -17,53 +17,66 @@ from cyclopts import Parameter
 from organism import config
 from organism.cli.arguments import Given, pairs
 from organism.cli.journals import HERE, InJournal, OfThread, Where, is_there
+from organism.cli.options import OverWithJournal
 from organism.cli.reading import meant
 from organism.cli.text import one_line
-from organism.errors import ConfigurationError, JournalError, JournalHeldError
+from organism.errors import ConfigurationError, IdTakenError, JournalError, JournalHeldError
 from organism.journal import owner_of, socket_path
-from organism.journal.lock import spoken
+from organism.journal.lock import since, spoken
 from organism.kernel import Kernel
 from organism.names import CONVERSATION
 from organism.payloads import Vocabulary
 from organism.pump.accounts import CEILING
 from organism.pump.writer import in_place
 from organism.settings import Settings
-from organism.works.control import Order, given_more_in, tell, too_late, written_down
+from organism.works.control import Order, done_before, given_more_in, tell, too_late, written_down
 from organism.works.dead import retry_written_down
 from organism.works.durable import Durable
 from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from organism.cli.journals import Place
     from organism.cli.streams import Streams
 
-_TRIES: Final = 40
 _PAUSE: Final = 0.05
-"""Seconds between two tries: a process that has just taken a journal does not listen yet."""
+"""Seconds between two tries."""
+_ENDING: Final = 2.0
+"""Seconds for which a process is tried that does not listen: it may be about to end."""
+_STARTING: Final = 10.0
+"""Seconds from when a process took a journal, within which it begins to listen: it may have much to read first."""
 _WITHOUT_FILE: Final = frozenset({"pause", "cancel", "add-budget"})
 """Orders that change what the journal says of a thread, and need nothing else of the organism: its file need not be there, nor its code run."""
 
 
-def ordered(do: str, thread: str, where: Where, streams: Streams, units: Mapping[str, Any] | None = None) -> int:
-    """Carries an order out, and says what was done; gives the exit code.
+def ordered(
+    do: str,
+    thread: str,
+    where: Where,
+    streams: Streams,
+    *,
+    units: Mapping[str, Any] | None = None,
+    id_: str | None = None,
+) -> int:
+    """Carries an order out, and says what was done; returns the exit code. ``id_`` is that of an order that may be given again.
 
     Raises ConfigurationError where there is no such thread, or it has ended, and JournalError.
     """
     with where.opened() as found:
-        means = meant(found, thread).told(streams)
-    order = Order(do=do, thread=means.thread.removeprefix(CONVERSATION), units=units)
+        means = meant(found, thread).told(streams, id_=id_)
+    order = Order(do=do, thread=means.thread.removeprefix(CONVERSATION), units=units, id=id_)
     return carried_out(order, means.chain.root, where, streams)
 
 
 def carried_out(order: Order, chain: str, where: Where, streams: Streams) -> int:
-    """Carries an order to a thread in ``chain`` out, and says what was done; gives the exit code. Raises as :func:`ordered`."""
-    return _told_or_written(order, where, streams, lambda: _write(_durable(order, where, streams), chain, order))
+    """Carries an order to a thread in ``chain`` out, and says what was done; returns the exit code. Raises as :func:`ordered`."""
+    return _told_or_written(order, where, streams, lambda: _write(_needed(order, where, streams), chain, order))
 
 
 def _told_or_written(order: Order, where: Where, streams: Streams, write: Callable[[], Awaitable[str]]) -> int:
-    """Has an order carried out by the process that works on the journal, or by ``write`` where there is none; gives the exit code."""
+    """Has an order carried out by the process that works on the journal, or by ``write`` where there is none; returns the exit code."""
     said = told(where.place, order)
     while said is None:
         try:
@@ -82,49 +95,52 @@ def told(place: Place, order: Order) -> str | None:
 
 def asked(place: Place, order: Order) -> Mapping[str, Any] | None:
     """What the process says that works on the journal; ``None`` where there is none. Raises JournalError where it does not listen."""
-    who, problem = "another process", ""
-    for _ in range(_TRIES):
+    begun = time.time()
+    while True:
         owner = owner_of(place.path)
         if owner is None:
             return None
         try:
             return anyio.run(tell, socket_path(place.path), order, backend="trio")
         except OSError as error:
-            who, problem = spoken(owner), str(error)
-            time.sleep(_PAUSE)
-    raise JournalError(
-        f"journal '{place}' is held by {who}, which takes no orders ({problem}); try again once it has ended"
-    )
+            if time.time() > max(begun + _ENDING, since(owner) + _STARTING):
+                held = f"journal '{place}' is held by {spoken(owner)}, which takes no orders ({error})"
+                raise JournalError(f"{held}; try again once it has ended") from None
+        time.sleep(_PAUSE)
 
 
-def _durable(order: Order, where: Where, streams: Streams) -> Durable:
+def _needed(order: Order, where: Where, streams: Streams) -> AbstractAsyncContextManager[Durable]:
     """The journal, with as much of the organism as an order needs."""
     if order.do in _WITHOUT_FILE:
         place = where.place
         settings, vocabulary = Settings(name="", journal=place.url, folder=place.folder), None
     else:
-        with redirect_stdout(streams.err):
-            over = {} if where.journal is None else {"journal": where.journal}
-            settings = config.load(where.file, set=over, environ=dict(os.environ), written=lambda _: "--journal")
+        settings = OverWithJournal(journal=where.journal).settings(where.file, streams)
         vocabulary = Vocabulary(payload_classes(settings))
-    return _journal_of(settings, Kernel(settings), vocabulary)
-
-
-def _journal_of(settings: Settings, kernel: Kernel, vocabulary: Vocabulary | None = None) -> Durable:
-    return Durable(settings, kernel, vocabulary, now=time.time, offload=_in_place, hand_over=in_place)
+    return _opened(settings, Kernel(settings), vocabulary)
 
 
 @asynccontextmanager
-async def _opened(durable: Durable) -> AsyncGenerator[None]:
-    await durable.open(failed=_told_by_who_waits, moved=_nothing_waits)
+async def _opened(settings: Settings, kernel: Kernel, vocabulary: Vocabulary | None = None) -> AsyncGenerator[Durable]:
+    """A journal that is written here: there is nobody who would have to go on meanwhile."""
+
+    async def here(work: Callable[[], Any]) -> Any:
+        return work()
+
+    durable = Durable(settings, kernel, vocabulary, now=time.time, offload=here, hand_over=in_place)
+    # Nothing leaves that would wait for what is written, and an error is raised where the facts are waited for.
+    await durable.open(failed=lambda _chain, _error: None, moved=lambda: None)
     try:
-        yield
+        yield durable
     finally:
         await durable.close()
 
 
-async def _write(durable: Durable, chain: str, order: Order) -> str:
-    async with _opened(durable):
+async def _write(journal: AbstractAsyncContextManager[Durable], chain: str, order: Order) -> str:
+    async with journal as durable:
+        before = await _done_before(durable, order)
+        if before is not None:
+            return before
         if order.do == "retry":
             return await retry_written_down(durable, order.question or "")
         thread = order.thread or ""
@@ -132,33 +148,14 @@ async def _write(durable: Durable, chain: str, order: Order) -> str:
         if not durable.left(chain) and not (of_conversation and order.do == "add-budget"):
             if of_conversation:
                 raise ConfigurationError([f"no turn of conversation {one_line(thread)} is under way"])
-            raise ConfigurationError([await too_late(durable, thread, order)])
+            return await too_late(durable, thread, order)
         return await written_down(durable, chain, thread, order)
-
-
-async def _in_place(work: Callable[[], Any]) -> Any:
-    """There is nobody who would have to go on meanwhile."""
-    return work()
-
-
-def _nothing_waits() -> None:
-    """Nothing leaves, so nothing waits for what is written."""
-
-
-def _told_by_who_waits(_chain: str, _error: JournalError) -> None:
-    """The error is raised where the facts are waited for."""
 
 
 _GROUPED: Final = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+")
 
 
-def pause(
-    thread: OfThread,
-    /,
-    *,
-    where: InJournal = HERE,
-    streams: Given,
-) -> int:
+def pause(thread: OfThread, /, *, where: InJournal = HERE, streams: Given) -> int:
     """Pauses a thread and all below it: running handlers finish, nothing more is delivered, and its clock stops.
 
     A process that works on the journal does it; if there is none, the pause is written into the journal, and lasts until 'organism resume'.
@@ -166,13 +163,7 @@ def pause(
     return ordered("pause", thread, where, streams)
 
 
-def cancel(
-    thread: OfThread,
-    /,
-    *,
-    where: InJournal = HERE,
-    streams: Given,
-) -> int:
+def cancel(thread: OfThread, /, *, where: InJournal = HERE, streams: Given) -> int:
     """Cancels a thread and all below it: calls under way are settled, then it ends 'cancelled'.
 
     A process that works on the journal does it; if there is none, it is written into the journal.
@@ -195,6 +186,12 @@ def add_budget(
         ),
     ] = None,
     ceiling: Annotated[bool, Parameter(help="The same with the limits of the organism.")] = False,
+    id: Annotated[  # noqa: A002 - the option's name
+        str | None,
+        Parameter(
+            metavar="ID", help="A name for this order, of your choice: given again under it, it changes nothing."
+        ),
+    ] = None,
     where: InJournal = HERE,
     streams: Given,
 ) -> int:
@@ -206,10 +203,10 @@ def add_budget(
     """
     shared = _shared(account, ceiling=ceiling)
     if shared is not None:
-        return _quota_raised(Order(do="add-budget", account=shared, units=_amounts(words)), where, streams)
+        return _quota_raised(Order(do="add-budget", account=shared, units=_amounts(words), id=id), where, streams)
     if not words:
         raise ConfigurationError(["organism add-budget: name a thread, or an account with --account KIND=NAME"])
-    return ordered("add-budget", words[0], where, streams, _amounts(words[1:]))
+    return ordered("add-budget", words[0], where, streams, units=_amounts(words[1:]), id_=id)
 
 
 def _shared(account: str | None, *, ceiling: bool) -> str | None:
@@ -223,7 +220,7 @@ def _shared(account: str | None, *, ceiling: bool) -> str | None:
 
 
 def _quota_raised(order: Order, where: Where, streams: Streams) -> int:
-    """Raises limits that many threads share, and says what was done; gives the exit code."""
+    """Raises limits that many threads share, and says what was done; returns the exit code."""
     where.check_there()
     return _told_or_written(order, where, streams, lambda: _raise_quota(where, order))
 
@@ -238,39 +235,41 @@ async def _raise_quota(where: Where, order: Order) -> str:
     place = where.place
     settings = Settings(name="", journal=place.url, folder=place.folder, ceiling=ceiling, accounts=accounts)
     kernel = Kernel(settings)
-    durable = _journal_of(settings, kernel)
-    async with _opened(durable):
-        return await given_more_in(kernel, durable, order, time.time())
+    async with _opened(settings, kernel) as durable:
+        return await _done_before(durable, order) or await given_more_in(kernel, durable, order, time.time())
+
+
+async def _done_before(durable: Durable, order: Order) -> str | None:
+    """As :func:`organism.works.control.done_before`; another order under the same id is a mistake of whoever gives it."""
+    try:
+        return await done_before(durable, order)
+    except IdTakenError as error:
+        raise ConfigurationError([str(error)]) from None
 
 
 def _amounts(units: Iterable[str]) -> dict[str, int | float | str]:
-    """``tokens=1000`` as amounts by unit; money stays a text, since it is exact. Raises ConfigurationError for what is no amount."""
+    """``tokens=1000`` as amounts by unit. Raises ConfigurationError for what is no amount."""
     typed = pairs("add-budget", units, form="UNIT=AMOUNT")
-    given = {unit: text if unit == "cost_usd" else _ungrouped(text) for unit, text in typed.items()}
+    given = {unit: amount for unit, text in typed.items() if (amount := _amount(unit, text)) is not None}
     wrong = [
         f"add-budget {one_line(unit)}={one_line(text)}: is not an amount; write a number, as in {one_line(unit)}=1000"
-        for unit, text in given.items()
-        if not _is_number(text)
+        for unit, text in typed.items()
+        if unit not in given
     ]
     if wrong:
         raise ConfigurationError(wrong)
-    return {unit: text if unit == "cost_usd" else _number(text) for unit, text in given.items()}
+    return given
 
 
-def _ungrouped(text: str) -> str:
-    """The text without the commas of thousands; any other comma may be meant as a point, as each may in an amount of money."""
-    return text.replace(",", "") if _GROUPED.fullmatch(text) else text
-
-
-def _is_number(text: str) -> bool:
+def _amount(unit: str, text: str) -> int | float | str | None:
+    """A number, without the commas of thousands; money stays a text, since it is exact. ``None`` for anything else: any other comma may
+    be meant as a point, as each may in an amount of money.
+    """
+    money = unit == "cost_usd"
+    plain = text.replace(",", "") if _GROUPED.fullmatch(text) and not money else text
     try:
-        return math.isfinite(float(text))
+        number = float(plain)
     except ValueError:
-        return False
-
-
-def _number(text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+        return None
+    whole = plain.removeprefix("-").isdecimal()
+    return (text if money else int(plain) if whole else number) if math.isfinite(number) else None

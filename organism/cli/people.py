@@ -10,7 +10,7 @@ import anyio
 from organism.cli.input_lines import InputLines
 from organism.cli.phrases import asker_text, question_lines
 from organism.cli.sending import text_in
-from organism.cli.text import harmless, one_line
+from organism.cli.text import one_line
 from organism.errors import ConfigurationError, NoQuestionError, NotRunningError, OrganismError
 from organism.payloads import takes_lines, takes_text
 from organism.threads.routing import answers_to, known_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from organism.results import Question
 
 REFUSE: Final = "/refuse"
+GONE: Final = "nobody can answer it any more: the journal is 'memory:', which ends with this process"
 _HOW: Final = f"JSON or XML, or @FILE; '{REFUSE} WHY' refuses to answer; an empty line leaves the question in the inbox"
 
 
@@ -117,14 +118,11 @@ class People:
             handler = self._organism.settings.handlers[question.handler]
             text = text_in(line, said="not taken:") if line.startswith("@") else line
             await self._organism.answer(question.id, inbox.read(handler, question.payload, text, said="not taken"))
-        except ConfigurationError as error:
-            for mistake in error.mistakes:
-                self._streams.note(harmless(mistake))
-            return False
         except NoQuestionError as error:
             self._streams.note(one_line(str(error)))
         except OrganismError as error:
-            self._streams.note(f"error: {one_line(str(error))}")
+            self._streams.wrong(error)
+            return not isinstance(error, ConfigurationError)
         return True
 
 
@@ -149,5 +147,5 @@ def _shown(question: Question, organism: Organism, width: int) -> Iterator[str]:
 
 def waits(question: Question) -> str:
     """A line about a question that nobody is there to answer."""
-    by = asker_text(question) if question.sender else "the outside"
-    return f"{question.handler} is asked by {by} [question {one_line(question.id)}]"
+    by = f"by {asker_text(question)}" if question.sender else "from outside"
+    return f"{question.handler} is asked {by} [question {one_line(question.id)}]"

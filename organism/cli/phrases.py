@@ -11,6 +11,7 @@ from organism.cli.text import cut, harmless, one_line
 from organism.journal.values import PlainPayload
 from organism.names import counted
 from organism.payloads import encode_fields, encode_xml
+from organism.threads.outcomes import Failure
 from organism.usage import usd
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
     from organism.budget.claims import Charge
     from organism.journal.prompts import Prompt
-    from organism.record.facts import CallHeld, Granted
+    from organism.record.facts import Granted
     from organism.record.images import CutShort, Missed
-    from organism.results import Question, Requester
+    from organism.results import Question
     from organism.usage import Estimate
 
 SHORT: Final = 160
@@ -48,8 +49,10 @@ def question_lines(asked: Question, width: int) -> Iterator[str]:
     """A question as a person reads it: who asks whom, and what."""
     who = f"{asker_text(asked)} asks {asked.handler}" if asked.sender else f"{asked.handler} is asked"
     yield f"{who} [question {one_line(asked.id)}]"
-    if asked.requester is not None:
-        yield requester_text(asked.requester)
+    asker = asked.requester
+    if asker is not None:  # reader has used 420 of 500 tokens [thread 3f.2]
+        of = "" if asker.limit is None else f" of {plain_amount(asker.limit)}"
+        yield f"{asker.handler} has used {plain_amount(asker.used)}{of} {asker.unit} [thread {one_line(asker.thread)}]"
     name, fields = parts(asked.payload)
     yield name
     yield from field_lines(fields, 2, width)
@@ -60,12 +63,6 @@ def asker_text(asked: Question) -> str:
     if asked.requester is not None:
         return f"{asked.sender} for {asked.requester.handler}"
     return asked.sender or "outside"
-
-
-def requester_text(requester: Requester) -> str:
-    """What a thread has used of what somebody wants more of: ``reader has used 420 of 500 tokens [thread 3f.2]``."""
-    of = "" if requester.limit is None else f" of {plain_amount(requester.limit)}"
-    return f"{requester.handler} has used {plain_amount(requester.used)}{of} {requester.unit} [thread {one_line(requester.thread)}]"
 
 
 def _position(name: str, xml: str) -> int:
@@ -120,14 +117,10 @@ def _content(message: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def missed_text(missed: Missed) -> str:
-    """Why an attempt failed: ``rate_limited: 429 Too Many Requests``."""
-    return one_line(f"{missed.kind}: {missed.text}" if missed.text else missed.kind)
-
-
-def failure_text(failure: Any) -> str:
-    """A failure's code and text in a line."""
-    return one_line(f"{failure.code}: {failure.text}" if failure.text else failure.code)
+def failure_text(failure: Failure | Missed) -> str:
+    """What a failure, or a call without an answer, is, and what is said of it, in a line."""
+    code = failure.code if isinstance(failure, Failure) else failure.kind
+    return one_line(f"{code}: {failure.text}" if failure.text else code)
 
 
 def charge_text(charge: Charge) -> str:
@@ -137,11 +130,6 @@ def charge_text(charge: Charge) -> str:
     about = "~" if charge.estimated else ""
     cost = "price unknown" if charge.unpriced else f"{money(usd(charge.cost))} USD"
     return f"{about}{charge.input_tokens:,} in, {about}{charge.output_tokens:,} out, {cost}"
-
-
-def held_text(held: CallHeld) -> str:
-    """What a call may cost at most."""
-    return counted(held.need[0], "token")
 
 
 def grant_text(granted: Granted) -> str:

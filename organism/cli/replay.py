@@ -5,19 +5,21 @@ entries copied into a new thread, which continues differently.
 from __future__ import annotations
 
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from attrs import asdict
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, WHOLE, Debug, Given, Labels, Sets, pairs
-from organism.cli.check import loaded
-from organism.cli.conduct import Fork
+from organism.cli.arguments import DEFAULT_FILE, WHOLE, AsFile, Given, Labels, pairs
+from organism.cli.conduct import Orders
 from organism.cli.exit_codes import FAILED
-from organism.cli.journals import BehindThread, OfJournal, OfThread, Where
+from organism.cli.journals import OfThread, Where
 from organism.cli.log_lines import logging_to
+from organism.cli.options import PLAIN, OfRun, OverWithJournal
 from organism.cli.reading import meant
-from organism.cli.running import PLAIN, OfRun, by_journal
+from organism.cli.run import Id, checked_thread_id
+from organism.cli.running import run_of
 from organism.cli.text import harmless, one_line
 from organism.names import counted
 from organism.organism import Organism
@@ -28,15 +30,15 @@ if TYPE_CHECKING:
     from organism.results import Difference, Replayed
     from organism.settings import BudgetSettings
 
+_NOTHING_OVER: Final = OverWithJournal()
+
 
 def replay(
     thread: OfThread,
     /,
-    file: BehindThread = DEFAULT_FILE,
+    file: AsFile = DEFAULT_FILE,
     *,
-    set: Sets = (),  # noqa: A002 - the option's name
-    journal: OfJournal = None,
-    debug: Debug = False,
+    over: Annotated[OverWithJournal, Parameter(name="*")] = _NOTHING_OVER,
     streams: Given,
 ) -> int:
     """Runs the handlers of a thread again, as they are now, on the answers that the journal holds; writes nothing, calls no model.
@@ -46,11 +48,10 @@ def replay(
 
     Example: organism replay latest
     """
-    over = pairs("--set", set) | ({} if journal is None else {"journal": journal})
-    organism = Organism.of(loaded(file, over, streams, written=by_journal if journal else "--set {}".format))
-    with Where(file=file, journal=journal).opened() as found:
+    organism = Organism.of(over.settings(file, streams))
+    with Where(file=file, journal=over.journal).opened() as found:
         chain = meant(found, thread).told(streams).chain
-    with logging_to(streams, verbose=False, debug=debug), redirect_stdout(streams.err):
+    with logging_to(streams, verbose=False, debug=over.debug), redirect_stdout(streams.err):
         result = organism.replay(chain.root)
     for handler, why in result.unsure:
         streams.note(f"note: a delivery to '{handler}' ended differently, and could not be compared: {one_line(why)}")
@@ -84,7 +85,7 @@ def fork(
         ),
     ],
     /,
-    file: BehindThread = DEFAULT_FILE,
+    file: AsFile = DEFAULT_FILE,
     *,
     at: Annotated[
         int | None,
@@ -94,8 +95,8 @@ def fork(
         ),
     ] = None,
     label: Labels = (),
+    id: Id = None,  # noqa: A002 - the option's name
     options: OfRun = PLAIN,
-    debug: Debug = False,
     streams: Given,
 ) -> int:
     """Copies the first entries of a thread into a new thread, and continues that to its end. Prints and exits as 'run' does.
@@ -105,15 +106,16 @@ def fork(
 
     Example: organism fork latest --at 12 --set budget.tokens=50000
     """
-    options.check()
     labels = pairs("--label", label)
-    where = Where(file=file, journal=options.named)
+    where = Where(file=file, journal=options.pairs.get("journal"))
     where.check_there()
-    settings = options.settings(file, streams)
+    settings = options.checked(file, streams)
     with where.opened() as found:
-        origin = meant(found, thread).told(streams).thread
-    fork = Fork(thread=origin, at=at, budget=_said(settings.budget, options.pairs), labels=labels)
-    return options.run(Organism.of(settings), options.orders(file, fork=fork), streams, debug=debug)
+        origin = meant(found, thread).told(streams, id_=id).thread
+    checked_thread_id(id, settings)
+    organism = Organism.of(settings)
+    fork = partial(organism.fork, origin, at=at, budget=_said(settings.budget, options.pairs), labels=labels, id=id)
+    return run_of(organism, Orders(file=file, options=options, fork=fork, id=id), streams)
 
 
 def _said(budget: BudgetSettings, sets: Iterable[str]) -> Mapping[str, Any]:

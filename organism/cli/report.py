@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from organism.cli.tables import money, table
 from organism.cli.text import cut, harmless, one_line, width_of, wrapped
@@ -25,6 +24,7 @@ _HEAD: Final = ("thread", "outcome", "calls", "tokens in", "out", "cost USD", "m
 ESTIMATE: Final = "~ is partly an estimate: a provider did not report its usage, or the process ended before it did"
 """What is said below a table in which a figure is one."""
 _NAME: Final = 44
+_ADDED: Final = ("input_tokens", "output_tokens", "tokens", "cost_usd", "model_calls", "messages")
 
 
 def reply_text(result: ThreadResult, *, width: int) -> str:
@@ -63,7 +63,8 @@ def field_lines(fields: Mapping[str, Json], indent: int, width: int) -> Iterator
     for name, value in fields.items():
         head = f"{' ' * indent}{one_line(name)}:"
         block = list(_block(value, indent + 2, width))
-        behind = f"{head} {block[0].lstrip()}" if len(block) == 1 and not _holds_more(value) else ""
+        nested = bool(value) and isinstance(value, dict | list)
+        behind = f"{head} {block[0].lstrip()}" if len(block) == 1 and not nested else ""
         if behind and width_of(behind) <= width:
             yield behind
         else:
@@ -82,10 +83,6 @@ def _block(value: Json, indent: int, width: int) -> Iterator[str]:
             yield from rest
     else:
         yield from (f"{' ' * indent}{line}".rstrip() for line in wrapped(harmless(_scalar(value)), width - indent))
-
-
-def _holds_more(value: Json) -> bool:
-    return isinstance(value, (dict, list)) and bool(value)
 
 
 def _scalar(value: Json) -> str:
@@ -134,22 +131,14 @@ def _tally(results: Sequence[ThreadResult]) -> str:
 
 
 def _sum(results: Sequence[ThreadResult]) -> Usage:
-    usages = [result.usage for result in results]
     spans: defaultdict[str, float] = defaultdict(float)
     for result in results:  # turns of a conversation run one after the other, all else side by side
         if result.conversation is not None:
             spans[result.conversation] += result.usage.seconds
     alone = [result.usage.seconds for result in results if result.conversation is None]
-    return Usage(
-        input_tokens=sum(usage.input_tokens for usage in usages),
-        output_tokens=sum(usage.output_tokens for usage in usages),
-        tokens=sum(usage.tokens for usage in usages),
-        cost_usd=sum((usage.cost_usd for usage in usages), Decimal(0)),
-        model_calls=sum(usage.model_calls for usage in usages),
-        messages=sum(usage.messages for usage in usages),
-        seconds=max([*spans.values(), *alone]),
-        estimated=any(usage.estimated for usage in usages),
-    )
+    added: dict[str, Any] = {name: sum(getattr(result.usage, name) for result in results) for name in _ADDED}
+    estimated = any(result.usage.estimated for result in results)
+    return Usage(**added, seconds=max([*spans.values(), *alone]), estimated=estimated)
 
 
 def _row(name: str, outcome: str, usage: Usage) -> tuple[str, ...]:

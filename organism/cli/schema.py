@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from organism.cli.arguments import DEFAULT_FILE, Debug, File, Given, Sets, pairs
-from organism.cli.check import loaded
+from organism.cli.arguments import DEFAULT_FILE, AsFile, Given
+from organism.cli.options import NOTHING_OVER, OfFile
+from organism.cli.text import listed
 from organism.config.schema import file_schema_text
 from organism.errors import ConfigurationError
 from organism.journal import codec
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 
 def schema(
-    file: File = DEFAULT_FILE,
-    /,
+    file: AsFile = DEFAULT_FILE,
     *,
     xsd: Annotated[bool, Parameter(help="The XSD of all payloads, for XML documents.")] = False,
     json: Annotated[bool, Parameter(help="The JSON Schema of all payloads, for JSON documents.")] = False,
@@ -35,8 +35,7 @@ def schema(
         bool, Parameter(help="The JSON Schema of the lines of a session log or a jsonl: journal.")
     ] = False,
     config: Annotated[bool, Parameter(help="The JSON Schema of organism.yaml itself, for editors.")] = False,
-    set: Sets = (),  # noqa: A002 - the name of the option
-    debug: Debug = False,  # noqa: ARG001 - main reads it
+    over: OfFile = NOTHING_OVER,
     streams: Given,
 ) -> int:
     """Prints a schema for editors and readers: with --xsd or --json that of the payloads that the organism's handlers take and send,
@@ -51,30 +50,23 @@ def schema(
         name for name, one in (("--xsd", xsd), ("--json", json), ("--events", events), ("--config", config)) if one
     ]
     if len(wanted) != 1:
-        said = "name one" if not wanted else f"{' and '.join(wanted)} cannot go together: name one"
+        said = "name one" if not wanted else f"{listed(wanted)} cannot go together: name one"
         raise ConfigurationError([f"organism schema: {said}: --xsd, --json, --events or --config"])
     if primitives and not (xsd or json):
         raise ConfigurationError(["organism schema: --primitives goes with --xsd or --json"])
     if events or config:
         streams.result(dumps(codec.schema(), indent=2) if events else file_schema_text())
         return 0
-    classes = ALL if primitives else _own(loaded(file, pairs("--set", set), streams), str(file))
-    text = xsd_of_all(classes).rstrip("\n") if xsd else dumps(_document(classes), indent=2, ensure_ascii=False)
-    streams.result(text)
+    classes = ALL if primitives else _own(over.settings(file, streams), str(file))
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **json_schema_of_all(classes)}
+    streams.result(xsd_of_all(classes).rstrip("\n") if xsd else dumps(document, indent=2, ensure_ascii=False))
     return 0
 
 
 def _own(settings: Settings, file: str) -> Sequence[type]:
     """The payloads that are the user's own, in the order in which handlers name them."""
-    own = [cls for cls in payload_classes(settings) if describe(cls).namespace == NAMESPACE and _is_users(cls)]
+    every = [cls for cls in payload_classes(settings) if describe(cls).namespace == NAMESPACE]
+    own = [cls for cls in every if not cls.__module__.startswith("organism.")]
     if not own:
         raise ConfigurationError([f"{file}: no handler takes or sends a payload of its own; see --primitives"])
     return own
-
-
-def _is_users(cls: type) -> bool:
-    return not cls.__module__.startswith("organism.")
-
-
-def _document(classes: Sequence[type]) -> dict[str, object]:
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **json_schema_of_all(classes)}

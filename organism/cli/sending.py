@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.cli.text import one_line
+from organism.cli.text import listed, one_line
 from organism.errors import ConfigurationError, InvalidPayloadError
 from organism.names import suggestion, there_are
 from organism.payloads import Vocabulary, takes_lines
@@ -14,7 +14,6 @@ from organism.payloads.primitives import ORGANISM_ONLY
 from organism.settings import StartMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
     from typing import TextIO
 
     from organism.settings import HandlerSettings, Settings
@@ -32,7 +31,7 @@ def messages(
     """
     if send is None:
         if to is not None:
-            raise ConfigurationError([f"--to {to}: there is no message to send; add --send, and {_WAYS}"])
+            raise ConfigurationError([f"--to {one_line(to)}: there is no message to send; add --send, and {_WAYS}"])
         if needed and not settings.start:
             raise ConfigurationError(["there is nothing to do: use --to and --send, or write 'start:' into the file"])
         return settings.start
@@ -63,10 +62,12 @@ def text_of(send: str, stdin: TextIO) -> str:
     """
     if send.startswith("@"):
         return text_in(send, said="--send")
-    text = _said(send, stdin)
-    if not text.strip():
-        raise _empty("--send" if send == text else "--send -")
-    return text
+    if send != "-":
+        return _not_empty(send, "--send")
+    try:
+        return _not_empty(stdin.read().rstrip("\r\n"), "--send -")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError([f"--send -: standard input is not UTF-8: {error.reason}"]) from error
 
 
 def text_in(named: str, *, said: str) -> str:
@@ -75,36 +76,21 @@ def text_in(named: str, *, said: str) -> str:
     if not one_line(named[1:]):
         raise ConfigurationError([f"{place}: names no file; write it as in @question.xml"])
     try:
-        text = _unended(Path(named[1:]).read_text("utf-8-sig"))
+        # The line feed that ends every file and every ``echo`` belongs to neither.
+        return _not_empty(Path(named[1:]).read_text("utf-8-sig").rstrip("\r\n"), place)
     except UnicodeDecodeError as error:
-        raise ConfigurationError([f"{place}: the file is not UTF-8 (at byte {error.start})"]) from error
-    except FileNotFoundError as error:
-        hint = "a text that begins with '@' can be written as JSON"
-        raise ConfigurationError([f"{place}: there is no such file; {hint}"]) from error
+        problem = f"the file is not UTF-8 (at byte {error.start})"
+    except FileNotFoundError:
+        problem = "there is no such file; a text that begins with '@' can be written as JSON"
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError([f"{place}: cannot be read: {reason}"]) from error
+        problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    raise ConfigurationError([f"{place}: {problem}"])
+
+
+def _not_empty(text: str, place: str) -> str:
     if not text.strip():
-        raise _empty(place)
+        raise ConfigurationError([f"{place}: is empty; to send an empty text on purpose, write it as JSON"])
     return text
-
-
-def _empty(place: str) -> ConfigurationError:
-    return ConfigurationError([f"{place}: is empty; to send an empty text on purpose, write it as JSON"])
-
-
-def _said(send: str, stdin: TextIO) -> str:
-    if send == "-":
-        try:
-            return _unended(stdin.read())
-        except UnicodeDecodeError as error:
-            raise ConfigurationError([f"--send -: standard input is not UTF-8: {error.reason}"]) from error
-    return send
-
-
-def _unended(text: str) -> str:
-    """Without the line feed that ends every file and every ``echo``: it belongs to neither."""
-    return text.rstrip("\r\n")
 
 
 def payload_of(handler: HandlerSettings, text: str, *, said: str) -> Any:
@@ -123,60 +109,35 @@ def payload_of(handler: HandlerSettings, text: str, *, said: str) -> Any:
 
 def _taker(settings: Settings, text: str) -> HandlerSettings:
     """The handler that a text goes to when nobody says which."""
-    able = [handler for handler in settings.handlers.values() if _takes(handler, text)]
-    if len(able) == 1:
-        return able[0]
+    takers = {name: _from_outside(handler) for name, handler in settings.handlers.items()}
+    able = [name for name, expect in takers.items() if _read(text, expect) is None]
     started = {message.to for message in settings.start}
-    if len(started) == 1:
-        return settings.handlers[next(iter(started))]
+    if len(able) == 1 or len(started) == 1:
+        return settings.handlers[able[0] if len(able) == 1 else started.pop()]
     if able:
-        raise ConfigurationError([f"--send: {_listed(able)} could take it; name one with --to"])
-    if not settings.handlers:
+        names = listed([f"'{name}'" for name in able])
+        raise ConfigurationError([f"--send: {names} could take it; name one with --to"])
+    if not takers:
         raise ConfigurationError(["--send: there is no handler to send to"])
-    why = _wrong_with(settings, text) or "no handler takes this; name one with --to"
-    raise ConfigurationError([f"--send: {why}. There are:", *_takers(settings.handlers)])
+    # Of another payload, and of plain text, nobody can say for whom it was meant.
+    every = tuple(dict.fromkeys(cls for expect in takers.values() for cls in expect))
+    wrong = _read(text, every) if text.lstrip().startswith(("<", "{")) else None
+    known = wrong is not None and not isinstance(wrong, OtherPayloadError)
+    why = one_line(str(wrong)) if known else "no handler takes this; name one with --to"
+    taken = {name: " or ".join(cls.__name__ for cls in expect) for name, expect in takers.items()}
+    there = [f"  {name} takes {each or 'nothing from outside'}" for name, each in taken.items()]
+    raise ConfigurationError([f"--send: {why}. There are:", *there])
 
 
-def _wrong_with(settings: Settings, text: str) -> str | None:
-    """What is wrong with a document that somebody would take otherwise: it is not well-formed, or its fields do not fit.
-
-    ``None`` for one of another payload, and for plain text: nobody can say for whom it was meant.
-    """
-    if not text.lstrip().startswith(("<", "{")):
-        return None
-    expect = dict.fromkeys(cls for handler in settings.handlers.values() for cls in _from_outside(handler))
+def _read(text: str, expect: tuple[type[Any], ...]) -> InvalidPayloadError | None:
+    """What is wrong with a text as one of these payloads."""
     try:
-        Vocabulary(expect).decode_text(text, tuple(expect))
-    except OtherPayloadError:
-        return None
+        Vocabulary(expect).decode_text(text, expect)
     except InvalidPayloadError as error:
-        return one_line(str(error))
+        return error
     return None
-
-
-def _takes(handler: HandlerSettings, text: str) -> bool:
-    expect = _from_outside(handler)
-    if not expect:
-        return False
-    try:
-        Vocabulary(handler.accepts).decode_text(text, expect)
-    except InvalidPayloadError:
-        return False
-    return True
 
 
 def _from_outside(handler: HandlerSettings) -> tuple[type[Any], ...]:
     """What may be sent to a handler; what only the organism itself says may not."""
     return tuple(cls for cls in handler.accepts if cls not in ORGANISM_ONLY)
-
-
-def _listed(handlers: Collection[HandlerSettings]) -> str:
-    names = [f"'{handler.name}'" for handler in handlers]
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _takers(handlers: Mapping[str, HandlerSettings]) -> list[str]:
-    return [
-        f"  {name} takes {' or '.join(cls.__name__ for cls in _from_outside(handler)) or 'nothing from outside'}"
-        for name, handler in handlers.items()
-    ]

@@ -27,7 +27,7 @@ _SECONDS_TO_END: Final = 2.0
 
 
 def serve(host: str, port: int, streams: Streams, **model: Any) -> int:
-    """Serves a simulated provider, made with the arguments that ``model`` has, until Ctrl-C; gives the exit code.
+    """Serves a simulated provider, made with the arguments that ``model`` has, until Ctrl-C; returns the exit code.
 
     Raises ConfigurationError, in one line, where it cannot listen there.
     """

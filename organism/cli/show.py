@@ -9,26 +9,29 @@ from cyclopts import Parameter
 from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
 from organism.cli.journals import HERE, InJournal, OrLatest
 from organism.cli.phrases import forecast_text
-from organism.cli.reading import facts_of, meant, successor_in, threads_of
+from organism.cli.reading import meant
 from organism.cli.report import partial_text, problem_line, usage_table
 from organism.cli.story.page import How
 from organism.cli.story.story import Story
 from organism.cli.tables import instant, limits_text
 from organism.cli.text import one_line, wrapped
 from organism.journal.prompts import requests
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, is_within
 from organism.record import facts
 from organism.results import result_of
+from organism.works.ordered import successor_in
+from organism.works.rows import facts_of, threads_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from organism.cli.reading import Meant, ThreadRow
+    from organism.cli.reading import Meant
     from organism.cli.story.page import Line
     from organism.journal import Journal
     from organism.record.facts import Fact
     from organism.results import ThreadResult
     from organism.usage import Estimate
+    from organism.works.rows import ThreadRow
 
 _TIME: Final = 9
 """Columns of the seconds at the left."""
@@ -78,11 +81,11 @@ def _told(
     those: Meant, rows: list[ThreadRow], documents: list[Mapping[str, Any]], how: How, width: int
 ) -> Iterator[str]:
     every = list(facts_of(documents))
-    wanted = _within(those, every)
-    told = [fact for fact in every if wanted is None or fact.thread in wanted]
-    mine = [row for row in rows if wanted is None or row.result.thread in wanted]
+    whole = those.thread == those.chain.root
+    told = [fact for fact in every if whole or is_within(fact.thread, those.thread)]
+    mine = [row for row in rows if whole or is_within(row.result.thread, those.thread)]
     name = mine[0].result.thread if len(mine) == 1 else those.thread
-    story = Story(name, requests(documents), how, only=wanted)
+    story = Story(name, requests(documents), how, within=None if whole else those.thread)
     for fact in every:
         story.tell(fact)
     yield from _head(those, mine, told)
@@ -90,7 +93,8 @@ def _told(
     left = min((line.depth for line in story.lines), default=0)
     for line in story.lines:
         yield from _drawn(line, line.depth - left, began, width)
-    results = [result_of(fact) for fact in told if isinstance(fact, facts.Ended) and _is_top(fact, those, mine)]
+    tops = {those.thread, *(row.result.thread for row in mine)}
+    results = [result_of(fact) for fact in told if isinstance(fact, facts.Ended) and fact.thread in tops]
     over = {result.thread for result in results}
     waiting = list(story.waiting())
     open_ones = [row for row in mine if row.result.thread not in over]
@@ -101,34 +105,15 @@ def _told(
     yield from _end([*results, *(row.result for row in open_ones)], width)
 
 
-def _within(those: Meant, every: Iterable[Fact]) -> set[str] | None:
-    """The thread that is meant and those below it; ``None`` where all of the chain is."""
-    if those.thread == those.chain.root:
-        return None
-    wanted = {those.thread}
-    for fact in every:
-        for step in fact.steps:
-            if isinstance(step, facts.ThreadOpened) and step.owner is not None and step.owner[0] in wanted:
-                wanted.add(step.thread)
-    return wanted
-
-
-def _is_top(ended: facts.Ended, those: Meant, rows: list[ThreadRow]) -> bool:
-    return ended.thread == those.thread or any(row.result.thread == ended.thread for row in rows)
-
-
 def _head(those: Meant, rows: list[ThreadRow], told: list[Fact]) -> Iterator[str]:
-    of = "conversation" if those.thread.startswith(CONVERSATION) else "thread"
-    name = those.thread.removeprefix(CONVERSATION) if of == "conversation" else those.thread
-    began = f", began {instant(told[0].at)} UTC" if told else ""
-    yield f"{of} {one_line(name)}{began}"
+    yield those.named + (f", began {instant(told[0].at)} UTC" if told else "")
     accounts = {row.result.thread: row.accounts for row in rows}
     openings = {step.thread: step for fact in told for step in fact.steps if isinstance(step, facts.ThreadOpened)}
     for thread in [row.result.thread for row in rows] or [those.thread]:
         opening = openings.get(thread)
         if opening is not None:
             labels = ", ".join(f"{key}={value}" for key, value in opening.labels.items())
-            which = f"{one_line(thread)}: " if of == "conversation" else ""
+            which = f"{one_line(thread)}: " if those.thread.startswith(CONVERSATION) else ""
             under = ", ".join(accounts.get(thread, ()))
             with_accounts = f"; accounts {one_line(under)}" if under else ""
             with_labels = f"; labels {one_line(labels)}" if labels else ""
@@ -153,16 +138,13 @@ def _end(results: list[ThreadResult], width: int) -> Iterator[str]:
         return
     yield ""
     for result in results:
-        partial = partial_text(result, width=width)
-        if partial:
-            yield partial
-            yield ""
+        if partial := partial_text(result, width=width):
+            yield from (partial, "")
     yield usage_table(results)
     for result in results:
         yield from (f"  {forecast_text(each)}" for each in estimates_of(result))
     for result in results:
-        problem = problem_line(result) if result.outcome in _PROBLEMS else None
-        if problem is not None:
+        if result.outcome in _PROBLEMS and (problem := problem_line(result)):
             yield problem
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
@@ -12,9 +12,6 @@ from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.models.simulation.options import Options, check_options
 
-if TYPE_CHECKING:
-    from organism.cli.streams import Streams
-
 PORT: Final = 8765
 _WHOLE: Final = ("seed", "context_window")
 
@@ -22,7 +19,6 @@ Models = Annotated[
     tuple[str, ...],
     Parameter(
         name="--model",
-        json_list=False,
         metavar="NAME",
         help="A model name that it answers for, sim-1 by default; may be repeated.",
     ),
@@ -31,7 +27,6 @@ Said = Annotated[
     tuple[str, ...],
     Parameter(
         name="--option",
-        json_list=False,
         metavar="KEY=VALUE",
         help="As 'options:' of a simulated backend: verbosity, obedience, latency, token_latency, context_window.",
     ),
@@ -56,7 +51,7 @@ def simulate(
     """Serves the simulated model over HTTP, as OpenAI's Chat Completions and as Anthropic's Messages, until Ctrl-C.
 
     Prints its address and what to write into organism.yaml to standard output. Any client of one of the two protocols can use
-    it. Ctrl-C lets answers under way finish for up to two seconds, and exits with 130; a second Ctrl-C ends it at once. Exits
+    it. Ctrl-C lets answers under way finish for up to two seconds, and exits with 130; a second Ctrl-C ends it immediately. Exits
     with 2 if it cannot listen at that address.
 
     Example: organism simulate --port 8765 --option verbosity=2 --key secret
@@ -72,20 +67,16 @@ def simulate(
         mistakes.append("--key: must be of printable ASCII characters, without blanks around it")
     if mistakes:
         raise ConfigurationError(mistakes)
-    with logging_to(streams, verbose=False, debug=debug):
-        return _served(
-            host, port, streams, models=model, options=options, key=key,
-            requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
-        )  # fmt: skip
-
-
-def _served(host: str, port: int, streams: Streams, **model: Any) -> int:
     try:
         from organism.cli.serving import serve
     except ModuleNotFoundError as error:
         line = f"organism simulate: needs '{error.name}', which is not installed; install organism with its extra 'simulate'"
         raise ConfigurationError([line]) from error
-    return serve(host, port, streams, **model)
+    with logging_to(streams, verbose=False, debug=debug):
+        return serve(
+            host, port, streams, models=model, options=options, key=key,
+            requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
+        )  # fmt: skip
 
 
 def _options(seed: int | None, given: tuple[str, ...]) -> Options:

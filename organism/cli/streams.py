@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from attrs import define
 
+from organism.cli.text import harmless, one_line
+from organism.errors import ConfigurationError
+from organism.likeness import without_secrets
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    from organism.errors import OrganismError
 
 WIDEST = 100
 """Columns: lines longer than that are hard to read, however wide the terminal is."""
@@ -26,6 +32,10 @@ class Display(Protocol):
 
     def close(self) -> None:
         """Takes it off the terminal for good."""
+        ...
+
+    def draw(self) -> None:
+        """Draws it as it is now."""
         ...
 
 
@@ -59,6 +69,14 @@ class Streams:
     def note(self, text: str) -> None:
         """Writes one line (or several) about what goes on to standard error, at once."""
         self._write(self.err, text)
+
+    def wrong(self, error: OrganismError) -> None:
+        """Writes what is wrong to standard error: a line for each mistake of the user's, else one that begins with ``error``."""
+        if isinstance(error, ConfigurationError):
+            for mistake in error.mistakes:
+                self.note(without_secrets(harmless(mistake)))
+        else:
+            self.note(without_secrets(f"error: {one_line(str(error))}"))
 
     def clear(self) -> None:
         """Takes what is drawn off the terminal for good, before lines that stay or an end at once."""

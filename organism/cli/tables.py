@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from organism.cli.text import padded, width_of
+from organism.cli.text import cut, one_line, padded, width_of
 from organism.settings import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from organism.settings import Limits
+    from organism.settings import BackendSettings, Limits
 
+_WIDEST: Final = 60
 _MILLIONTH: Final = Decimal("0.000001")
 
 
@@ -38,6 +39,12 @@ def figure_text(unit: str, value: Any) -> str:
     if unit == "cost_usd":
         return f"{money(Decimal(value))} USD"
     return f"{value:,.1f} s" if unit == "seconds" else f"{value:,}"
+
+
+def named(backend: BackendSettings) -> str:
+    """What a backend asks, and where, if that is not its provider's usual place."""
+    where = f" at {backend.base_url}" if backend.base_url else ""
+    return one_line(f"{backend.provider}/{backend.model}{where}")
 
 
 def plain_amount(amount: Decimal | float) -> str:
@@ -67,6 +74,11 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list
         for row in rows
     ]
     return [lines[0].rstrip(), "-" * width_of(lines[0]), *(line.rstrip() for line in lines[1:])]
+
+
+def cell(text: str) -> str:
+    """A text as it stands in a table: in one line, its end cut off where it is long."""
+    return cut(one_line(text), _WIDEST)
 
 
 def csv_line(values: Iterable[Any]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -17,10 +18,12 @@ from organism.cli.exit_codes import EXHAUSTED, FAILED, PAUSED
 from organism.cli.input_lines import InputLines
 from organism.cli.interrupts import end_now
 from organism.cli.live import LiveAnswer
-from organism.cli.people import People, waits
+from organism.cli.options import ANSWERED, Options
+from organism.cli.people import GONE, People, waits
 from organism.cli.report import partial_text, problem_line, reply_text
 from organism.cli.sending import payload_of
 from organism.cli.signals import exit_code
+from organism.cli.starting import started
 from organism.cli.text import harmless, one_line
 from organism.errors import BudgetExhaustedError, ConfigurationError, NotRunningError, OrganismError
 from organism.names import excerpt
@@ -30,7 +33,7 @@ from organism.results import result_of
 from organism.settings import HandlerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
 
     from organism.cli.interrupts import Interrupts
     from organism.cli.streams import Streams
@@ -47,21 +50,19 @@ _SHOWN: Final = 60
 
 @define(eq=False, kw_only=True)
 class Talk:
-    """What a chat is: with whom, in which conversation, and whether a journal keeps that (``lasts``). ``again`` is the command that
-    comes back to it, ``answer`` the one that answers a question, ``resume`` the one that lets a turn go on. ``board`` is what is drawn
-    while a turn runs; ``None``: nothing is. ``grace``: seconds that a turn has to end when the process is to.
-    """
+    """What a chat is: with whom, and in which conversation. ``board`` is what is drawn while a turn runs; ``None``: nothing is."""
 
+    file: Path
+    options: Options
     handler: HandlerSettings
     conversation: str
     accounts: Mapping[str, str]
-    lasts: bool
-    again: str
-    answer: str
-    resume: str
-    quiet: bool
-    grace: float
     board: Board | None = None
+
+    @property
+    def again(self) -> str:
+        """The command that comes back to it."""
+        return self.options.typed("chat", self.file, "--to", self.handler.name, "--conversation", self.conversation)
 
 
 class Chat:
@@ -71,6 +72,8 @@ class Chat:
         self._organism = organism
         self._talk = talk
         self._streams = streams
+        self._lasts = organism.settings.journal != "memory:"
+        """Whether a journal keeps the conversation."""
         self._lines = InputLines(streams.input)
         self._people = People(organism, streams, self._lines)
         self._asks = self._people.there
@@ -88,8 +91,10 @@ class Chat:
         """The turn that a signal left, unless it has ended since."""
 
     async def hold(self, interrupts: Interrupts) -> int:
-        """Takes turns until there are no more lines, or the conversation takes no more turns; gives the exit code."""
-        async with self._organism:
+        """Takes turns until there are no more lines, or the conversation takes no more turns; returns the exit code."""
+        async with started(self._organism, interrupts) as ended_by:
+            if ended_by is not None:
+                return exit_code(ended_by)
             if self._people.there:
                 self._organism.subscribe(lambda _: self._people.changed())
             self._organism.subscribe(self._note_end)
@@ -101,7 +106,7 @@ class Chat:
                     break
         if self._left is not None and self._left.ended:
             self._say(await self._left.result(), by_hand=True)
-        elif self._left is not None and self._talk.lasts:
+        elif self._left is not None and self._lasts:
             self._streams.note(f"the turn is left in the journal; to continue it: {self._talk.again}")
         code = self._code if interrupts.number is None else exit_code(interrupts.number)
         if self._organism.left_behind:
@@ -110,10 +115,10 @@ class Chat:
 
     def _say_where(self) -> None:
         talk = self._talk
-        if talk.quiet:
+        if talk.options.quiet:
             return
         name = one_line(talk.conversation)
-        if not talk.lasts:
+        if not self._lasts:
             self._streams.note(f"conversation {name}, which ends with this chat: the journal is 'memory:'")
         else:
             self._streams.note(f"conversation {name}; to continue it later: {talk.again}")
@@ -155,8 +160,7 @@ class Chat:
             payload = payload_of(self._talk.handler, line, said="not sent")
         except ConfigurationError as error:
             self._code = FAILED
-            for mistake in error.mistakes:
-                self._streams.note(harmless(mistake))
+            self._streams.wrong(error)
             return True
         goes_on = await self._sent(payload, interrupts)
         if interrupts.number == signal.SIGINT:
@@ -240,11 +244,12 @@ class Chat:
     async def _answered(self, handle: ThreadHandle, interrupts: Interrupts) -> None:
         """Waits for a turn and says what came of it; Ctrl-C cancels it."""
         result: ThreadResult | None = None
-        with self._drawn() as display:
+        board = self._talk.board
+        with nullcontext() if board is None else LiveAnswer(board, self._streams, handler=self._talk.handler.name):
             async with anyio.create_task_group() as beside:
                 beside.start_soon(self._stop_turn_on, interrupts, handle, beside.cancel_scope)
-                if display is not None:
-                    beside.start_soon(keep_drawing, display)
+                if self._streams.display is not None:
+                    beside.start_soon(keep_drawing, self._streams.display)
                 result = await self._result(handle)
                 beside.cancel_scope.cancel()
         self._say_ended()
@@ -261,9 +266,9 @@ class Chat:
         if interrupts.number == signal.SIGINT:
             handle.cancel(_REASON)
             return
-        self._people.note_aside(interrupted(self._talk.grace, lasts=self._talk.lasts))
-        await self._organism.drain(self._talk.grace)
-        if self._talk.lasts:
+        self._people.note_aside(interrupted(self._talk.options.grace, lasts=self._lasts))
+        await self._organism.drain(self._talk.options.grace)
+        if self._lasts:
             waiting.cancel()
         else:
             handle.cancel("interrupted")
@@ -276,28 +281,15 @@ class Chat:
                     if not await self._people_answer(handle):
                         break
                     continue
-                resume = f"'{self._talk.resume}' continues it, " if self._talk.lasts else ""
+                typed = self._talk.options.typed("resume", self._talk.file)
+                resume = f"'{typed}' continues it, " if self._lasts else ""
                 self._streams.note(f"paused: {resume}Ctrl-C cancels it [thread {handle.id}]")
                 await handle.goes_on()
         except OrganismError as error:
             self._code = FAILED
-            self._streams.note(f"error: {one_line(str(error))}")
+            self._streams.wrong(error)
             return None
         return result
-
-    @contextmanager
-    def _drawn(self) -> Generator[LiveAnswer | None]:
-        """Draws the answer while it grows, at a terminal; nothing of that is left."""
-        board = self._talk.board
-        if board is None:
-            yield None
-            return
-        with LiveAnswer(board, self._streams.err, handler=self._talk.handler.name) as display:
-            self._streams.display = display
-            try:
-                yield display
-            finally:
-                self._streams.display = None
 
     async def _people_answer(self, handle: ThreadHandle) -> bool:
         """A turn waits for people: whoever sits here is asked. False where nobody answers here."""
@@ -309,10 +301,11 @@ class Chat:
             if each.thread == handle.id:
                 self._streams.note(waits(each))
         self._code = self._code or PAUSED
-        if not self._talk.lasts:
-            self._streams.note("nobody can answer it any more: the journal is 'memory:', which ends with this process")
+        if not self._lasts:
+            self._streams.note(GONE)
         else:
-            self._streams.note(f"answer with '{self._talk.answer}', then continue: {self._talk.again}")
+            answer = self._talk.options.typed("answer", self._talk.file, *ANSWERED)
+            self._streams.note(f"answer with '{answer}', then continue: {self._talk.again}")
         return False
 
     def _say(self, result: ThreadResult, *, by_hand: bool) -> None:
@@ -340,13 +333,6 @@ async def _cancel_on(interrupts: Interrupts, scope: anyio.CancelScope) -> None:
 
 def _said(result: ThreadResult, width: int) -> str:
     """The replies: the text alone where that is all there is to them."""
-    texts = [_only_text(payload) for _, payload in result.replies]
-    return reply_text(result, width=width) if None in texts else "\n".join(harmless(text or "") for text in texts)
-
-
-def _only_text(payload: Any) -> str | None:
-    match list(encode_fields(payload).values()):
-        case [str(text)]:
-            return text
-        case _:
-            return None
+    every = [list(encode_fields(payload).values()) for _, payload in result.replies]
+    texts = [values[0] for values in every if len(values) == 1 and isinstance(values[0], str)]
+    return "\n".join(map(harmless, texts)) if len(texts) == len(every) else reply_text(result, width=width)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from organism.names import MORE, written_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _SHORTEST: Final = 20
 _KEPT: Final = 1 << 16
@@ -28,6 +28,11 @@ def one_line(text: str) -> str:
     return " ".join(said for line in harmless(text).split("\n") if (said := line.strip()))
 
 
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if words[1:] else "".join(words)
+
+
 def width_of(text: str) -> int:
     """How many columns a terminal needs for a line: wide characters take two, combining ones none."""
     return len(text) if text.isascii() else sum(map(_columns, text))
@@ -41,9 +46,7 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
 
 def cut(text: str, width: int) -> str:
     """The text, its end replaced by :data:`MORE` where it needs more columns than ``width``."""
-    if _width_up_to(text, width) <= width:
-        return text
-    return _start(text, width - 1) + MORE
+    return text if _fits(text, width) else text[: _end(text, 0, width - 1)] + MORE
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -52,66 +55,47 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def _broken(paragraph: str, width: int) -> Iterator[str]:
-    if _width_up_to(paragraph, width) <= width:
+    if _fits(paragraph, width):
         yield paragraph.rstrip()
         return
     indent = paragraph[: len(paragraph) - len(paragraph.lstrip(" "))][: width // 2]
     line, used = "", 0
     for word in paragraph.split():
-        needs = _width_up_to(word, width)
-        if line and used + 1 + needs <= width:
-            line, used = f"{line} {word}", used + 1 + needs
+        if line and used < width and _fits(word, width - used - 1):
+            line, used = f"{line} {word}", used + 1 + width_of(word)
             continue
         if line:
             yield line
-        line, used = indent + word, len(indent) + needs
-        if used > width:
-            *full, line = _pieces(line, width)
-            yield from full
-            used = width_of(line)
+        *full, line = _pieces(indent + word, width)
+        yield from full
+        used = width_of(line)
     yield line
 
 
 def _pieces(word: str, width: int) -> Iterator[str]:
     """A word in pieces, each as long as fits. It is gone through once: a model may write one of megabytes."""
-    if word.isascii():
-        yield from (word[start : start + width] for start in range(0, len(word), width))
-        return
-    columns = bytes(map(_columns, word))
-    # One more than fits: what takes no column would fit as well.
-    narrow, wide = b"\1" * (width + 1), b"\2" * (width // 2 + 1)
-    start, behind = 0, len(word)
-    while start < behind:
-        if columns.startswith(wide, start):
-            end = start + width // 2
-        elif columns.startswith(narrow, start):
-            end = start + width
-        else:
-            end, used = start, 0
-            while end < behind and (used := used + columns[end]) <= width:
-                end += 1
+    start = 0
+    while start < len(word):
+        end = _end(word, start, width)
         yield word[start:end]
         start = end
 
 
-def _width_up_to(text: str, most: int) -> int:
-    """The width of a text, or any above ``most`` where it is above: what is far too long is not gone through."""
-    if text.isascii() or len(text) <= most // 2:
-        return width_of(text)
+def _fits(text: str, width: int) -> bool:
+    """Whether a text needs no more columns: what is far too long is not gone through."""
+    return len(text) <= width // 2 or _end(text, 0, width) == len(text)
+
+
+def _end(text: str, start: int, width: int) -> int:
+    """Where as much of a text ends, from ``start`` on, as fits."""
+    if text.isascii():
+        return min(start + width, len(text))
     used = 0
-    for columns in map(_columns, text):
-        used += columns
-        if used > most:
-            break
-    return used
-
-
-def _start(text: str, width: int) -> str:
-    """As much of the beginning as fits, of a text that does not fit as a whole."""
-    used = end = 0
-    while (used := used + _columns(text[end])) <= width:
-        end += 1
-    return text[:end]
+    for end in range(start, len(text)):
+        used += _columns(text[end])
+        if used > width:
+            return end
+    return len(text)
 
 
 class _Columns(dict[str, int]):

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import heapq
 import json as jsons
+import math
+from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from attrs import fields
 from cyclopts import Parameter
 
-from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.arguments import Given, moment
 from organism.cli.journals import HERE, Damage, InJournal
-from organism.cli.reading import threads_of
 from organism.cli.tables import csv_line, instant, money, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.names import counted, suggestion
 from organism.settings import UNITS
 from organism.usage import Usage
+from organism.works.rows import rows_in, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from organism.cli.reading import ThreadRow
     from organism.journal import Journal
     from organism.results import ThreadResult
+    from organism.works.rows import ThreadRow
 
 _HEAD: Final = ("thread", "outcome", "began (UTC)", "handler", "tokens", "cost USD", "labels")
 _SOME: Final = {"accounts": "accounts", "conversation": "conversation", "origin": "forked from"}
@@ -45,7 +49,6 @@ def threads(
         tuple[str, ...],
         Parameter(
             allow_leading_hyphen=True,
-            json_list=False,
             metavar="KEY[=VALUE]",
             help="Only threads with this label; if repeated, with all of these.",
         ),
@@ -53,11 +56,21 @@ def threads(
     outcome: Annotated[
         tuple[str, ...],
         Parameter(
-            json_list=False,
             metavar="WORD",
             help=f"Only threads that are {', '.join(_OUTCOMES[:-1])} or {_OUTCOMES[-1]}; if repeated, any of these.",
         ),
     ] = (),
+    since: Annotated[
+        str | None,
+        Parameter(
+            allow_leading_hyphen=True,
+            metavar="DATE",
+            help="Only threads that began since then: 2026-11-01, with a time (UTC), or an age: 30d, 12h.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, Parameter(allow_leading_hyphen=True, metavar="N", help="Only the N of them that began last.")
+    ] = None,
     json: Annotated[bool, Parameter(help="JSON lines: one object per thread.")] = False,
     csv: Annotated[bool, Parameter(help="Comma-separated values, with a header line.")] = False,
     where: InJournal = HERE,
@@ -72,24 +85,53 @@ def threads(
     """
     if csv and json:
         raise ConfigurationError(["organism threads: --json and --csv cannot go together"])
-    wanted = _wanted(label, outcome)
+    if limit is not None and limit < 1:
+        raise ConfigurationError([f"--limit {limit}: must be a number of threads, 1 or more"])
+    listed = _Listed(_wanted(label, outcome), limit)
+    first = -math.inf if since is None else moment("--since", since, now=datetime.now(UTC))
     damage = Damage()
     with where.opened() as found:
-        # A journal has them as they came to it: one that was imported began before others. A fork began when its origin did, and comes
-        # behind that.
-        every = sorted(
-            _rows(found, damage, owned=where.is_owned),
-            key=lambda row: (row.began, row.origin is not None, row.result.thread),
-        )
-    rows = [row for row in every if wanted(row.result)]
-    for text in _texts(rows, json=json, csv=csv):
-        streams.result(text)
-    if not rows and not json and not csv:
-        if every:
-            streams.note(f"no thread matches; the journal holds {counted(len(every), 'thread')}")
+        listed.take_in(rows_in(found, damage, owned=where.is_owned, since=first))
+        for text in _texts(listed.rows(), found, damage, json=json, csv=csv):
+            streams.result(text)
+    if not listed and not json and not csv:
+        if listed.seen:
+            began = " that began since then" if since is not None else ""
+            streams.note(f"no thread matches; the journal holds {counted(listed.seen, 'thread')}{began}")
+        elif since is not None and not damage:
+            streams.note("the journal holds no threads that began since then")
         elif not damage:
             streams.note("the journal holds no threads")
     return damage.told(streams)
+
+
+class _Listed:
+    """The threads that are listed: those that are ``wanted``, or of these the ``limit`` that began last."""
+
+    def __init__(self, wanted: Callable[[ThreadResult], bool], limit: int | None) -> None:
+        self._wanted = wanted
+        self._limit = math.inf if limit is None else limit
+        self._kept: list[tuple[tuple[float, bool, str], int, ThreadRow]] = []
+        """A heap: the first of them began first."""
+        self.seen = 0
+        """How many threads were looked at."""
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def take_in(self, rows: Iterable[ThreadRow]) -> None:
+        """Takes rows, as :func:`organism.works.rows.rows_in` gives them, up to where no further one can be among those that are listed."""
+        for row in rows:
+            full = len(self._kept) >= self._limit
+            if full and row.short is not None and row.began < self._kept[0][2].began:
+                return
+            self.seen += 1
+            if self._wanted(row.result):
+                (heapq.heappushpop if full else heapq.heappush)(self._kept, (row.place, self.seen, row))
+
+    def rows(self) -> list[ThreadRow]:
+        """Those that are listed, the oldest first."""
+        return [row for _, _, row in sorted(self._kept, key=itemgetter(0))]
 
 
 def _wanted(labels: Sequence[str], outcomes: Sequence[str]) -> Callable[[ThreadResult], bool]:
@@ -116,16 +158,12 @@ def _wanted(labels: Sequence[str], outcomes: Sequence[str]) -> Callable[[ThreadR
     return wanted
 
 
-def _rows(journal: Journal, damage: Damage, *, owned: bool) -> Iterator[ThreadRow]:
-    for chain in journal.chains():
-        with damage:
-            yield from threads_of(journal, chain, owned=owned)
-
-
-def _texts(rows: Sequence[ThreadRow], *, json: bool, csv: bool) -> Iterator[str]:
+def _texts(rows: Sequence[ThreadRow], journal: Journal, damage: Damage, *, json: bool, csv: bool) -> Iterator[str]:
     """The rows as they are printed."""
     if json:
-        yield from (jsons.dumps(row.as_json()) for row in rows)
+        for row in rows:
+            with damage:
+                yield jsons.dumps(whole(journal, row).as_json())
     elif csv:
         yield csv_line(COLUMNS)
         yield from (csv_line(flat(row).values()) for row in rows)
@@ -136,12 +174,15 @@ def _texts(rows: Sequence[ThreadRow], *, json: bool, csv: bool) -> Iterator[str]
 def flat(row: ThreadRow) -> dict[str, Any]:
     """The columns of ``--csv``."""
     known = row.as_json()
+    short = row.short
     beside = {
         **{f"{unit}_limit": row.limits.get(unit) for unit in UNITS},
         **known["usage"],
-        "warnings": [f"{each.unit} {each.level}" for each in row.result.warnings],
-        "replies": len(row.result.replies),
-        "sub_threads": _below(row.result),
+        "warnings": [f"{each.unit} {each.level}" for each in row.result.warnings]
+        if short is None
+        else [*short.warnings],
+        "replies": len(row.result.replies) if short is None else short.replies,
+        "sub_threads": _below(row.result) if short is None else short.sub_threads,
     }
     return {column: beside[column] if column in beside else known[column] for column in COLUMNS}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from attrs import define
@@ -109,29 +109,21 @@ def import_(
 @contextmanager
 def _source(source: str, streams: Streams) -> Generator[TextIO]:
     """The lines of the file, which can be read twice. Raises ConfigurationError where there is none."""
-    if source == _STDIN:
-        with _spooled(streams.input) as spool:
-            yield spool
-        return
-    try:
-        file = Path(source).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - only opening is excused
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigurationError([f"{one_line(source)}: cannot be read: {reason}"]) from None
-    with file:
-        if file.seekable():
-            yield file
-        else:  # a named pipe, such as a shell's <(...)
-            with _spooled(file) as spool:
-                yield spool
-
-
-@contextmanager
-def _spooled(lines: TextIO) -> Generator[TextIO]:
-    """What comes once, kept so that it can be read twice."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as spool:
-        shutil.copyfileobj(lines, spool)
-        yield spool
+    with ExitStack() as stack:
+        lines = streams.input
+        if source != _STDIN:
+            try:
+                lines = stack.enter_context(Path(source).open(encoding="utf-8", errors="surrogateescape"))
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise ConfigurationError([f"{one_line(source)}: cannot be read: {reason}"]) from None
+        if source == _STDIN or not lines.seekable():  # it comes once, as from a pipe or a shell's <(...)
+            reconfigure = getattr(lines, "reconfigure", None)
+            if reconfigure is not None:  # as a file is read: what is no UTF-8 is told of with its line
+                reconfigure(encoding="utf-8", errors="surrogateescape")
+            came, lines = lines, stack.enter_context(TemporaryFile("w+", encoding="utf-8", errors="surrogateescape"))
+            shutil.copyfileobj(came, lines)
+        yield lines
 
 
 @define(eq=False)
@@ -176,8 +168,9 @@ def _new(chains: Mapping[str, _Given], source: str, journal: Journal) -> set[str
         known = there.get(root)
         if known is None:
             continue
-        last = [document["hash"] for document in journal.documents(root, after=known.entries - 1)]
-        if known.entries != given.number or last[-1:] != [given.hash]:
+        # It may have gone on since: then what is there begins with all that is given.
+        last = next(journal.documents(root, after=given.number - 1), None)
+        if last is None or last["hash"] != given.hash:
             about = (
                 f"{one_line(source)}: thread {one_line(root)} is there already, with {counted(known.entries, 'entry')}"
             )

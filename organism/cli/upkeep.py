@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from cyclopts import Parameter
 
@@ -23,6 +25,8 @@ from organism.works.control import Order
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from organism.cli.streams import Streams
+
 
 def verify(
     *,
@@ -31,10 +35,11 @@ def verify(
 ) -> int:
     """Checks the entries of a journal and what it keeps beside them, and names the first flaw of each damaged thread.
 
-    Exits with 0 if all is sound, else with 5. What removed threads spent cannot be checked: their entries are gone.
+    Reads all of it, and says on a terminal how far it is. Exits with 0 if all is sound, else with 5. What removed threads spent cannot be checked: their entries are gone.
     """
     with where.opened() as found:
-        flaws = found.flaws()
+        with _Progress(streams) as progress:
+            flaws = found.flaws(progress.step)
         damaged = {root for root, _ in flaws if root is not None}
         sound = {chain.root: chain.entries for chain in found.chains() if chain.root not in damaged}
     for root, problem in flaws:
@@ -49,6 +54,36 @@ def verify(
     return 0
 
 
+class _Progress:
+    """Says on a terminal, in one line that goes again, how many threads were looked at."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._err = streams.err if streams.err.isatty() else None
+        self._threads = 0
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write("")
+
+    def step(self) -> None:
+        """Another one is looked at."""
+        self._threads += 1
+        if self._err is not None and time.monotonic() - self._said >= _PAUSE:
+            self._write(f"reads all entries: thread {self._threads:,} ...")
+            self._said = time.monotonic()
+
+    def _write(self, text: str) -> None:
+        if self._err is not None:
+            with suppress(OSError):
+                self._err.write(f"\r{text}\x1b[K")
+                self._err.flush()
+
+
+_PAUSE: Final = 0.2
+"""Seconds between two times that it is said how far a command is."""
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
 _POWERS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _WIDEST: Final = 60

@@ -6,6 +6,7 @@ import json as jsons
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
@@ -14,7 +15,7 @@ from organism.budget.claims import CALLS, MESSAGES, TOKENS
 from organism.cli.account_limits import ALL, NO_LIMITS, limits_of, limits_table
 from organism.cli.arguments import Given, moment
 from organism.cli.journals import HERE, Damage, InJournal
-from organism.cli.reading import facts_of, meant, threads_of
+from organism.cli.reading import meant
 from organism.cli.report import ESTIMATE
 from organism.cli.tables import csv_line, money, table
 from organism.cli.text import cut, one_line
@@ -24,6 +25,7 @@ from organism.journal.standing import Standing
 from organism.names import counted, suggestion
 from organism.record.calls import COLUMNS, call_rows
 from organism.usage import Tally, pico
+from organism.works.rows import facts_of, rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from organism.cli.reading import Meant
     from organism.cli.streams import Streams
     from organism.journal import Journal
-    from organism.journal.contract import Chain
     from organism.record.calls import CallRow
     from organism.usage import Spending, Usage
 
@@ -193,18 +194,19 @@ def by_key(spendings: Iterable[Spending], key: Way) -> dict[str, Tally]:
 def _by_thread(journal: Journal, damage: Damage) -> dict[str, Tally]:
     """What each root thread spent."""
     tallies: dict[str, Tally] = {}
-    for chain in journal.chains():
+    rows = {row.result.thread: row for row in rows_in(journal, damage, owned=False)}
+    for row in sorted(rows.values(), key=attrgetter("place")):
         with damage:
-            for row in threads_of(journal, chain, owned=False):
-                own = _tally(row.result.usage) if row.origin is None else _of_fork(journal, chain)
-                tallies[row.result.thread] = own
+            tallies[row.result.thread] = (
+                _tally(row.result.usage) if row.origin is None else _of_fork(journal, row.chain)
+            )
     return tallies
 
 
-def _of_fork(journal: Journal, chain: Chain) -> Tally:
+def _of_fork(journal: Journal, chain: str) -> Tally:
     """What a fork spent itself: in its own figures is what was copied too, which its origin spent."""
-    standing = Standing(chain.root)
-    for fact in facts_of(journal.documents(chain.root)):
+    standing = Standing(chain)
+    for fact in facts_of(journal.documents(chain)):
         standing.apply(fact)
     return _sum(standing.spent.rows())
 

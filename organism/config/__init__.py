@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.config.budgets import ACCOUNTS, BUDGET, CEILING, name_problem
 from organism.config.document import settings_of, with_models
-from organism.config.layers import PREFIX, from_python, in_python, laid, overlays_of_environ, overlays_of_set
+from organism.config.layers import (
+    PREFIX,
+    from_python,
+    in_python,
+    laid,
+    overlays_of_environ,
+    overlays_of_set,
+    overlays_of_table,
+)
 from organism.config.named import with_decider
 from organism.config.places import Mistakes, Place, shown
 from organism.config.places import Path as Keys
@@ -36,7 +44,7 @@ if TYPE_CHECKING:
 
 _SHARED: Final[Mapping[str, Shape]] = {"ceiling": CEILING, "accounts": ACCOUNTS}
 
-__all__ = ["account_names", "budget", "budget_over", "build", "load", "quotas"]
+__all__ = ["PREFIX", "account_names", "budget", "budget_over", "build", "load", "quotas"]
 
 
 def load(
@@ -46,16 +54,19 @@ def load(
     environ: Mapping[str, str] = NOTHING,
     written: Callable[[str], str] = in_python,
     checks: Checks | None = None,
+    arm: Table | None = None,
 ) -> Settings:
     """The settings of a file; over it what ``environ`` says in names that begin with ``ORGANISM_``, and over that ``set``.
 
     ``set`` has dotted paths (``{"budget.tokens": 500}``); a text in it means what its key says it means, and ``written`` is how the
-    caller wrote a key of it. Relative paths in the file are relative to its folder. ``checks`` look at the backends beside. Raises
+    caller wrote a key of it. ``arm`` is such a mapping in a file of its own, whose places its mistakes name. Relative paths in the file are relative to its folder. ``checks`` look at the backends beside. Raises
     ConfigurationError with every mistake.
     """
     mistakes = Mistakes()
     tree = read_file(path, mistakes)
     over = [*overlays_of_environ(environ, mistakes), *overlays_of_set(set, mistakes, written)]
+    if arm is not None:
+        over += overlays_of_table(arm, mistakes)
     if tree is None:
         mistakes.raise_any()
         raise AssertionError("a file could not be read, and no mistake was noted")

@@ -72,9 +72,9 @@ class Checks(Protocol):
 
 _PROVIDERS: Final = ("simulated", "openai", "anthropic", "recorded")
 _USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"})
-_VARIABLE: Final = "[A-Za-z_][A-Za-z0-9_]*"
+VARIABLE: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _SECRETS: Final = ("apikey", "accesstoken", "authorization", "password", "secret", "secretkey")
-_NO_SECRETS: Final = (
+NO_SECRETS: Final = (
     "a key does not belong here: name the environment variable that holds it (api_key_env) or a file (api_key_file)"
 )
 
@@ -124,7 +124,8 @@ def _is_factory(value: object) -> bool:
     return callable(value) or callable(getattr(value, "make", None))
 
 
-def _url_problem(text: str) -> str | None:
+def url_problem(text: str) -> str | None:
+    """What is wrong with the address of a server; keys that stand in it are not shown."""
     try:
         parts = urlsplit(text)
         fine = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -133,19 +134,20 @@ def _url_problem(text: str) -> str | None:
     except ValueError:
         fine, secret = False, "@" in text
     if secret:
-        return _NO_SECRETS  # what stands before an @ is not shown, and neither is a query
+        return NO_SECRETS  # what stands before an @ is not shown, and neither is a query
     return None if fine else f"{shown(text)} is not the address of a server, as in 'http://localhost:11434/v1'"
 
 
-def _variable_problem(text: str) -> str | None:
-    if re.fullmatch(_VARIABLE, text):
+def variable_problem(text: str) -> str | None:
+    """What is wrong with the name of an environment variable."""
+    if re.fullmatch(VARIABLE, text):
         return None
     return "is not the name of an environment variable (and not shown, in case it is the key itself)"
 
 
 def _secret_problem(name: str) -> str | None:
     letters = re.sub(r"[^a-z]", "", name.lower())
-    return _NO_SECRETS if letters.endswith(_SECRETS) else None
+    return NO_SECRETS if letters.endswith(_SECRETS) else None
 
 
 def _backend(section: Section) -> Section:
@@ -266,9 +268,9 @@ _BACKEND: Final = Record(
     {
         "provider": _Provider(),
         "model": Text(),
-        "base_url": Text(check=_url_problem, nullable=True),
+        "base_url": Text(check=url_problem, nullable=True),
         "api_key_env": Text(
-            "the name of an environment variable", check=_variable_problem, form=f"^{_VARIABLE}$", nullable=True
+            "the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$", nullable=True
         ),
         "api_key_file": FilePath(nullable=True),
         "priority": Whole(),
@@ -285,7 +287,7 @@ _BACKEND: Final = Record(
     named=("backends",),
     required=("provider", "model"),
     make=_backend,
-    refused=dict.fromkeys(("api_key", "apikey", "api-key", "key", "token", "secret", "password"), _NO_SECRETS),
+    refused=dict.fromkeys(("api_key", "apikey", "api-key", "key", "token", "secret", "password"), NO_SECRETS),
     meant=("api_key_env", "api_key_file"),
     tolerant=True,
 )

@@ -15,6 +15,7 @@ from organism.config.ignored import forgotten, ignored, never_at_cap
 from organism.config.journals import JournalUrl, check_session_log
 from organism.config.layers import from_python
 from organism.config.loops import LOOPS
+from organism.config.mcp import MCP, check_servers, servers_of
 from organism.config.named import check_names, hears_of_none, no_handler, no_model
 from organism.config.paths import FolderPath, NewFilePath
 from organism.config.places import FILE, Mistakes, Place, shown
@@ -63,6 +64,7 @@ TOP: Final = Record(
         "ceiling": CEILING,
         "models": MapOf(MODEL, alias_problem, form=f"^{HANDLER_NAME}$"),
         "handlers": MapOf(HANDLER, name_problem, form=f"^(?!({ORGANISM}|{REPLY})$){HANDLER_NAME}$"),
+        "mcp": MCP,
         "hooks": HOOKS,
         "loops": OrNull(LOOPS),
         "dead_letters": Name(nullable=True, unable=hears_of_none),
@@ -107,7 +109,8 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Ch
     drafts = _drafts(top)
     check_names(reading, drafts, names, _names(top, "models"))
     start = tuple(filter(None, (message_of(section, drafts) for section in top.values.get("start", ()))))
-    check_tools(drafts)
+    check_tools(drafts, _names(top, "mcp"))
+    check_servers(top)
     check_session_log(top)
     _check_telemetry(top)
     check_downgrades(top.values.get("models", {}))
@@ -117,11 +120,12 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Ch
     whole = {name: draft.settings for name, draft in drafts.items() if draft.settings is not None}
     handlers, notes = with_agents_md(MappingProxyType(whole), folder)
     models = with_recordings(models_of(top.values.get("models", {})), top.values.get("record"), folder)
-    built = {"organism", "defaults", "handlers", "models", "start"}
+    built = {"organism", "defaults", "handlers", "mcp", "models", "start"}
     return Settings(
         name=top.values["organism"],
         handlers=handlers,
         models=models,
+        mcp=servers_of(top, folder),
         start=start,
         folder=folder,
         notes=(

@@ -19,6 +19,7 @@ class Keywords(TypedDict, total=False):
     accounts: Section
     ceiling: Section
     models: Section
+    mcp: Section
     handlers: Section
     hooks: Section
     loops: Section | None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "ORGANISM_"
 _PATH: Final = re.compile(r"[^.\[\]]+(\.[^.\[\]]+|\[[0-9]+\])*")
+_NO_PATH: Final = "is not a path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'"
 _STEP: Final = re.compile(r"[^.\[\]]+")
 _INDEX: Final = re.compile(r"[0-9]{1,6}")
 
@@ -51,12 +52,39 @@ def overlays_of_set(
     for name, value in values.items():
         place = Place(written(name), SET)
         if not _PATH.fullmatch(name):
-            mistakes.note(
-                place, (), "is not a path of keys; write it as in 'budget.tokens' or 'handlers.writer.peers.0'"
-            )
+            mistakes.note(place, (), _NO_PATH)
             continue
         steps = tuple(_STEP.findall(name))
         yield Overlay(steps, value, evolve(place, says=_path(steps)))
+
+
+def overlays_of_table(table: Table, mistakes: Mistakes) -> Iterator[Overlay]:
+    """The same of a mapping in another file, whose values know their places there: ``{budget.tokens: 500, budget: {runway: 0}}``."""
+    for name, entry in table.entries.items():
+        if not _PATH.fullmatch(name):
+            mistakes.note(entry.key, entry.node.path, _NO_PATH)
+            continue
+        steps = tuple(_STEP.findall(name))
+        yield Overlay(steps, _based(entry.node, _path(steps)), evolve(entry.key, layer=SET))
+
+
+def _based(node: Node, path: Path) -> Node:
+    """A value of another file as one of the document, where it stands at ``path``."""
+    place = evolve(node.place, layer=SET)
+    match node:
+        case Scalar():
+            return evolve(node, place=place, path=path)
+        case Items(items=items):
+            return Items(tuple(_based(one, (*path, index)) for index, one in enumerate(items)), place, path)
+        case Table(entries=entries):
+            return Table(
+                {
+                    name: Entry(evolve(entry.key, layer=SET), _based(entry.node, (*path, name)))
+                    for name, entry in entries.items()
+                },
+                place,
+                path,
+            )
 
 
 def overlays_of_environ(environ: Mapping[str, str], mistakes: Mistakes) -> Iterator[Overlay]:
@@ -109,6 +137,8 @@ class _Laying:
 
     def _value(self, below: Node | None, path: Path) -> Node:
         value, place = self._overlay.value, self._overlay.place
+        if isinstance(value, (Scalar, Items, Table)):
+            return merged(below, value)
         if not isinstance(value, str):
             return merged(below, from_python(value, lambda _: place, self._mistakes, path))
         given = Scalar(value, "given", place, path)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from organism.config.mcp import MEANS as MCP
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -34,6 +36,7 @@ MEANINGS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "accounts": ("", "limits that the threads of one tenant or team share, by kind or name"),
         "models": ("simulated", "aliases, and the models behind them"),
         "handlers": ("", "the handlers, by name"),
+        "mcp": ("", "MCP servers whose tools agents may use, by name"),
         "dead_letters": ("null", "the handler that is told of messages that failed for good: it takes `DeadLetter`"),
         "hooks": ("{}", "functions by the point at which they are called: `module:name`, or a list"),
         "loops": ("null", "how many equal messages cause a warning, and then stop their thread; `null`: never"),
@@ -175,6 +178,7 @@ MEANINGS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         ),
         "backends": ("", "a list, at least one"),
     },
+    "mcp": MCP,
     "backends": {
         "provider": ("", "`simulated`, `openai`, `anthropic`, `recorded`, or `package.module:factory`, your own"),
         "model": ("", "the provider's name of the model"),
@@ -292,7 +296,8 @@ MEANINGS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
             "[]",
             (
                 "functions that its model may call: `module:function`, with typed parameters and a docstring; an "
-                "`async def`, or a plain `def`, which runs in a worker thread"
+                "`async def`, or a plain `def`, which runs in a worker thread. Tools of an MCP server: `mcp:SERVER` for all, "
+                "`mcp:SERVER/TOOL` for one"
             ),
         ),
         "tool_calls": (

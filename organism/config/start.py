@@ -28,19 +28,21 @@ _STEP: Final = re.compile(r"[^.\[\]']+")
 
 
 @frozen
-class _Document:
+class Document:
     """A payload, before it is known which classes may stand there: the node itself."""
 
     def read(self, node: Node, reading: Reading) -> Node | Broken:
+        """The node, a text that is YAML read as such."""
         read = unfold(node, reading.mistakes)
         return BROKEN if read is None else read
 
     def schema(self, _drawing: Drawing) -> Schema:
+        """An object or a text."""
         return {"type": ["object", "string"]}
 
 
 START: Final = Record(
-    {"to": Name(), "payload": _Document()}, named=("start",), required=("to", "payload"), tolerant=True
+    {"to": Name(), "payload": Document()}, named=("start",), required=("to", "payload"), tolerant=True
 )
 """One entry, as a section; :func:`message_of` decodes it."""
 
@@ -51,12 +53,14 @@ def message_of(section: Section, handlers: Mapping[str, Draft]) -> StartMessage 
     document: Node | None = section.values.get("payload")
     if handler is None or handler.accepts is None or document is None:
         return None
-    payload = _decoded(document, handler.name, handler.accepts, section.reading)
+    payload = decoded(document, handler.name, handler.accepts, section.reading)
     return None if payload is BROKEN else StartMessage(to=handler.name, payload=payload)
 
 
-def _decoded(node: Node, handler: str, accepts: tuple[type, ...], reading: Reading) -> Any:
-    """The payload that a node says: JSON as a mapping, XML or plain text as a text, in Python a payload itself."""
+def decoded(node: Node, handler: str, accepts: tuple[type, ...], reading: Reading) -> Any:
+    """The payload for a handler that a node says: JSON as a mapping, XML or plain text as a text, in Python a payload itself; ``BROKEN``
+    after its mistakes were noted.
+    """
     expect: tuple[type[Any], ...] = tuple(cls for cls in accepts if cls not in ORGANISM_ONLY)
     if isinstance(node, Scalar) and is_payload(node.value) and not isinstance(node.value, type):
         if type(node.value) in expect:

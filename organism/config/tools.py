@@ -8,32 +8,31 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve, frozen
 
 from organism.agentsettings import ToolCalls, ToolOutput
+from organism.config.mcp import McpReference, check_wanted, wanted
 from organism.config.places import shown
-from organism.config.references import Reference
 from organism.config.scalars import is_null
 from organism.config.sections import ListOf, MapOf, Record, Section
 from organism.config.shapes import BROKEN, Drawing, Found, Located, Reading, Schema, Whole, one_of, or_null
 from organism.config.tree import Node, Scalar
 from organism.config.yamltext import table_in
-from organism.functions import as_handler, declared
-from organism.names import ORGANISM, REPLY, suggestion, tool_for
+from organism.functions import Function, as_handler, declared
+from organism.names import ORGANISM, REPLY, mcp_tool, suggestion, tool_for
 from organism.payloads.primitives import ASKED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from organism.config.drafts import Draft
-    from organism.functions import Function
     from organism.settings import AgentSettings
 
 _DEFAULT: Final = "default"
 
 
 @frozen
-class _FunctionShape(Reference):
-    """``module:name``, or the function itself in Python."""
+class _ToolShape(McpReference):
+    """``module:name``, or the function itself in Python; ``mcp:server`` or ``mcp:server/tool``."""
 
-    wanted: str = "a reference to a function, as in 'module:name'"
+    wanted: str = "a reference to a function, as in 'module:name', or to tools of an MCP server, as in 'mcp:server'"
 
     def made(self, found: Any) -> Any:
         return declared(found)
@@ -59,7 +58,7 @@ def _any_name(_: str) -> None:
     """Names of tools are looked at once the agent is known whole."""
 
 
-TOOLS: Final = ListOf(Located(_FunctionShape()), unique=True)
+TOOLS: Final = ListOf(Located(_ToolShape()), unique=True)
 TOOL_CALLS: Final = _CallsShape(Whole(nullable=True), _any_name)
 TOOL_OUTPUT: Final[Any] = Record(
     {"max_bytes": Whole(least=1), "per_tool": MapOf(Whole(least=1), _any_name)},
@@ -77,14 +76,24 @@ def with_tools(
     options: Mapping[str, Any],
     timeout: float | None,
 ) -> AgentSettings:
-    """The agent of this name with its functions as handlers; ``section`` is its own, and the rest is as in :func:`as_handler`."""
-    functions: list[Function] = [one.value for one in section.values.get("tools", ())]
+    """The agent of this name with its functions as handlers, and what it wants of MCP servers; ``section`` is its own, and the rest is as in
+    :func:`as_handler`.
+    """
+    functions = [one.value for one in _functions(section)]
     tools = (as_handler(each, name, peers=peers, options=options, timeout=timeout) for each in functions)
-    return evolve(agent, tools=tuple(tools))
+    return evolve(agent, tools=tuple(tools), mcp=tuple(evolve(each, timeout=timeout) for each in wanted(section)))
 
 
-def check_tools(handlers: Mapping[str, Draft]) -> None:
-    """Notes tools that a model could not tell from its other ones, and limits of tools that an agent does not have."""
+def _functions(section: Section) -> list[Found]:
+    found: tuple[Found, ...] = section.values.get("tools", ())
+    return [one for one in found if isinstance(one.value, Function)]
+
+
+def check_tools(handlers: Mapping[str, Draft], servers: Collection[str] | None) -> None:
+    """Notes tools that a model could not tell from its other ones, and limits of tools that an agent does not have. ``servers``: the names
+    of all MCP servers, ``None`` where they could not be read.
+    """
+    check_wanted(handlers, servers)
     for handler in handlers.values():
         if handler.agent is not None:
             _check_names(handler.agent, handler, handlers)
@@ -95,9 +104,8 @@ def check_tools(handlers: Mapping[str, Draft]) -> None:
 
 def _check_names(section: Section, handler: Draft, handlers: Mapping[str, Draft]) -> None:
     taken = dict(_taken(section, handler, handlers))
-    found: tuple[Found, ...] = section.values.get("tools", ())
     functions: set[str] = set()
-    for one in found:
+    for one in _functions(section):
         name: str = one.value.name
         if name in taken:
             section.reading.wrong(one.node, f"{shown(name)} is the name of {taken[name]}: rename the function")
@@ -121,26 +129,34 @@ def _taken(section: Section, handler: Draft, handlers: Mapping[str, Draft]) -> I
 
 def _check_limits(section: Section, handler: Draft) -> None:
     """Notes a name in ``tool_calls`` and ``tool_output`` that is none of the agent's tools."""
-    functions = [one.value.name for one in section.values.get("tools", ())]
+    of_servers = list(wanted(section))
+    functions = [one.value.name for one in _functions(section)]
+    functions += [mcp_tool(each.server, each.tool) for each in of_servers if each.tool is not None]
     known = [*functions, *(peer for peer in handler.peers if peer != ORGANISM)]
-    _check_tools_named(section, "tool_calls", (*known, _DEFAULT), handler.name, known)
+    # What a whole server has is known once it was asked: whoever starts the organism looks again.
+    later = tuple(mcp_tool(each.server, "") for each in of_servers if each.tool is None)
+    _check_tools_named(section, "tool_calls", (*known, _DEFAULT), handler.name, known, later)
     output = table_in(section.table.get("tool_output"), section.reading.mistakes)
     if output is not None:
-        _check_tools_named(evolve(section, table=output), "per_tool", known, handler.name, known)
+        _check_tools_named(evolve(section, table=output), "per_tool", known, handler.name, known, later)
 
 
-def _check_tools_named(section: Section, key: str, allowed: Sequence[str], agent: str, known: Sequence[str]) -> None:
+def _check_tools_named(
+    section: Section, key: str, allowed: Sequence[str], agent: str, known: Sequence[str], later: tuple[str, ...]
+) -> None:
     table = table_in(section.table.get(key), section.reading.mistakes)
     if table is None:
         return
     for name, entry in table.entries.items():
-        if name in allowed:
+        if name in allowed or name.startswith(later):
             continue
-        problem = f"{shown(name)} is not a tool of {shown(agent)}{suggestion(name, known, section.reading.mistakes.guesses) or _there(known)}"
+        problem = f"{shown(name)} is not a tool of {shown(agent)}{suggestion(name, known, section.reading.mistakes.guesses) or _there(known, later)}"
         if name.partition("_")[0] == REPLY:
             problem = f"{shown(name)} is how it answers, and never counts: leave it out"
         section.reading.mistakes.note(entry.key, (*table.path, name), problem)
 
 
-def _there(known: Sequence[str]) -> str:
-    return f"; use {one_of(list(known[:8]))}" if known else "; it has none, and no peers"
+def _there(known: Sequence[str], later: Sequence[str]) -> str:
+    of_servers = [f"one that begins with {one_of(list(later))}"] if later else []
+    named = [one_of(list(known[:8]))] if known else []
+    return f"; use {', or '.join([*named, *of_servers])}" if known or later else "; it has none, and no peers"

@@ -52,14 +52,22 @@ _PROBLEMS: Final = tuple((re.compile(pattern), said) for pattern, said in (
 """What is found in the ``context: problem`` of pyyaml, and what is said for it; ``{at}`` is where what it was reading began."""
 
 
-def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
-    """The tree of a file. ``None`` where it cannot be read at all; ``mistakes`` say why."""
+def read_file(
+    path: FilePath,
+    mistakes: Mistakes,
+    *,
+    first: str = "at least the organism's name, as in 'organism: my-organism'",
+    missing: str = "'organism init DIR' makes a project",
+) -> Table | None:
+    """The tree of a file. ``None`` where it cannot be read at all; ``mistakes`` say why. ``first`` says what stands first in such a file, and
+    ``missing`` how one gets such a file.
+    """
     name = str(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        mistakes.note(Place(name), (), "there is no such file; 'organism init DIR' makes a project")
+        mistakes.note(Place(name), (), f"there is no such file; {missing}")
         return None
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         mistakes.note(Place(name), (), unreadable(path, error))
@@ -69,9 +77,9 @@ def read_file(path: FilePath, mistakes: Mistakes) -> Table | None:
     if node is None or isinstance(node, Table):
         return node
     if isinstance(node, Scalar) and node.style == "plain" and not node.value:
-        problem = "is empty: write at least the organism's name, as in 'organism: my-organism'"
+        problem = f"is empty: write {first}"
     else:
-        problem = f"must be a mapping of keys, as in 'organism: my-organism', and not {kind_of(node)}"
+        problem = f"must be a mapping of keys, {first.rpartition(', ')[2]}, and not {kind_of(node)}"
     mistakes.note(node.place, (), problem)
     return None
 

@@ -105,6 +105,11 @@ class DeliveryContext(Calling, Context):
         return self._message.to
 
     @property
+    def may_have_begun(self) -> bool:
+        """Whether an earlier process had accepted the message, and may have begun this delivery of it."""
+        return self._message.old
+
+    @property
     def sender(self) -> str:
         """See :class:`~organism.context.interface.Context`."""
         return self._message.sender

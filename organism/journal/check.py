@@ -13,6 +13,7 @@ from organism.budget.claims import Charge
 from organism.errors import JournalError
 from organism.journal import forms
 from organism.journal.chain import Head, canonical, content_of, seal, verify
+from organism.journal.endings import Terms
 from organism.journal.standing import Ledger, Standing
 from organism.names import told
 from organism.primitives import BudgetEstimate
@@ -80,7 +81,7 @@ def _check_empty(journal: Journal) -> None:
 
 
 def _check_chains(journal: Journal) -> dict[str, list[Mapping[str, Any]]]:
-    """Chains are apart, in order, and as they were given; gives the documents of each."""
+    """Chains are apart, in order, and as they were given; returns the documents of each."""
     for at in range(3):
         _write(journal, *((root, _samples(root)[at]) for root in FOREIGN))
     _check_content(journal, 3)
@@ -93,6 +94,7 @@ def _check_chains(journal: Journal) -> dict[str, list[Mapping[str, Any]]]:
     _write(journal, *((root, _ended(root)) for root in FOREIGN if not journal.lasting or root != "_"))
     if journal.lasting:
         _same("chains() that are open when all threads ended", tuple(journal.chains(open=True)), ())
+        _check_endings(journal)
         documents = {root: list(journal.documents(root)) for root in FOREIGN}
     else:
         for root in FOREIGN:
@@ -123,6 +125,18 @@ def _check_chains_again(make: Callable[[], Journal], documents: Mapping[str, lis
     _same("chains() after a write to one that was over", [each.root for each in journal.chains(open=True)], [first])
     _write(journal, (first, _ended(first)))
     journal.close()
+
+
+def _check_endings(journal: Journal) -> None:
+    """What is kept of threads that ended is what their entries come to; where nothing is, it says so."""
+    untold, endings = journal.endings()
+    kept = {root: [] if ending is None else [ending] for root, ending in endings}
+    _same("roots in endings()", sorted([*kept, *(each.root for each in untold)]), sorted(FOREIGN))
+    for root, known in kept.items():
+        terms = Terms()
+        due = [terms.take(fact, number) for number, fact in enumerate(journal.read(root), 1)]
+        _same(f"endings() of {_short(root)}", known, [each for each in due if each is not None])
+    _same("endings() since the last instant", list(journal.endings(since=9e9)[1]), [])
 
 
 def _check_content(journal: Journal, count: int) -> None:

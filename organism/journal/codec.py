@@ -73,6 +73,19 @@ def contents(fact: Fact, root: str, mark: bytes, marked: Marked | None = None) -
     return raw, shown
 
 
+def as_written(fact: Fact, raw: bytes, shown: bytes) -> Fact:
+    """The fact as its entry has it, of which ``raw`` and ``shown`` are what :func:`contents` gave: no secret is kept beside an entry either.
+    An entry without marks is rare: it names its root, so it is one that a secret was left out of.
+    """
+    return decode(json.loads(raw)) if raw is shown else fact
+
+
+def written_of(fact: Fact, root: str, marked: Marked | None) -> tuple[bytes, Fact]:
+    """What a chain holds of a fact, and the fact as that has it. Raises JournalError."""
+    raw, shown = contents(fact, root, root_mark(root), marked)
+    return raw, as_written(fact, raw, shown)
+
+
 def _is_utf8(text: str) -> bool:
     """Whether it holds no half characters."""
     try:
@@ -109,6 +122,15 @@ def lacks(document: Mapping[str, Any]) -> str:
     return "1 fact is missing here" if lost == 1 else f"{told(lost)} facts are missing here"
 
 
+def check_not_newer(document: Mapping[str, Any]) -> None:
+    """Raises JournalError for the object of a version that is newer than this: it may mean what this one knows nothing of."""
+    known = document.get("format")
+    if type(known) is int and known > FORMAT:
+        raise JournalError(
+            f"was written by a newer version of organism (format {known}, and this one has {FORMAT}); use that one"
+        )
+
+
 def decode(document: Mapping[str, Any], vocabulary: Vocabulary | None = None) -> Fact:
     """The fact of such an object.
 
@@ -116,15 +138,14 @@ def decode(document: Mapping[str, Any], vocabulary: Vocabulary | None = None) ->
     and with the path of a field that does not say what it should; and where facts are missing.
     """
     known = document.get("format")
-    if type(known) is int and known > FORMAT:
-        raise JournalError(
-            f"was written by a newer version of organism (format {known}, and this one has {FORMAT}); use that one"
-        )
+    check_not_newer(document)
     if type(known) is not int or known != FORMAT:
         raise JournalError(f"format {told(known)} is not known; this version reads format {FORMAT}")
     if "lost" in document:
         raise JournalError(f"{lacks(document)}: not all could be written")
-    rest = {key: value for key, value in document.items() if key not in _HEAD}
+    rest = {**document}
+    for key in _HEAD:
+        rest.pop(key, None)
     try:
         return cast("Fact", _FACT.read(rest, vocabulary))
     except Misread as error:
@@ -253,6 +274,8 @@ __all__ = [
     "FACTS",
     "FORMAT",
     "STEPS",
+    "as_written",
+    "check_not_newer",
     "content",
     "decode",
     "decode_entry",
@@ -260,4 +283,5 @@ __all__ = [
     "encode_lost",
     "form_of",
     "schema",
+    "written_of",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
@@ -9,9 +10,10 @@ from attrs import frozen
 from organism.names import is_within
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from organism.errors import JournalError
+    from organism.journal.endings import Ending
     from organism.record.facts import Fact
     from organism.usage import Spending
 
@@ -30,6 +32,10 @@ class Chain:
     size: int
     began: float
     last: float
+
+
+def nothing() -> None:
+    """Nobody wants to know how far it is."""
 
 
 def is_meant(entry: Mapping[str, Any], kinds: Collection[str] | None, of: str | None) -> bool:
@@ -88,6 +94,13 @@ class Journal(Protocol):
         """The chains there are, the oldest first; ``open`` asks for those that are, or are not, unfinished."""
         ...
 
+    def endings(self, *, since: float = -math.inf) -> tuple[Sequence[Chain], Iterator[tuple[str, Ending | None]]]:
+        """What is kept of root threads that ended beside their chains, so that these need not be read: the one that began last first, each
+        behind the root of its chain; ``None`` where it was changed, and the entries must tell. Those that began before ``since``, in seconds
+        since 1970, are left out. Before them the chains that it does not tell of, the oldest first: some are open. Raises JournalError.
+        """
+        ...
+
     def root_of(self, thread: str) -> str | None:
         """The root thread (chain) that a thread, a sub-thread or a turn of a conversation belongs to; ``None`` where unknown."""
         ...
@@ -108,12 +121,13 @@ class Journal(Protocol):
         """The first bad entry of a chain, with its place and what is wrong with it; ``None`` where all are sound."""
         ...
 
-    def flaws(self) -> Sequence[tuple[str | None, str]]:
+    def flaws(self, looked_at: Callable[[], object] = nothing) -> Sequence[tuple[str | None, str]]:
         """All that is not as it was written, as of one instant: each with the root of its chain, or ``None`` for what concerns no
         single one, and its place and what is wrong with it.
 
         Of each chain that is the first bad entry; or, where all are sound, the first of what else the journal keeps of it that is not
-        what the entries come to. What chains spent that were removed cannot be compared with anything. Raises JournalError.
+        what the entries come to. What chains spent that were removed cannot be compared with anything. ``looked_at`` is called before
+        each chain is read. Raises JournalError.
         """
         ...
 

@@ -51,7 +51,7 @@ class Disk:
                 raise
 
     def append_all(self, parts: Sequence[tuple[Path, bytes | bytearray, int]]) -> list[OSError | None]:
-        """Appends to several files, as :meth:`append` does to one; gives for each why it could not be done.
+        """Appends to several files, as :meth:`append` does to one; returns for each why it could not be done.
 
         All are written before the first is synced: then the disk does most of the work once.
         """
@@ -113,7 +113,7 @@ class Disk:
                     errors[number] = error
 
     def write(self, file: FileIO, data: memoryview) -> int:
-        """Writes some of the data; gives how many bytes."""
+        """Writes some of the data; returns how many bytes."""
         return file.write(data)
 
     def sync(self, file: FileIO) -> None:

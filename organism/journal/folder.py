@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import suppress
 from io import FileIO
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
 from organism.journal.chain import canonical, content_of, head_of
-from organism.journal.codec import content, decode
-from organism.journal.contract import is_meant
+from organism.journal.codec import decode, written_of
+from organism.journal.contract import is_meant, nothing
 from organism.journal.folder_flaws import flaws_of
 from organism.journal.folder_gone import Gone
 from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Index, Summary
-from organism.journal.folder_known import Known, chain_of, end_of
+from organism.journal.folder_known import Known, chain_of, end_of, endings_of, known_of
 from organism.journal.imported import checked
 from organism.journal.lines import End, LineFiles
 from organism.journal.lock import lock_path
 from organism.journal.presence import Presence, barred
 from organism.journal.room import make_folder
-from organism.journal.standing import Ledger, Standing, begins_chain
+from organism.journal.standing import Ledger, begins_chain
 from organism.names import CONVERSATION, told
 from organism.record.facts import Forked, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from organism.journal.contract import Chain
     from organism.journal.disk import Disk
+    from organism.journal.endings import Ending
     from organism.journal.lock import Lock
     from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
@@ -69,7 +72,7 @@ class LinesJournal:
         self._readonly = readonly
         self._files = LineFiles(folder, durable=durable, disk=disk)
         self._index = Index(folder, self._files.disk)
-        self._gone = Gone(self._index, self._is_in)
+        self._gone = Gone(self._index, self._is_in, self._turns_of)
         self._presence = Presence(folder, lock)
         self._known: dict[str, Known] = {}
         self._damaged: dict[str, tuple[tuple[int, int], Known]] = {}
@@ -113,7 +116,8 @@ class LinesJournal:
         contents: dict[str, list[bytes]] = {}
         for root, facts in chains.items():
             try:
-                written = [content(fact, root, self._marked) for fact in facts]
+                made = [written_of(fact, root, self._marked) for fact in facts]
+                written, facts[:] = [raw for raw, _ in made], [fact for _, fact in made]
                 self._load(root)
                 if not self._known[root].end.size:
                     late = next((count for count, fact in enumerate(facts) if begins_chain(fact)), len(facts))
@@ -204,7 +208,11 @@ class LinesJournal:
     def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
         """The chains there are, the oldest first. Those that are not over are read, unless this journal has written them."""
         found = [each for each in map(chain_of, self._all()) if open in {None, each.open}]
-        return tuple(sorted(found, key=lambda each: (each.began, each.root)))
+        return tuple(sorted(found, key=attrgetter("began", "root")))
+
+    def endings(self, *, since: float = -math.inf) -> tuple[Sequence[Chain], Iterator[tuple[str, Ending | None]]]:
+        """What is kept of root threads that ended, the one that began last first, behind the chains that it does not tell of."""
+        return endings_of(self._all(), since)
 
     def root_of(self, thread: str) -> str | None:
         """The chain that a thread belongs to."""
@@ -248,9 +256,9 @@ class LinesJournal:
         """The first bad line of a chain, as ``FILE:LINE: problem``; ``None`` where all are sound."""
         return self._files.verify(root)
 
-    def flaws(self) -> tuple[tuple[str | None, str], ...]:
+    def flaws(self, looked_at: Callable[[], object] = nothing) -> tuple[tuple[str | None, str], ...]:
         """All that is not as it was written, in files and index, with the root of its chain."""
-        return tuple(flaws_of(self._files, self._index, lambda root: self._facts(root, None, None)))
+        return tuple(flaws_of(self._files, self._index, lambda root: self._facts(root, None, None), looked_at))
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
@@ -261,7 +269,7 @@ class LinesJournal:
         if self._first_line(root):
             raise JournalError(f"{self.path(root)}: thread {told(root)} is there already")
         facts = [decode(content_of(each)) for each in entries]
-        self._known[root] = Known(Standing(root))
+        self._known[root] = Known.new(root)
         written = [canonical(content_of(each)) for each in entries]
         done = self._files.extend_all({root: written}, whole={root})[root]
         if isinstance(done, JournalError):
@@ -291,6 +299,10 @@ class LinesJournal:
         if not known.standing.over:
             raise JournalError(f"{self.path(root)}: is not finished; only a chain that is over can be removed")
         return known.summary(REMOVED)
+
+    def _turns_of(self, root: str) -> Iterator[tuple[int, str]]:
+        """The entries with which root threads of a chain ended, by number and hash."""
+        return ((each["n"], each["hash"]) for each in self.documents(root, kinds={"Ended"}))
 
     def close(self) -> None:
         """Nothing is open between two writes; nothing more is written, but how conversations stand."""
@@ -335,14 +347,11 @@ class LinesJournal:
         snapshot = self._snapshots.get(root)
         if snapshot is not None:
             with suppress(JournalError):
-                standing = Standing(root, snapshot.entries)
-                standing.spent = Ledger.from_json(snapshot.spent)
-                standing.threads = dict.fromkeys(snapshot.threads, 0)
-                known = Known(standing, end_of(snapshot), began=snapshot.began, last=snapshot.last)
+                known = known_of(snapshot)
                 self._go_on(known)
                 if known.snapshot:
                     return known
-        known = Known(Standing(root))
+        known = Known.new(root)
         self._go_on(known)
         return known
 
@@ -391,7 +400,7 @@ class LinesJournal:
             return self._read(root)
         except JournalError as error:
             _log.warning("%s; the entries before that are kept, and nothing is written after them", error)
-        known = Known(Standing(root), damaged=True)
+        known = Known.new(root, damaged=True)
         with suppress(JournalError):
             self._go_on(known)
         self._damaged[root] = (mark, known)

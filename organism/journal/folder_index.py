@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 from organism.errors import JournalError
 from organism.journal.chain import canonical
@@ -56,8 +57,10 @@ class Summary:
     """How a chain stood: at its end (``over``, ``removed``), or right before its last snapshot.
 
     ``size`` are the bytes of its file up to there, ``hash`` is that of its last entry, ``spent`` what it spent until then,
-    ``threads`` what was opened in it but the root thread; of several removed chains together, which have no ``hash``, what
-    :func:`marks_of` reads.
+    ``threads`` what was opened in it but the root thread, ``ends`` the marks of where root threads of a removed one ended. Of several removed
+    chains together, which have no ``hash``, ``threads`` are what :func:`marks_in` gives. ``ending`` is what the root thread came to, as
+    :class:`organism.journal.endings.Ending` has it, and ``terms`` what was said of it by its last snapshot: ``None`` where an earlier version
+    wrote the line, and of conversations.
     """
 
     kind: str
@@ -69,6 +72,9 @@ class Summary:
     last: float
     spent: tuple[tuple[Any, ...], ...]
     threads: tuple[str, ...]
+    ends: tuple[str, ...] = ()
+    ending: list[Any] | None = None
+    terms: str | None = None
 
     @property
     def weight(self) -> int:
@@ -193,33 +199,31 @@ class Index:
                     )
 
 
+def mark(hash_: str | None) -> str:
+    """By what the chain is known again whose last hash this is, or was."""
+    return (hash_ or "")[:_MARK_OF_CHAIN]
+
+
 def mark_of(chain: Summary) -> str:
     """By what a removed chain is known again."""
-    return (chain.hash or "")[:_MARK_OF_CHAIN]
+    return mark(chain.hash)
 
 
-def marks_of(removed: Iterable[Summary]) -> set[str]:
-    """The marks of all chains that these lines tell of, the older lines first."""
-    found = set[str]()
-    for line in removed:
-        for mark in line.threads if line.hash is None else (mark_of(line),):
-            if mark.startswith(TAKEN_OUT):
-                found.discard(mark.removeprefix(TAKEN_OUT))
-            else:
-                found.add(mark)
-    return found
+def marks_in(removed: Summary) -> tuple[str, ...]:
+    """The marks of the chains that a line tells of, each as it was when its root threads had ended. One behind TAKEN_OUT takes one out of the others."""
+    return removed.threads if removed.hash is None else tuple({mark_of(removed): None} | dict.fromkeys(removed.ends))
 
 
 def _together(removed: Sequence[Summary]) -> Summary:
-    """What these chains spent, as of one chain that has no file. It stands before all others, so that it takes none of them out."""
-    spent = Ledger()
+    """What these chains spent, as of one chain that has no file."""
+    spent, marks = Ledger(), Counter[str]()
     for summary in removed:
         spent.take_in(Ledger.from_json(summary.spent))
-    return Summary(
-        kind=REMOVED, root="", entries=sum(each.entries for each in removed), size=0, hash=None,
-        began=min(each.began for each in removed), last=max(each.last for each in removed),
-        spent=spent.as_rows(), threads=tuple(sorted(marks_of(removed))),
-    )  # fmt: skip
+        marks.update(marks_in(summary))
+    known = tuple(
+        sorted(each for each, often in marks.items() if often > marks[f"{TAKEN_OUT}{each}"] and each[0] != TAKEN_OUT)
+    )
+    return evolve(removed[-1], root="", hash=None, size=0, spent=spent.as_rows(), threads=known, ends=())
 
 
 def _line(summary: Summary) -> bytes:
@@ -239,7 +243,7 @@ def _summary(raw: bytes) -> Summary:
     # Without one, it is of an earlier version.
     read: dict[str, Any] = json.loads(body + b"}" if mark else raw)
     read["spent"] = tuple(tuple(row) for row in read["spent"])
-    read["threads"] = tuple(read["threads"])
+    read["threads"], read["ends"] = tuple(read["threads"]), tuple(read.get("ends", ()))
     if read["kind"] == _BACK:
         read["kind"] = REMOVED
     return Summary(**read)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from organism.errors import JournalError
 from organism.journal.chain import Head
 from organism.journal.contract import Chain
-from organism.journal.folder_index import OVER, Summary
+from organism.journal.endings import Ending, Terms
+from organism.journal.folder_index import OVER, SNAPSHOT, Summary
 from organism.journal.lines import End
-from organism.journal.standing import Standing
+from organism.journal.standing import Ledger, Standing
+from organism.names import CONVERSATION, told
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from organism.record.facts import Fact
 
 
@@ -51,6 +58,8 @@ class Known:
             kind=kind, root=standing.root, entries=self.end.head.number, size=self.end.size, hash=self.end.head.hash,
             began=self.began, last=self.last, spent=tuple(tuple(row) for row in standing.spent.as_json()),
             threads=tuple(standing.threads),
+            ending=standing.endings[-1].as_list() if kind == OVER and standing.endings else None,
+            terms=standing.terms.as_bytes().decode() if kind == SNAPSHOT and standing.terms is not None else None,
         )  # fmt: skip
 
     def is_due(self, kind: str) -> bool:
@@ -70,6 +79,11 @@ class Known:
         """Whether the chain is over, and the index has not been told how."""
         return self.standing.over and OVER in self._told and self._told[OVER][0] < self.end.size
 
+    @classmethod
+    def new(cls, root: str, *, damaged: bool = False) -> Known:
+        """A chain of which nothing was read yet. Of a conversation it is not kept what its turns came to: each line would tell of all."""
+        return cls(Standing(root, terms=None if root.startswith(CONVERSATION) else Terms()), damaged=damaged)
+
     @property
     def is_there(self) -> bool:
         """Whether there is anything of the chain."""
@@ -79,6 +93,44 @@ class Known:
 def end_of(summary: Summary) -> End:
     """Where the chain went on when the summary was made."""
     return End(Head(summary.entries, summary.hash), summary.size)
+
+
+def known_of(snapshot: Summary) -> Known:
+    """What the index knows of a chain up to its last snapshot. Raises JournalError where it cannot be read."""
+    try:
+        terms = None if snapshot.terms is None else Terms.of_bytes(snapshot.terms.encode())
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise JournalError(f"the terms of thread {told(snapshot.root)} cannot be read: {error}") from None
+    standing = Standing(snapshot.root, snapshot.entries, terms)
+    standing.spent = Ledger.from_json(snapshot.spent)
+    standing.threads = dict.fromkeys(snapshot.threads, 0)
+    return Known(standing, end_of(snapshot), began=snapshot.began, last=snapshot.last)
+
+
+def ending_of(known: Summary | Known) -> Ending | None:
+    """What the root thread of a chain came to that is over; ``None`` where that must be read."""
+    if isinstance(known, Known):
+        endings = known.standing.endings
+        return endings[-1] if endings and known.standing.over and not known.damaged else None
+    with suppress(ValueError):
+        return None if known.ending is None else Ending.of_list([*known.ending])
+    return None
+
+
+def endings_of(
+    every: Iterable[Summary | Known], since: float
+) -> tuple[Sequence[Chain], Iterator[tuple[str, Ending | None]]]:
+    """As :meth:`organism.journal.contract.Journal.endings` has it, of these chains."""
+    untold: list[Chain] = []
+    found: list[tuple[float, str, Ending | None]] = []
+    for known in every:
+        ending = ending_of(known)
+        if ending is None:
+            untold.append(chain_of(known))
+        elif ending.began >= since:
+            found.append((ending.began, known.standing.root if isinstance(known, Known) else known.root, ending))
+    found.sort(key=itemgetter(0, 1), reverse=True)
+    return sorted(untold, key=attrgetter("began", "root")), ((root, ending) for _, root, ending in found)
 
 
 def chain_of(known: Summary | Known) -> Chain:

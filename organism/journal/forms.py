@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union, get_args, get_origin, get_type_hints
@@ -17,6 +17,7 @@ from attrs import NOTHING, fields, frozen, has
 
 from organism.journal.values import MARK, Misread, PlainPayload, amount_of, is_instant, opened, payload_of
 from organism.names import counted, told
+from organism.quick import maker
 from organism.record.facts import Ended
 from organism.threads.outcomes import Failure, Warned
 
@@ -134,9 +135,13 @@ class Many:
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """A tuple."""
-        return tuple(
-            _within(f"[{number}]", self.item, each, words) for number, each in enumerate(_instance(value, list))
-        )
+        items, read, made = _instance(value, list), self.item.read, list[Any]()
+        try:
+            for each in items:
+                made.append(read(each, words))
+        except Misread as error:
+            raise Misread(error.problem, path=f"[{len(made)}]{error.path}") from None
+        return tuple(made)
 
     def schema(self) -> Schema:
         """A list."""
@@ -153,8 +158,13 @@ class Row:
         """A tuple."""
         if len(_instance(value, list)) != len(self.places):
             raise Misread(f"has {counted(len(value), 'item')}, and not {len(self.places)}")
-        pairs = enumerate(zip(self.places, value, strict=True))
-        return tuple(_within(f"[{number}]", form, each, words) for number, (form, each) in pairs)
+        made = list[Any]()
+        try:
+            for form, each in zip(self.places, value, strict=True):
+                made.append(form.read(each, words))
+        except Misread as error:
+            raise Misread(error.problem, path=f"[{len(made)}]{error.path}") from None
+        return tuple(made)
 
     def schema(self) -> Schema:
         """A list of that length."""
@@ -174,7 +184,13 @@ class Table:
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """A dict."""
-        return {key: _within(f".{key}", self.item, each, words) for key, each in _instance(value, dict).items()}
+        items, read, made, key = _instance(value, dict), self.item.read, dict[str, Any](), ""
+        try:
+            for key, each in items.items():
+                made[key] = read(each, words)
+        except Misread as error:
+            raise Misread(error.problem, path=f".{key}{error.path}") from None
+        return made
 
     def schema(self) -> Schema:
         """An object."""
@@ -215,20 +231,7 @@ class Object:
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """The value. What the class does not know, and what it lacks, is an error."""
-        known = slots(self.cls)
-        unknown = _instance(value, dict).keys() - {slot.name for slot in known}
-        if unknown:
-            raise Misread(f"{self.cls.__name__} has no field {told(min(unknown))}")
-        missing = [slot.name for slot in known if slot.required and slot.name not in value]
-        if missing:
-            raise Misread(f"{self.cls.__name__} lacks its field '{missing[0]}'")
-        given = {
-            slot.name: _within(f".{slot.name}", slot.form, value[slot.name], words)
-            for slot in known
-            if slot.name in value
-        }
-        left_out = {slot.name: slot.empty for slot in known if slot.name not in value}
-        return self.cls(**left_out, **given)
+        return _read(self.cls, _instance(value, dict), words)
 
     def schema(self) -> Schema:
         """Where it is defined."""
@@ -256,11 +259,12 @@ class Tagged:
 
     def read(self, value: Any, words: Vocabulary | None) -> Any:
         """The value; a class that is none of these is refused by name."""
-        name = _instance(value, dict).get(self.tag)
-        cls = next((each for each in self.classes if each.__name__ == name), None)
+        rest: dict[str, Any] = {**_instance(value, dict)}
+        name = rest.pop(self.tag, None)
+        cls = _by_name(self.classes).get(name) if isinstance(name, str) else None
         if cls is None:
             raise Misread(f"there is no {self.tag} {told(name)} in this format")
-        return Object(cls).read({key: each for key, each in value.items() if key != self.tag}, words)
+        return _read(cls, rest, words)
 
     def schema(self) -> Schema:
         """Any of them."""
@@ -328,6 +332,50 @@ def slots(cls: Any) -> tuple[Slot, ...]:
     )
 
 
+@frozen
+class _Plan:
+    """How an attrs class is read: its fields with what reads them, those that must be there, and what others are where they are left out."""
+
+    make: Callable[..., Any]
+    reads: Mapping[str, Callable[..., Any]]
+    required: frozenset[str]
+    empty: Mapping[str, Any]
+
+
+@cache
+def _plan(cls: Any) -> _Plan:
+    known = slots(cls)
+    return _Plan(
+        maker(cls),
+        {slot.name: slot.form.read for slot in known},
+        frozenset(slot.name for slot in known if slot.required),
+        {slot.name: slot.empty for slot in known if not slot.required},
+    )
+
+
+@cache
+def _by_name(classes: tuple[type, ...]) -> Mapping[str, type]:
+    return {cls.__name__: cls for cls in classes}
+
+
+def _read(cls: Any, value: Mapping[str, Any], words: Vocabulary | None) -> Any:
+    """The attrs value of an object with its fields. Every entry passes here, most of them through several such objects."""
+    plan = _plan(cls)
+    if not plan.reads.keys() >= value.keys():
+        raise Misread(f"{cls.__name__} has no field {told(min(value.keys() - plan.reads.keys()))}")
+    if not plan.required <= value.keys():
+        missing = next(name for name in plan.reads if name in plan.required and name not in value)
+        raise Misread(f"{cls.__name__} lacks its field '{missing}'")
+    given, name = {**plan.empty}, ""
+    try:
+        for name, read in plan.reads.items():
+            if name in value:
+                given[name] = read(value[name], words)
+    except Misread as error:
+        raise Misread(error.problem, path=f".{name}{error.path}") from None
+    return plan.make(**given)
+
+
 def form_of(hint: Any, name: str) -> Form:
     """The form of an annotation, in a field of this name; raises TypeError for one that no form is known for."""
     if hint is Any:
@@ -365,13 +413,6 @@ def _generic(hint: Any, origin: Any, inner: tuple[Any, ...], name: str) -> Form:
         if _NUMBERS.issuperset(one) or (len(one) == len(inner) and all(map(_is_attrs, one))):
             return Amount() if one[0] in _NUMBERS else Tagged(name.removesuffix("s"), tuple(one))
     raise TypeError(f"field '{name}' is annotated {hint}; the journal has no form for that type")
-
-
-def _within(step: str, form: Form, value: Any, words: Vocabulary | None) -> Any:
-    try:
-        return form.read(value, words)
-    except Misread as error:
-        raise Misread(error.problem, path=step + error.path) from None
 
 
 def _instance(value: Any, cls: type) -> Any:

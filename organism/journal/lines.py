@@ -79,7 +79,7 @@ class LineFiles:
     def extend_all(
         self, chains: Mapping[str, Iterable[bytes]], *, whole: Collection[str] = ()
     ) -> dict[str, list[End] | JournalError]:
-        """Writes to several chains, to each all or nothing; gives for each its end behind every fact, or why it could not be done.
+        """Writes to several chains, to each all or nothing; returns for each its end behind every fact, or why it could not be done.
 
         If the process is killed meanwhile, the first lines of what is written may stay behind, which is a shorter history. Of a new
         chain in ``whole``, nothing stays behind: its first lines alone would be another history.

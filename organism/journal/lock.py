@@ -232,6 +232,14 @@ def identity(since: float, *, organism: str = "") -> dict[str, str]:
     return {"pid": str(os.getpid()), "host": platform.node(), **named, "since": began}
 
 
+def since(identity: Mapping[str, str]) -> float:
+    """The instant since which an owner has the journal, in seconds since 1970; 0 where it does not say so."""
+    try:
+        return datetime.fromisoformat(identity.get("since", "")).timestamp()
+    except ValueError:
+        return 0.0
+
+
 def spoken(identity: Mapping[str, str]) -> str:
     """An owner in words: ``process 4711 on mars (organism demo, since 2026-11-21T06:00:00Z)``."""
     if not identity:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from organism.errors import JournalError
 from organism.journal.chain import Head, content_of, seal
 from organism.journal.codec import content, decode
-from organism.journal.contract import Chain, is_meant
+from organism.journal.contract import Chain, is_meant, nothing
 from organism.journal.imported import checked
 from organism.journal.standing import Ledger, Standing, begins_chain
 from organism.names import told
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from organism.journal.endings import Ending
     from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
     from organism.record.facts import Fact
@@ -99,6 +101,11 @@ class MemoryJournal:
         every = map(self.chain, self._chains if open is not False else ())
         return tuple(each for each in every if each is not None)
 
+    def endings(self, *, since: float = -math.inf) -> tuple[tuple[Chain, ...], Iterator[tuple[str, Ending | None]]]:
+        """All chains that are not over: of others nothing is kept."""
+        del since
+        return self.chains(), iter(())
+
     def root_of(self, thread: str) -> str | None:
         """The chain that a thread belongs to which is not over."""
         return thread if thread in self._chains else self._roots.get(thread)
@@ -127,8 +134,9 @@ class MemoryJournal:
         del root
         return None
 
-    def flaws(self) -> tuple[tuple[str | None, str], ...]:
+    def flaws(self, looked_at: Callable[[], object] = nothing) -> tuple[tuple[str | None, str], ...]:
         """None, for the same reason."""
+        del looked_at
         return ()
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:

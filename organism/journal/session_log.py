@@ -18,7 +18,7 @@ from organism.errors import JournalError
 from organism.journal.chain import canonical
 from organism.journal.codec import content, encode_lost
 from organism.journal.lines import LineFiles
-from organism.names import counted
+from organism.names import CONVERSATION, counted
 from organism.record.facts import Ended
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ _BATCH: Final = 20
 """Facts that are written between two breaths; those of one thread in one go. They take about a millisecond."""
 _MOST_LOSSES: Final = 10_000
 """Threads of which it is known what is missing in their files. Of older ones only the sum is kept."""
+
+_MOST_ENDS: Final = 10_000
+"""Conversations of which it is known where their files end: they last for ever. The files of older ones are read again."""
 
 
 @define
@@ -85,6 +88,8 @@ class SessionLog:
         self._waiting: SimpleQueue[tuple[str, Fact | _Loss]] = SimpleQueue()
         self._overflow: dict[str, _Loss] = {}
         self._losses: dict[str, _Loss] = {}
+        self._talks: dict[str, None] = {}
+        """The conversations that were written last."""
         self._dropped = 0
         self._forgotten = 0
         self._warned = False
@@ -179,6 +184,13 @@ class SessionLog:
             return
         if any(content.last for content in some):
             self._journal.let_go(root)
+        elif root.startswith(CONVERSATION):
+            self._talks.pop(root, None)
+            self._talks[root] = None
+            if len(self._talks) > _MOST_ENDS:
+                oldest = next(iter(self._talks))
+                del self._talks[oldest]
+                self._journal.let_go(oldest)
 
     def _content(self, root: str, item: Fact | _Loss) -> _Content:
         """What is written for a fact: where it cannot be, that it is missing."""
@@ -210,7 +222,7 @@ def _lost(root: str, loss: _Loss) -> _Content:
 
 
 def _note(losses: dict[str, _Loss], root: str, count: int, at: float) -> int:
-    """Adds to what is missing of a thread. Of very many threads the oldest one is forgotten; gives how many facts that were."""
+    """Adds to what is missing of a thread. Of very many threads the oldest one is forgotten; returns how many facts that were."""
     known = losses.get(root)
     if known is not None:
         known.count, known.at = known.count + count, at

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
 from organism.journal.chain import canonical, content_of
-from organism.journal.codec import contents, decode
+from organism.journal.codec import check_not_newer, contents, decode
+from organism.journal.endings import Terms
 from organism.journal.imported import checked
 from organism.journal.presence import Presence
 from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
@@ -82,6 +83,7 @@ class SqliteJournal(SqliteFlaws):
     def _upgrade(self) -> None:
         try:
             upgrade(self._db)
+            self._keeps_endings = True
         except sqlite3.Error as error:
             raise JournalError(said(self.path, error)) from error
 
@@ -141,7 +143,8 @@ class SqliteJournal(SqliteFlaws):
             except JournalError as unread:
                 failed[root] = unread
                 continue
-            alone = Work({root: end}, entries[end.id], end.standing.spent)
+            endings = [each for each in work.endings if each[0] == end.id]
+            alone = Work({root: end}, entries[end.id], end.standing.spent, endings=endings)
             alone.conclude()
             error = self._commit(alone)
             if error is not None:
@@ -177,25 +180,24 @@ class SqliteJournal(SqliteFlaws):
         for fact, (_, raw) in zip(facts, found, strict=True):
             extend(work, end, root, fact, raw, short(marked_bytes(raw), end.mark))
         work.conclude()
-        work.back = self._gone(bytes.fromhex(end.hash or ""))
+        before = Standing(root)
+        for fact in facts[: self.known_again(work.entries[2::COLUMNS])]:
+            before.apply(fact)
+        work.back = before.spent
+        work.spent.take_in(before.spent, times=-1)
         error = self._commit(work)
         if error is not None:
             raise JournalError(said(self.path, error)) from error
 
-    def _gone(self, last: bytes) -> bytes | None:
-        """The last hash of a chain, where it was removed from this file before; what it spent is in the ledger, then."""
-        noted = self._ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'gone'")
-        return last if noted and self._ask("SELECT 1 FROM gone WHERE hash = ?", last) else None
-
     def remove(self, *roots: str) -> None:
         """Removes chains that are over, all or none, and gives their room back; what they spent stays."""
-        going = [(self._removable(root), self.spent_by(root)) for root in roots]
+        going = [(self._removable(root), self.spent_by(root), self.turns_of(root)) for root in roots]
         for root in roots:
             self._ends.pop(root, None)
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for row, spent in going:
-                self._delete(row, spent)
+            for row, spent, turns in going:
+                self._delete(row, spent, turns)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()
@@ -210,17 +212,24 @@ class SqliteJournal(SqliteFlaws):
             raise JournalError(
                 f"{self.path}: thread {told(root)} is not finished; only a chain that is over can be removed"
             )
+        last: Mapping[str, Any] = {}
+        with suppress(JournalError):  # of a damaged one nobody would know more another time
+            last = next(self.documents(root, after=row.entries - 1), last)
+        try:
+            check_not_newer(last)
+        except JournalError as error:
+            raise JournalError(f"{self.path}: thread {told(root)} {error}; nothing was removed") from None
         return row
 
-    def _delete(self, row: Row, spent: Ledger | None) -> None:
+    def _delete(self, row: Row, spent: Ledger | None, turns: list[list[bytes]]) -> None:
         if spent is None:
             for table in ("removed", "gone"):
                 self._db.execute(f"DROP TABLE IF EXISTS {table}")  # what it would have to hold is not known any more
         elif self.notes_removals():
             self._sum(_SPEND_REMOVED, spent)
             self._db.execute("CREATE TABLE IF NOT EXISTS gone (hash BLOB PRIMARY KEY) WITHOUT ROWID")
-            self._db.execute("INSERT OR IGNORE INTO gone VALUES (?)", [row.head])
-        for table, key in (("entries", "chain"), ("threads", "chain"), ("chains", "id")):
+            self._db.executemany("INSERT OR IGNORE INTO gone VALUES (?)", [*turns, [row.head]])
+        for table, key in (("entries", "chain"), ("endings", "chain"), ("threads", "chain"), ("chains", "id")):
             self._db.execute(f"DELETE FROM {table} WHERE {key} = ?", [row.id])  # noqa: S608 - names from the line above
 
     def close(self) -> None:
@@ -301,7 +310,10 @@ class SqliteJournal(SqliteFlaws):
             end = end_of(root, row, tuple(self._plain(root, row)))
         elif end is None:
             self._chains += 1
-            end = End(self._chains, blob(root), root_mark(root), Standing(root), new=True, began=first.at)
+            end = End(
+                self._chains, blob(root), root_mark(root), Standing(root, terms=Terms()), new=True, began=first.at
+            )
+        end.standing.forget_the_oldest()
         end.before, end.threads = end.number, len(end.standing.threads)
         end.standing.spent = Ledger() if own else work.spent
         work.ends[root] = end
@@ -369,11 +381,10 @@ class SqliteJournal(SqliteFlaws):
         if threads:
             # A name may come twice in a chain, a turn's by hand and a sub-thread's, and behind a snapshot nobody knows of the first.
             self._db.executemany("INSERT OR IGNORE INTO threads VALUES (?, ?)", threads)
-        if work.back is None:
-            self._sum(_SPEND, work.spent)
-        else:
-            self._sum(_TAKE_BACK, work.spent)
-            self._db.execute("DELETE FROM gone WHERE hash = ?", [work.back])
+        if work.endings:
+            self._db.executemany("INSERT INTO endings VALUES (?, ?, ?, ?)", work.endings)
+        self._sum(_SPEND, work.spent)
+        self._sum(_TAKE_BACK, work.back)
 
     def _sum(self, statement: str, spent: Ledger) -> None:
         if spent.sums:
@@ -408,12 +419,13 @@ def _insertion(count: int) -> str:
 
 _MEANWHILE: Final = "another process wrote to these chains, or removed one"
 _ROW: Final[tuple[str, ...]] = (
-    "id", "root", "open", "entries", "size", "began", "last", "head", "snapshot", "snapshot_end", "snapshot_size", "noted",
+    "id", "root", "open", "entries", "size", "began", "last", "head", "snapshot", "snapshot_end", "snapshot_size", "terms",
+    "noted",
 )  # fmt: skip
 """What a row of a chain binds, by name: Python 3.12.1 warns of marks with numbers."""
 _UPDATE: Final = (
     "UPDATE chains SET entries = :entries, size = :size, last = :last, head = :head, snapshot = :snapshot,"
-    " snapshot_end = :snapshot_end, snapshot_size = :snapshot_size"
+    " snapshot_end = :snapshot_end, snapshot_size = :snapshot_size, terms = :terms"
     " WHERE id = :id AND entries = :noted AND root = :root AND began = :began"
 )
 _UPDATE_OPEN: Final = _UPDATE.replace("SET ", "SET open = :open, ")

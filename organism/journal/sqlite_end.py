@@ -8,6 +8,8 @@ from attrs import define, field
 
 from organism.errors import JournalError
 from organism.journal.chain import sealed_hash
+from organism.journal.codec import as_written
+from organism.journal.endings import Terms
 from organism.journal.standing import Ledger, Standing
 from organism.journal.texts import root_mark
 from organism.names import told
@@ -48,13 +50,15 @@ class End:
     over: bool = False
     before: int = 0
     threads: int = 0
+    terms: bytes | None = b""
+    """Of its last snapshot; ``None`` where it is not kept what its threads came to."""
 
     @property
     def row(self) -> tuple[Any, ...]:
         """What is written of it."""
         return (
             self.id, self.root, int(not self.over), self.number, self.size, self.began, self.last, bytes.fromhex(self.hash or ""),
-            self.snapshot, self.snapshot_end, self.snapshot_size,
+            self.snapshot, self.snapshot_end, self.snapshot_size, self.terms,
         )  # fmt: skip
 
 
@@ -62,13 +66,14 @@ class End:
 class Work:
     """What is written in one transaction: chains as they end after it, the columns of their new entries one row after the other, and
     what they spend. ``stale`` are those whose rows are to be brought up to date, ``opening`` those in which threads were opened. ``back``
-    is the last hash of a chain that was removed and comes back: the ledger has what it spent.
+    is what the beginning of a chain spent that was removed and comes back: the ledger has that. ``endings`` are the rows of root threads that ended.
     """
 
     ends: dict[str, End] = field(factory=dict[str, End])
     entries: list[Any] = field(factory=list[Any])
     spent: Ledger = field(factory=Ledger)
-    back: bytes | None = None
+    back: Ledger = field(factory=Ledger)
+    endings: list[tuple[int, int, float, bytes]] = field(factory=list[tuple[int, int, float, bytes]])
     stale: list[End] = field(init=False, factory=list[End])
     opening: list[End] = field(init=False, factory=list[End])
 
@@ -96,19 +101,25 @@ def extend(work: Work, end: End, root: str, fact: Fact, content: bytes, body: by
     work.entries.extend((end.id, number, hashed, body))
     if fact.__class__ is Snapshot:
         end.snapshot, end.snapshot_end, end.snapshot_size = number, end.size, size
+        end.terms = None if end.standing.terms is None else end.standing.terms.as_bytes()
+    standing = end.standing
     try:
-        end.standing.apply(fact)
+        standing.apply(as_written(fact, content, body))
+        for ending in standing.endings:
+            work.endings.append((end.id, ending.entry, ending.began, ending.as_bytes()))
     except (ValueError, OverflowError) as error:
         raise JournalError(f"thread {told(root)}: {type(fact).__name__} cannot be written: {error}") from error
+    standing.endings.clear()
 
 
 def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:
     """The end of a chain that the file holds; ``facts`` are those from its last snapshot on. Raises JournalError where these say
     otherwise than the row: from a wrong place on, something else would be recalled.
     """
-    standing, snapshot, last = Standing(root, max(0, row.snapshot - 1)), 0, row.last
+    standing, snapshot, last = Standing(root, max(0, row.snapshot - 1), terms_of(root, row)), 0, row.last
     for fact in facts:
         standing.apply(fact)
+        standing.endings.clear()  # these are in their table
         last = fact.at  # the row may know of fewer entries
         snapshot = standing.number if isinstance(fact, Snapshot) else snapshot
     for column, found, due in (("snapshot", row.snapshot, snapshot), ("open", row.open, int(not standing.over))):
@@ -120,5 +131,16 @@ def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:
     return End(
         row.id, row.root, root_mark(root), standing, new=False, open=bool(row.open), noted=row.noted,
         number=row.entries, hash=row.head.hex(), size=row.size, began=row.began, last=last, snapshot=row.snapshot,
-        snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size, over=standing.over,
+        snapshot_end=row.snapshot_end, snapshot_size=row.snapshot_size, over=standing.over, terms=row.terms,
     )  # fmt: skip
+
+
+def terms_of(root: str, row: Row) -> Terms | None:
+    """What is said of the root threads that were open at the last snapshot of a chain. Raises JournalError."""
+    try:
+        return None if row.terms is None else Terms.of_bytes(row.terms)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise JournalError(
+            f"thread {told(root)}: was changed: column terms of its row in the table chains cannot be read ({error}); 'organism verify'"
+            " says what it should be, and how to repair it"
+        ) from None

@@ -2,8 +2,9 @@
 
 ``chains`` has a row a root thread, ``entries`` all facts in the order in which they were written (so that a batch touches few pages),
 ``threads`` the chain of every thread that is no root, ``ledger`` what was spent, and ``removed`` how much of that by chains that were
-removed: the rest is what the entries come to. ``gone``, which is made with the first removal, has the last hash of each of these: one that
-comes back counts once. Names are UTF-8 bytes, since they may be any text.
+removed: the rest is what the entries come to. ``endings`` has a row a root thread that ended, in a chain whose ``terms`` are not null: those
+are what is said of the ones that were open at its last snapshot. ``gone``, which is made with the first removal, has the last hash of each of these, and those with
+which its root threads ended: one that comes back counts once, whole or as an older copy. Names are UTF-8 bytes, since they may be any text.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
 
 APPLICATION: Final = 0x4F52474E
 """The file says whose it is: ``ORGN``."""
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """The version of the tables. In 1 the row of a chain knew of all its entries, and :mod:`organism.journal.texts` marked no texts; before
-3 there was no table ``removed``, and before 4 a thread's id stood in ``threads`` once. Such a file is read as it is. Whoever writes to it
-makes it one of this version (:mod:`organism.journal.sqlite_upgrade`), but for ``removed``: nobody knows what that would hold.
+3 there was no table ``removed``, before 4 a thread's id stood in ``threads`` once, and before 5 there were no ``endings``. Such a file is read
+as it is. Whoever writes to it makes it one of this version (:mod:`organism.journal.sqlite_upgrade`), but for ``removed``, of which nobody
+knows what it would hold, and the endings of the chains that are there: of those the entries are read.
 """
 LISTED: Final = 4
 """The version from which on every chain has a row for each of its threads."""
-_READ: Final = (1, 2, 3, SCHEMA)
+ENDED: Final = 5
+"""The version from which on it is kept what root threads came to."""
+_READ: Final = (1, 2, 3, 4, SCHEMA)
 
 _LEDGER: Final = """
 CREATE TABLE {name} (
@@ -43,15 +47,21 @@ THREADS: Final = (
     "CREATE TABLE threads (thread BLOB NOT NULL, chain INTEGER NOT NULL, PRIMARY KEY (thread, chain)) WITHOUT ROWID",
     "CREATE INDEX threads_of ON threads (chain)",
 )
+TERMS: Final = "terms BLOB"
+ENDINGS: Final = (
+    "CREATE TABLE endings (chain INTEGER NOT NULL, n INTEGER NOT NULL, began REAL NOT NULL, body BLOB NOT NULL,"
+    " PRIMARY KEY (chain, n)) WITHOUT ROWID"
+)
 _TABLES: Final = f"""
 CREATE TABLE chains (
     id INTEGER PRIMARY KEY, root BLOB NOT NULL UNIQUE, open INTEGER NOT NULL, entries INTEGER NOT NULL, size INTEGER NOT NULL,
     began REAL NOT NULL, last REAL NOT NULL, head BLOB NOT NULL,
-    snapshot INTEGER NOT NULL, snapshot_end INTEGER NOT NULL, snapshot_size INTEGER NOT NULL);
+    snapshot INTEGER NOT NULL, snapshot_end INTEGER NOT NULL, snapshot_size INTEGER NOT NULL, {TERMS});
 CREATE INDEX open_chains ON chains (id) WHERE open;
 CREATE TABLE entries (id INTEGER PRIMARY KEY, chain INTEGER NOT NULL, n INTEGER NOT NULL, hash BLOB NOT NULL, body BLOB NOT NULL);
 CREATE UNIQUE INDEX entries_of ON entries (chain, n);
 {"; ".join(THREADS)};
+{ENDINGS};
 {_LEDGER.format(name="ledger")}{_LEDGER.format(name="removed")}"""
 
 _HEAD: Final = 100
@@ -134,6 +144,14 @@ def _wal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
 
 
+def _is_logged(path: Path) -> bool:
+    """Whether the log beside the file holds anything: a process works on it, or was killed."""
+    try:
+        return _wal_of(path).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
 def _check_whole(path: Path, *, readonly: bool) -> None:
     """Raises JournalError for a file that was copied alone before anything had come there from the log beside it: it would be taken for new.
 
@@ -172,9 +190,14 @@ def _reading(path: Path, patience: float) -> sqlite3.Connection:
     if not path.exists():
         raise JournalError(f"{path} does not exist; 'organism run' creates it, or name another journal with --journal")
     name = path.absolute().as_uri()
-    db = sqlite3.connect(f"{name}?mode=ro", timeout=patience, isolation_level=None, check_same_thread=False, uri=True)
+    # Whoever may only read makes the files beside it, and cannot remove them. Where a log holds something, it stays as it is.
+    mode = "ro" if _is_logged(path) else "rw"
+    db = sqlite3.connect(
+        f"{name}?mode={mode}", timeout=patience, isolation_level=None, check_same_thread=False, uri=True
+    )
     try:
         with closed_on_failure(db):
+            db.execute("PRAGMA query_only = ON")
             db.execute("SELECT 1 FROM sqlite_master").fetchall()
     except sqlite3.OperationalError:
         if _wal_of(path).exists():

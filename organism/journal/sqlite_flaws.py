@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError
+from organism.journal.contract import nothing
+from organism.journal.endings import Terms
 from organism.journal.sqlite_file import LISTED, version_of
-from organism.journal.sqlite_reader import COLUMNS, WAY_OUT, Row, SqliteReader, blob, text_of
+from organism.journal.sqlite_reader import WAY_OUT, Row, SqliteReader, blob, named, text_of
 from organism.journal.standing import Ledger, Standing, opens_nothing
-from organism.names import told
+from organism.names import CONVERSATION, told
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from organism.journal.endings import Ending
     from organism.journal.standing import Sums
 
 SUMS: Final = ("tokens", "input", "output", "cost", "calls", "messages", "reads", "writes", "reasoning")
@@ -26,11 +29,11 @@ _ADDED: Final = (*SUMS, "estimated")
 class SqliteFlaws(SqliteReader):
     """Compares the tables with each other."""
 
-    def flaws(self) -> tuple[tuple[str | None, str], ...]:
+    def flaws(self, looked_at: Callable[[], object] = nothing) -> tuple[tuple[str | None, str], ...]:
         """What is not as it was written, with the root of its chain."""
         self._ask("BEGIN")  # all of it as of one instant, whatever another process writes meanwhile
         try:
-            return tuple(self._flaws())
+            return tuple(self._flaws(looked_at))
         finally:
             with suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
@@ -45,9 +48,26 @@ class SqliteFlaws(SqliteReader):
             return None
         return standing.spent
 
-    def _flaws(self) -> Iterator[tuple[str | None, str]]:
+    def turns_of(self, root: str) -> list[list[bytes]]:
+        """The hashes with which the turns of a conversation ended: it may have been exported there before it went on. No other chain goes on."""
+        if root.startswith(CONVERSATION):
+            with suppress(JournalError):  # of a damaged one its last hash is known
+                return [[bytes.fromhex(each["hash"])] for each in self.documents(root, kinds={"Ended"})]
+        return []
+
+    def known_again(self, hashes: Sequence[bytes]) -> int:
+        """How many of the entries with these hashes are of a chain that was removed from this file: what they spent is in the ledger. That chain
+        may have been longer, or have grown elsewhere since.
+        """
+        if not self._ask("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'gone'"):
+            return 0
+        numbers = range(len(hashes), 0, -1)
+        return next((each for each in numbers if self._ask("SELECT 1 FROM gone WHERE hash = ?", hashes[each - 1])), 0)
+
+    def _flaws(self, looked_at: Callable[[], object]) -> Iterator[tuple[str | None, str]]:
         spent: Ledger | None = Ledger()
-        for columns in self._ask(f"SELECT {COLUMNS} FROM chains ORDER BY id"):  # noqa: S608 - names of columns
+        for columns in self._ask(f"SELECT {self._columns} FROM chains ORDER BY id"):  # noqa: S608 - names of columns
+            looked_at()
             root = text_of(columns[1])
             standing = Standing(root)
             try:
@@ -71,6 +91,8 @@ class SqliteFlaws(SqliteReader):
     def _flaw_of(self, root: str, row: Row, standing: Standing) -> str | None:
         """The first bad entry, or else what its row or those of its threads say otherwise. Raises JournalError."""
         whole = self._grown(row)
+        terms = standing.terms = None if row.terms is None else Terms()
+        at_snapshot = None if terms is None else b""
         began = last = row.began
         number = snapshot = 0
         for number, fact in enumerate(self._facts(root, whole, 0, None), 1):
@@ -81,27 +103,48 @@ class SqliteFlaws(SqliteReader):
             began = fact.at if number == 1 else began
             if number <= row.entries:  # the row of an open chain may know of no more
                 last = fact.at
-                snapshot = number if isinstance(fact, Snapshot) else snapshot
+                if isinstance(fact, Snapshot):
+                    snapshot, at_snapshot = number, None if terms is None else terms.as_bytes()
+        size, up_to, of_it = self._sizes(row, snapshot)
         due = {
             "open": int(not standing.over),
             "entries": number if standing.over else row.entries,
             "began": began,
             "last": last,
-            "size": self._size(row, row.entries),
+            "size": size,
             "snapshot": snapshot,
-            "snapshot_end": self._size(row, snapshot),
-            "snapshot_size": self._size(row, snapshot) - self._size(row, snapshot - 1),
+            "snapshot_end": up_to,
+            "snapshot_size": of_it,
+            "terms": at_snapshot,
         }
         for column, value in due.items():
             if getattr(row, column) != value:
-                found = f"column {column} is {getattr(row, column)}, and {value} by the entries"
+                found = f"column {column} is {getattr(row, column)!r}, and {value!r} by the entries"
                 return f"{self.path}: table chains: thread {told(root)}: {found}; {WAY_OUT}"
-        return self._unlisted(row, standing.threads)
+        return self._unlisted(row, standing.threads) or self._ended_otherwise(row, standing.endings)
 
-    def _size(self, row: Row, number: int) -> int:
-        summed = "SELECT coalesce(sum(length(body)), 0) FROM entries WHERE chain = ? AND n <= ?"
-        size: int = self._ask(summed, row.id, number)[0][0]
-        return size
+    def _ended_otherwise(self, row: Row, endings: Iterable[Ending]) -> str | None:
+        """What the table of endings says otherwise of the threads of a chain than its entries."""
+        if not self._keeps_endings:
+            return None
+        due = {each.entry: (each.began, each.as_bytes()) for each in endings}
+        rows = self._ask("SELECT n, began, body FROM endings WHERE chain = ? ORDER BY n", row.id)
+        have = {number: (began, body) for number, began, body in rows}
+        for number in [*due, *(number for number in have if number not in due)]:
+            if have.get(number) != due.get(number):
+                found, right = (told(each.get(number, ("nothing",))[-1], 200) for each in (have, due))
+                place = f"{self.path}: table endings: {named(row.root)}, entry {told(number)}"
+                return f"{place}: holds {found}, and {right} by the entries; {WAY_OUT}"
+        return None
+
+    def _sizes(self, row: Row, snapshot: int) -> tuple[int, int, int]:
+        """Bytes of the entries that the row knows of, of those up to its last snapshot, and of that one."""
+        summed = (
+            "SELECT coalesce(sum(size), 0), coalesce(sum(size) FILTER (WHERE n <= ?), 0), coalesce(sum(size) FILTER (WHERE n = ?), 0)"
+            " FROM (SELECT n, length(body) AS size FROM entries WHERE chain = ? AND n <= ?)"
+        )
+        size, up_to, of_it = self._ask(summed, snapshot, snapshot, row.id, row.entries)[0]
+        return size, up_to, of_it
 
     def _unlisted(self, row: Row, threads: Iterable[str]) -> str | None:
         """What the table of threads lacks of a chain, or has too much of it."""
@@ -110,10 +153,10 @@ class SqliteFlaws(SqliteReader):
         # In a file of an earlier version it may be said of another chain, or not any more where that was removed.
         for thread in due if version_of(self._db) >= LISTED else ():
             if thread not in have:
-                return f"{self.path}: table threads: {_name(thread)} is missing, but an entry opened it; {WAY_OUT}"
+                return f"{self.path}: table threads: {named(thread)} is missing, but an entry opened it; {WAY_OUT}"
         for thread in sorted(have - due.keys(), key=repr):
             return (
-                f"{self.path}: table threads: {_name(thread)} is listed in this chain, but no entry opened it;"
+                f"{self.path}: table threads: {named(thread)} is listed in this chain, but no entry opened it;"
                 f" {WAY_OUT}"
             )
         return None
@@ -124,7 +167,7 @@ class SqliteFlaws(SqliteReader):
             if chain is not None:
                 yield f"{self.path}: table chains: row {told(chain)} is missing, but it has entries; {WAY_OUT}"
         for thread, chain in self._ask("SELECT * FROM threads WHERE chain NOT IN (SELECT id FROM chains) LIMIT 1"):
-            yield f"{self.path}: table threads: {_name(thread)} is said to be of chain {told(chain)}, which is not there; {WAY_OUT}"
+            yield f"{self.path}: table threads: {named(thread)} is said to be of chain {told(chain)}, which is not there; {WAY_OUT}"
 
     def _unsummed(self, spent: Ledger) -> str | None:
         """The first sum of the ledger that is another one than chains come to, with those that were removed."""
@@ -146,10 +189,3 @@ def _told(sums: Sums | None) -> str:
     if sums is None:
         return "nothing"
     return ", ".join(f"{name} {value}" for name, value in zip(_ADDED, sums, strict=True) if value) or "a level"
-
-
-def _name(thread: Any) -> str:
-    """A thread as its row names it, whatever that is."""
-    with suppress(ValueError, AttributeError):
-        return f"thread {told(text_of(thread))}"
-    return f"{told(thread)}"

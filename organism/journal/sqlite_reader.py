@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from contextlib import suppress
 from hashlib import sha256
@@ -15,7 +16,8 @@ from organism.errors import JournalError
 from organism.journal.chain import CHANGED, Head, sealed_hash
 from organism.journal.codec import decode
 from organism.journal.contract import Chain, is_meant
-from organism.journal.sqlite_file import connected, long, said
+from organism.journal.endings import Ending
+from organism.journal.sqlite_file import ENDED, closed_on_failure, connected, long, said
 from organism.journal.standing import spending
 from organism.journal.texts import root_mark
 from organism.journal.values import is_instant
@@ -23,7 +25,7 @@ from organism.journal.writers import string
 from organism.names import told
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from organism.journal.standing import Key, Sums
@@ -36,18 +38,21 @@ WAY_OUT: Final = (
 )
 _PAGE: Final = 200
 """Entries that are read at a time: no statement stays open between two of them."""
-COLUMNS: Final = (
+_COLUMNS: Final = (
     "id, root, open, entries, size, began, last, head, snapshot, snapshot_end, snapshot_size, entries, head"
 )
+_MORE: Final = 4
+"""How many times as many endings are read as the last time: to find the next ones, all are looked through."""
 
 
-_COLUMN_TYPES: Final = {"int": int, "bytes": bytes, "float": float}
+_COLUMN_TYPES: Final = {"int": (int,), "bytes": (bytes,), "float": (float,), "bytes | None": (bytes, type(None))}
 
 
 @frozen
 class Row:
     """A chain: its last hash, the number of its last snapshot (0 where there is none), its size up to that one's end, and that
-    one's size. ``noted`` is how many entries the table knew of, and ``noted_head`` the hash of the last of these.
+    one's size. ``noted`` is how many entries the table knew of, and ``noted_head`` the hash of the last of these. ``terms`` are of the last
+    snapshot, and ``None`` where it is not kept what its threads came to.
     """
 
     id: int
@@ -63,6 +68,7 @@ class Row:
     snapshot_size: int
     noted: int
     noted_head: bytes
+    terms: bytes | None
 
 
 _KINDS: Final = {each.name: _COLUMN_TYPES[str(each.type)] for each in fields(Row)}
@@ -99,6 +105,13 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
+def named(thread: Any) -> str:
+    """A thread as its row names it, whatever that is."""
+    with suppress(ValueError, AttributeError):
+        return f"thread {told(text_of(thread))}"
+    return f"{told(thread)}"
+
+
 class SqliteReader:
     """Reads a journal at ``path``. With a ``vocabulary``, payloads are objects, without one PlainPayload."""
 
@@ -108,6 +121,13 @@ class SqliteReader:
         self.path = path
         self._vocabulary = vocabulary
         self._db = connected(path, durable=durable, readonly=readonly, patience=patience)
+        with closed_on_failure(self._db):
+            self._keeps_endings = self._ask("PRAGMA user_version")[0][0] >= ENDED
+
+    @property
+    def _columns(self) -> str:
+        """What a row of a chain is made of."""
+        return f"{_COLUMNS}, {'terms' if self._keeps_endings else 'NULL'}"
 
     @property
     def lasting(self) -> bool:
@@ -145,13 +165,42 @@ class SqliteReader:
 
     def chain(self, root: str) -> Chain | None:
         """The chain of this name."""
-        found = self._ask(f"SELECT {COLUMNS} FROM chains WHERE root = ?", blob(root))  # noqa: S608 - names of columns
+        found = self._ask(f"SELECT {self._columns} FROM chains WHERE root = ?", blob(root))  # noqa: S608 - names of columns
         return self._chain(found[0]) if found else None
 
     def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
         """The chains there are, the oldest first."""
-        where = {None: "", True: " WHERE open", False: " WHERE NOT open"}[open]
-        rows = self._ask(f"SELECT {COLUMNS} FROM chains{where} ORDER BY id")  # noqa: S608 - see above
+        return self._chains_where({None: "", True: " WHERE open", False: " WHERE NOT open"}[open])
+
+    def endings(self, *, since: float = -math.inf) -> tuple[Sequence[Chain], Iterator[tuple[str, Ending | None]]]:
+        """What is kept of root threads that ended, behind the chains that it does not tell of."""
+        told_of = "terms NOT NULL AND EXISTS (SELECT 1 FROM endings WHERE chain = chains.id)"
+        return self._chains_where(f" WHERE open OR NOT ({told_of})" if self._keeps_endings else ""), self._endings(
+            since
+        )
+
+    def _endings(self, since: float) -> Iterator[tuple[str, Ending | None]]:
+        """A page at a time, the one that began last first."""
+        last: tuple[float, int, int] = (math.inf, 0, 0)
+        page, more = _PAGE, self._keeps_endings
+        while more:
+            rows = self._ask(
+                "SELECT root, endings.began, chain, n, body FROM endings JOIN chains ON chains.id = chain"
+                " WHERE (endings.began, chain, n) < (?, ?, ?) AND endings.began >= ? AND NOT open AND terms NOT NULL"
+                " ORDER BY endings.began DESC, chain DESC, n DESC LIMIT ?",
+                *last, since, page,
+            )  # fmt: skip
+            for root, _, _, _, body in rows:
+                ending: Ending | None = None
+                with suppress(ValueError, RecursionError):
+                    ending = Ending.of_bytes(body)
+                yield text_of(root), ending
+            more = len(rows) == page
+            last = rows[-1][1:4] if more else last
+            page *= _MORE
+
+    def _chains_where(self, where: str) -> tuple[Chain, ...]:
+        rows = self._ask(f"SELECT {self._columns} FROM chains{where} ORDER BY id")  # noqa: S608 - see above
         try:
             return tuple(map(self._chain, rows))
         except (ValueError, AttributeError) as error:
@@ -232,7 +281,7 @@ class SqliteReader:
             raise JournalError(said(self.path, error)) from error
 
     def _row(self, root: str) -> Row | None:
-        found = self._ask(f"SELECT {COLUMNS} FROM chains WHERE root = ?", blob(root))  # noqa: S608 - names of columns
+        found = self._ask(f"SELECT {self._columns} FROM chains WHERE root = ?", blob(root))  # noqa: S608 - names of columns
         return self._current(found[0]) if found else None
 
     def _current(self, columns: Any) -> Row:
@@ -254,7 +303,7 @@ class SqliteReader:
 
     def _sound(self, row: Row) -> Row:
         """The row, where its columns hold what they should: SQLite lets anything stand in any of them. Raises JournalError."""
-        wrong = [name for name, kind in _KINDS.items() if type(getattr(row, name)) is not kind]
+        wrong = [name for name, kinds in _KINDS.items() if type(getattr(row, name)) not in kinds]
         if wrong or not (is_instant(row.began) and is_instant(row.last)):
             about = f"column {wrong[0]}" if wrong else "an instant"
             raise JournalError(

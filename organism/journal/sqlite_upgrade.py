@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError
 from organism.journal.codec import decode
-from organism.journal.sqlite_file import LISTED, SCHEMA, THREADS, long, version_of
+from organism.journal.sqlite_file import ENDED, ENDINGS, LISTED, SCHEMA, TERMS, THREADS, long, version_of
 from organism.journal.sqlite_reader import blob, text_of
 from organism.journal.standing import Standing
 from organism.journal.texts import root_mark
@@ -29,6 +29,9 @@ def upgrade(db: sqlite3.Connection) -> None:
     try:
         if version_of(db) < LISTED:  # another process may have done it meanwhile
             _list_threads(db)
+        if version_of(db) < ENDED:
+            db.execute(f"ALTER TABLE chains ADD COLUMN {TERMS}")
+            db.execute(ENDINGS)
         db.execute(f"PRAGMA user_version = {SCHEMA}")
         db.execute("COMMIT")
     except BaseException:

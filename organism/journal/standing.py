@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import fields
 
 from organism.budget.claims import MESSAGES, NOTHING, VECTOR, six
+from organism.journal.endings import TELLING
 from organism.journal.writers import json_text
 from organism.names import ACCOUNT, CONVERSATION, counted, node_of_limits, told
 from organism.record import facts
@@ -21,6 +22,7 @@ from organism.usage import Raised, Reached, Spending
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from organism.journal.endings import Ending, Terms
     from organism.record.facts import Fact
 
 NO_MARKS: Final = "{}"
@@ -33,6 +35,8 @@ Sums = list[int]
 _WIDTH: Final = 10
 _TIMES: Final = 0
 """Where it is counted how often limits were raised by the same amounts in an hour."""
+_KEPT: Final = 1_000
+"""Threads of a chain that are known when the oldest are forgotten."""
 _ONCE: Final = (1, *(0,) * (_WIDTH - 1))
 ESTIMATED: Final = 1
 """Some of it is an estimate."""
@@ -130,6 +134,7 @@ def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
 
 _CHANGING: Final = frozenset({facts.CallHeld, facts.CallSettled, facts.Ended, facts.QuotaRaised})
 """Facts that change more than their steps do."""
+_TELLING: Final = frozenset(TELLING)
 
 
 def begins_chain(fact: Fact) -> bool:
@@ -155,14 +160,19 @@ class Standing:
 
     ``open`` are its open threads with what they are counted under (:func:`marks`), ``holds`` the open holds with that of their
     threads, ``spent`` what it spent; ``threads`` are all that were opened in it, but for the root thread, each with the number of the
-    fact that opened it, or 0 where that is not known.
+    fact that opened it, or 0 where that is not known. With the ``terms`` of its root threads up to there, ``endings`` are what those came
+    to that ended since.
     """
 
-    __slots__ = ("_accounts", "_begun", "_copied", "_lasts", "holds", "number", "open", "root", "spent", "threads")
+    __slots__ = (
+        "_accounts", "_begun", "_copied", "_lasts", "endings", "holds", "number", "open", "root", "spent", "terms", "threads",
+    )  # fmt: skip
 
-    def __init__(self, root: str, number: int = 0) -> None:
+    def __init__(self, root: str, number: int = 0, terms: Terms | None = None) -> None:
         self.root = root
         self.number = number
+        self.terms = terms
+        self.endings: list[Ending] = []
         self.open: dict[str, str] = {}
         self.holds: dict[int, str] = {}
         self.spent = Ledger()
@@ -191,6 +201,11 @@ class Standing:
         opened = 0 if thread is None else self.threads.get(thread, 0)
         return max(0, opened - 1)
 
+    def forget_the_oldest(self) -> None:
+        """Forgets threads that were opened long ago, for a journal that can look them up: a conversation may have a million turns."""
+        if len(self.threads) > 2 * _KEPT:
+            self.threads = dict(islice(self.threads.items(), len(self.threads) - _KEPT, None))
+
     def opened(self, since: int) -> Iterator[str]:
         """The threads that were opened behind the first ``since`` of them, the last one first."""
         return islice(reversed(self.threads), len(self.threads) - since)
@@ -211,6 +226,10 @@ class Standing:
             self.open = self.open or {fact.thread: NO_MARKS}
         if kind in _CHANGING:
             self._rest(fact, copied=copied)
+        if kind in _TELLING and self.terms is not None:
+            ending = self.terms.take(fact, self.number)
+            if ending is not None:
+                self.endings.append(ending)
 
     def _begin_with(self, fact: Fact) -> None:
         if isinstance(fact, facts.Forked):

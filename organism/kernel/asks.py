@@ -43,12 +43,10 @@ class Asks:
     def ask(self, message: Message, to: object, payload: Any, at: float, *, key: str = "") -> Ask | Refusal:
         """A delivery asks ``to`` and waits for the first reply. ``key`` names the question among its own (R21)."""
         occupy(self._state, message)
-        target = check_target(self._state, message, to, payload, depth=message.frame.depth + 1, asks=True)
-        refusal = self._check_cost(message, target)
-        if refusal is not None:
-            self._refuse_inside(message, refusal, at)
-            return refusal
-        assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
+        target = self.check(message, to, payload, asks=True)
+        if isinstance(target, Refusal):
+            self._refuse_inside(message, target, at)
+            return target
         self._book.begin(at)
         note_clock(self._state, message)
         known_as = self._known_as(message, key)
@@ -75,12 +73,10 @@ class Asks:
         self, message: Message, to: object, payload: Any, budget: BudgetSettings, at: float, *, key: str = ""
     ) -> Thread | Refusal:
         """A delivery opens a sub-thread that it does not wait for. ``key`` as for :meth:`ask`."""
-        target = check_target(self._state, message, to, payload, depth=message.frame.depth + 1, budget=budget)
-        refusal = self._check_cost(message, target)
-        if refusal is not None:
-            self._refuse_inside(message, refusal, at)
-            return refusal
-        assert isinstance(target, Target)  # noqa: S101 - _check_cost has returned the refusals
+        target = self.check(message, to, payload, budget=budget)
+        if isinstance(target, Refusal):
+            self._refuse_inside(message, target, at)
+            return target
         self._book.begin(at)
         note_clock(self._state, message)
         known_as = self._known_as(message, key)
@@ -98,7 +94,14 @@ class Asks:
         """The idempotency key of what it sends: without the attempt's number, which ends ``key``, since it is the same in each attempt."""
         return key_of_sent(message, key.partition("@")[0]) if is_keyed(message) else ""
 
-    def _check_cost(self, message: Message, target: Target | Refusal) -> Refusal | None:
+    def check(
+        self, message: Message, to: object, payload: Any, *, budget: BudgetSettings | None = None, asks: bool = False
+    ) -> Target | Refusal:
+        """Where a message of a delivery to ``to`` would go, or why it may not be sent; it changes nothing. The keywords are as for
+        :func:`~organism.kernel.answers.check_target`.
+        """
+        depth = message.frame.depth + 1
+        target = check_target(self._state, message, to, payload, depth=depth, budget=budget, asks=asks)
         if isinstance(target, Refusal):
             return target
         node = target.thread.node
@@ -106,7 +109,7 @@ class Asks:
         if missing is not None:
             return too_many_messages(missing)
         crowded = too_crowded(self._state, message, more=1)
-        return None if crowded is None else Refusal(crowded)
+        return target if crowded is None else Refusal(crowded)
 
     def _refuse_inside(self, message: Message, refusal: Refusal, at: float) -> None:
         """An ask or spawn was refused by a limit, and its delivery goes on: raises the warnings that are due, and records the refusal."""

@@ -27,7 +27,9 @@ def too_nested(node: Node) -> Failure | None:
     """
     if len(node.path) < MOST_NESTED:
         return None
-    return Failure("refused", f"{MOST_NESTED} budgets stand below one another here: no further sub-thread is opened")
+    return Failure(
+        "refused", f"budgets are nested {MOST_NESTED} deep here, which is the most: no further sub-thread is opened"
+    )
 
 
 def too_crowded(state: State, sender: Message, *, more: int) -> Failure | None:

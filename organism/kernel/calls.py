@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
-from organism.budget.claims import CALLS, NOTHING, Charge, Claim, Crossing
+from organism.budget.claims import CALLS, NOTHING, VECTOR, Charge, Claim, Crossing
 from organism.budget.tree import NOWHERE, Lack
 from organism.budget.verdicts import Granted, TooMuch
 from organism.errors import BudgetExhaustedError, out_of_seconds
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from organism.budget.waiting import Waiter
     from organism.kernel.book import Book
     from organism.kernel.state import State
-    from organism.record.images import Kept, Missed
+    from organism.record.images import Kept, Missed, Ordered
     from organism.settings import BudgetSettings
     from organism.threads.frames import Conversation
     from organism.usage import Tally
@@ -128,15 +128,7 @@ class Calls:
             return BudgetExhaustedError("model_calls", thread.node.scope, 0, 0, 0, 1, hint="the thread has ended")
         if message is None and (late := self.time_is_up(thread)) is not None:
             return late
-        if not call.grace or call.attempt > 1:
-            return None
-        if message is not None and message.to != thread.handler:
-            hint = f"grace belongs to '{thread.handler}', the handler of the thread's root frame"
-        elif thread.graced:
-            hint = "the thread has made its grace call"
-        else:
-            return None
-        return self._error(Lack(thread.node, CALLS, 1, for_good=True), hint=hint)
+        return no_grace(thread, message) if call.grace and call.attempt == 1 else None
 
     def time_is_up(self, thread: Thread) -> BudgetExhaustedError | None:
         """The refusal of every call of a thread without handlers whose seconds have run out, its own or those above it; else ``None``."""
@@ -206,7 +198,7 @@ class Calls:
         state, thread, message = self._state, call.thread, call.message
         self._book.begin(state.now)
         fire_rest(state, thread, message, lack.node, lack.unit)
-        error = self._error(lack)
+        error = exhausted_error(lack, roll_hint(lack.node))
         thread.have_outlay().refused = graced(lack.node, lack.unit, hint=roll_hint(lack.node))
         self._book.write(
             facts.CallRefused,
@@ -225,9 +217,6 @@ class Calls:
             **self._marks(thread, call.tags),
         )
         return error
-
-    def _error(self, lack: Lack, *, hint: str = "") -> BudgetExhaustedError:
-        return exhausted_error(lack, hint or roll_hint(lack.node))
 
     def abandoned(self, thread: Thread, message: Message | None, at: float) -> None:
         """Charges in full what is held by streams that a finished delivery (or a thread without handlers) has left open: nobody will say what they
@@ -398,19 +387,21 @@ class Calls:
             **self._marks(thread, call.tags),
         )
 
-    def set_limits(self, thread: Thread, budget: BudgetSettings, at: float) -> None:
-        """Gives a running thread other limits; those who wait are tried."""
+    def set_limits(self, thread: Thread, budget: BudgetSettings, at: float, order: Ordered | None = None) -> None:
+        """Gives a running thread other limits, by this ``order`` where it has an id; those who wait are tried."""
         self._book.begin(at)
         apply_limits(thread, budget, at)
-        self._book.write(facts.LimitsSet, thread, budget=budget)
+        self._book.write(facts.LimitsSet, thread, budget=budget, order=order)
         self.limits_changed(thread.node)
 
-    def set_conversation_limits(self, conversation: Conversation, budget: BudgetSettings, at: float) -> None:
-        """Gives a conversation other limits; those who wait are tried."""
+    def set_conversation_limits(
+        self, conversation: Conversation, budget: BudgetSettings, at: float, order: Ordered | None = None
+    ) -> None:
+        """The same for a conversation."""
         self._book.begin(at)
         apply_conversation_limits(conversation, budget)
         pass_on_policy(conversation, at)
-        self._book.write(facts.LimitsSet, conversation, budget=budget)
+        self._book.write(facts.LimitsSet, conversation, budget=budget, order=order)
         self.limits_changed(conversation.node)
 
     def limits_changed(self, node: Node) -> None:
@@ -421,6 +412,17 @@ class Calls:
     def freed(self, node: Node) -> None:
         """There may be more room at a node: those who wait are tried."""
         self._try_waiting((node,))
+
+
+def no_grace(thread: Thread, message: Message | None) -> BudgetExhaustedError | None:
+    """The refusal of a call on grace by a handler that has none, or none any more; else ``None``. Its figures are those of such calls."""
+    if message is not None and message.to != thread.handler:
+        most, hint = 0, f"grace belongs to '{thread.handler}', the handler of the thread's root frame"
+    elif thread.graced:
+        most, hint = 1, "the thread has made its grace call"
+    else:
+        return None
+    return BudgetExhaustedError(VECTOR[CALLS], thread.node.scope, most, 0, most, 1, hint=hint)
 
 
 def _taken(done: Iterable[tuple[Waiter, Verdict]]) -> dict[Node, Vector]:

@@ -155,7 +155,7 @@ class Grants:
         return done
 
     def forecast(self, message: Message, said: BudgetEstimate, at: float, *, key: str) -> str | None:
-        """Records what the sender of a message thinks its thread will still use; gives a text where that makes no sense, else ``None``."""
+        """Records what the sender of a message thinks its thread will still use; returns a text where that makes no sense, else ``None``."""
         wrong = unit_problem(said.unit)
         if wrong is None and not 0 <= said.low <= said.high:
             wrong = f"{said.low} to {said.high} is not a forecast: give the low end first, from 0 on"

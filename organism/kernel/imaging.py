@@ -58,12 +58,15 @@ def image_of(state: State, whole: Thread | Conversation) -> Image:
 
 
 def _collect(frames: dict[Frame, None], frame: Frame | None) -> None:
-    """Adds a frame, after those that it refers to."""
-    if frame is not None and frame not in frames:
-        _collect(frames, frame.parent)
-        _collect(frames, frame.above)
-        _collect(frames, frame.thread.owner)
-        frames[frame] = None
+    """Adds a frame, after those that it refers to: as many as a thread is deep, which is more than Python calls may be nested."""
+    waiting = [] if frame is None or frame in frames else [frame]
+    while waiting:
+        each = waiting[-1]
+        lacking = [of for of in (each.thread.owner, each.above, each.parent) if of is not None and of not in frames]
+        if lacking:
+            waiting += lacking
+        else:
+            frames[waiting.pop()] = None
 
 
 def _of_conversation(conversation: Conversation) -> ConversationImage:

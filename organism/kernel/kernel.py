@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from organism.kernel.conversations import Beginning
     from organism.message import Outgoing
     from organism.record.facts import Fact
-    from organism.record.images import CutShort
+    from organism.record.images import CutShort, Ordered
     from organism.settings import BudgetSettings, Settings
     from organism.threads.frames import Message, Thread
     from organism.threads.outcomes import Warned
@@ -157,7 +157,9 @@ class Kernel:
         self.book.write(facts.Accepted, thread)
         return thread
 
-    def raise_quota(self, account: str | None, amounts: Vector, at: float) -> Callable[[], None]:
+    def raise_quota(
+        self, account: str | None, amounts: Vector, at: float, order: Ordered | None = None
+    ) -> Callable[[], None]:
         """Raises the limits of an account (``kind:name``), or the ceiling, for the current window; those who wait are tried. Returns what undoes it,
         for the case that it cannot be written down.
         """
@@ -166,7 +168,7 @@ class Kernel:
         node = pools.root if account is None else pools.account(account, at)
         counts_at = held_at((node,), at)
         pools.raise_limits(node, amounts, counts_at)
-        self.book.write_limits(node, amounts=amounts, counts_at=counts_at)
+        self.book.write_limits(node, amounts=amounts, counts_at=counts_at, order=order)
         self.calls.limits_changed(node)
 
         def undo() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
@@ -25,6 +27,7 @@ GRAVITY: Final = ("completed", "exhausted", "failed", "stopped", "cancelled")
 
 
 _new_record: Final = maker(Ended)
+_WARNINGS: Final = attrgetter("warnings")
 
 
 def outcome_of_code(code: str) -> str:
@@ -156,5 +159,6 @@ def used(thread: Thread, unit: str, seconds: float) -> Decimal:
 def _all_warnings(thread: Thread, below: tuple[Ended, ...]) -> tuple[Warned, ...]:
     if thread.troubles is None and not below:
         return ()
-    every = [*(thread.warnings or ()), *(warned for record in below for warned in record.warnings)]
+    # A thread that waits for people again and again has its record made each time: of most below it there is nothing to take.
+    every = [*(thread.warnings or ()), *chain.from_iterable(map(_WARNINGS, below))]
     return tuple(sorted(every, key=lambda warned: warned.seq))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from organism.budget.caps import Mark, caps, figure, raised
-from organism.budget.claims import NOTHING, VECTOR
+from organism.budget.claims import NOTHING, VECTOR, six
 from organism.budget.node import Node, aim, begin_with, fire, roll, set_caps
 from organism.budget.windows import HOUR, Used, Window, used_in, window_of
 from organism.names import ACCOUNT, ORGANISM
@@ -51,8 +52,8 @@ class Pools(dict[str, Node]):
         self._quotas = settings.accounts
         self._ceiling = settings.ceiling
         self._now = 0.0
-        self._raised: dict[str, list[tuple[float, Vector]]] = {}
-        """By how much limits were raised for a window, by node: (an instant of the window, amounts)."""
+        self._raised: dict[str, dict[int, Vector]] = {}
+        """By how much limits were raised for a window, by node and hour: every window begins and ends with one."""
         self._spent_before: dict[str, tuple[Window, Used]] = {}
         self._spent_ahead: dict[str, tuple[Spending, ...]] = {}
         """What earlier processes, whose clock was ahead, spent in windows that have not begun yet."""
@@ -92,7 +93,7 @@ class Pools(dict[str, Node]):
             case Reached(node=node):
                 self._reached.setdefault(node, []).append((row.hour, row.tells))
             case Raised(node=node, amounts=amounts) if self._quota(node).window != "run":
-                self._raised.setdefault(node, []).append((row.hour * HOUR, amounts))
+                self._raise(node, amounts, row.hour, 1)
             case _:
                 pass
 
@@ -102,20 +103,25 @@ class Pools(dict[str, Node]):
 
     def raise_limits(self, node: Node, amounts: Vector, at: float) -> None:
         """Raises a node's limits for the window that ``at`` lies in."""
-        self._raised.setdefault(node.thread, []).append((at, amounts))
+        self._raise(node.thread, amounts, math.floor(at) // HOUR, 1)
         self._limit(node)
 
     def take_back(self, name: str, amounts: Vector, at: float) -> None:
         """Undoes :meth:`raise_limits` for the node of this name."""
-        self._raised[name].remove((at, amounts))
+        self._raise(name, amounts, math.floor(at) // HOUR, -1)
         if name in self:
             self._limit(self[name])
+
+    def _raise(self, name: str, amounts: Vector, hour: int, times: int) -> None:
+        of_node = self._raised.setdefault(name, {})
+        before = of_node.get(hour, NOTHING)
+        of_node[hour] = six([have + times * more for have, more in zip(before, amounts, strict=True)])
 
     def _limit(self, node: Node) -> None:
         """Gives a node the limits of its window: what is configured, and what was given beside that."""
         limits = self._quota(node.thread).limits
-        for at, amounts in self._raised.get(node.thread, ()):
-            if at in _window(node):
+        for hour, amounts in self._raised.get(node.thread, {}).items():
+            if hour * HOUR in _window(node):
                 limits = raised(limits, amounts)
         set_caps(node, caps(limits, node.policy, keeps_back=False))
 
@@ -181,7 +187,7 @@ class Pools(dict[str, Node]):
         return (*[self.account(name, at) for name in accounts], self.root) if accounts else self._above_all
 
     def roll_over(self, at: float, needed: Collection[Node]) -> tuple[Node, ...]:
-        """Begins a new window for each node whose window is over, and gives these nodes. Nothing is spent or held in it; holds of the old
+        """Begins a new window for each node whose window is over, and returns these nodes. Nothing is spent or held in it; holds of the old
         window are charged to that (R18). Accounts that are not ``needed`` are forgotten.
         """
         rolled = tuple(node for node in self.values() if at >= _window(node).ends)

@@ -48,7 +48,7 @@ def _tallies(state: State, spent: Spending) -> list[Tally]:
 
 
 def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, since: float) -> list[Thread]:
-    """Takes up a chain from its record, and gives its unfinished root threads: one, or the turns of a conversation. Deliveries that were
+    """Takes up a chain from its record, and returns its unfinished root threads: one, or the turns of a conversation. Deliveries that were
     under way are run again.
 
     Totals are not changed: :func:`begin` has counted what the record says. ``since`` is the last instant at which the earlier process is known

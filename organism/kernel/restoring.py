@@ -163,21 +163,29 @@ class _Frames:
 
     def made_of(self, ref: Ref) -> Frame:
         """The frame of this name."""
-        known = self._made.get(ref)
-        if known is not None:
-            return known
-        image = self._images[ref]
-        parent = None if image.parent is None else self.made_of(image.parent)
-        above = None if image.above is None else self.made_of(image.above)
-        thread = self._state.threads[ref[0]]
-        frame = Frame(thread, ref[1], self._state.routes[image.handler], parent, image.depth, None, above)
+        waiting = [] if ref in self._made else [ref]
+        while waiting:  # they may be more than Python calls may be nested
+            image = self._images[waiting[-1]]
+            lacking = [of for of in (image.above, image.parent) if of is not None and of not in self._made]
+            if lacking:
+                waiting += lacking
+            elif waiting.pop() not in self._made:
+                self._make(image)
+        return self._made[ref]
+
+    def _make(self, image: FrameImage) -> None:
+        parent = None if image.parent is None else self._made[image.parent]
+        above = None if image.above is None else self._made[image.above]
+        id_, seq = image.frame
+        frame = Frame(
+            self._state.threads[id_], seq, self._state.routes[image.handler], parent, image.depth, None, above
+        )
         frame.top = image.top
         frame.answered = image.answered
-        self._made[ref] = frame
+        self._made[image.frame] = frame
         if image.open:
             self._state.count_up(frame)
             self._index.opened(frame)
-        return frame
 
 
 def _restore_message(state: State, index: Index, warned: dict[Ref, Warned], image: MessageImage) -> None:

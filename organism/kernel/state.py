@@ -166,12 +166,12 @@ class State:
         """
         for each in list(descendants(thread)):
             ending = each.have_ending()
+            # When time runs out what runs is cancelled, so nobody below goes on either. What a call on grace was made for is no longer why.
+            if (each is thread or failure.unit == "seconds") if ending.exhausted is None else not ending.closing:
+                ending.exhausted = failure
             ending.closing = True
             if alone:
                 ending.last_due = False
-            if each is thread or failure.unit == "seconds":
-                # When time runs out what runs is cancelled, so nobody below goes on either.
-                ending.exhausted = ending.exhausted or failure
         thread.have_ending().last_due = last
 
     def end(self, thread: Thread) -> None:
@@ -326,10 +326,7 @@ class State:
     def not_handled(self, thread: Thread, failure: Failure, *, at_root: bool) -> None:
         """A failure reached the root of a thread, and counts for its outcome. ``at_root``: there is no caller to tell."""
         for each in leaving(thread) if at_root else (thread,):
-            troubles = each.have_troubles()
-            if troubles.failures is None:
-                troubles.failures = []
-            troubles.failures.append(failure)
+            each.have_troubles().fail(failure)
         if self.steps is not None:
             self.steps.append(facts.Unhandled(thread=thread.id, failure=failure, at_root=at_root))
 

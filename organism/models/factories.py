@@ -19,6 +19,7 @@ from organism.names import suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from organism.settings import BackendSettings, ModelSettings
 
@@ -165,21 +166,29 @@ def key_of(settings: BackendSettings, factory: BackendFactory, environ: Mapping[
     """
     if is_recorded(settings):
         return None
-    if settings.api_key_file is not None:
-        source = str(settings.api_key_file)
+    key = read_key(settings.api_key_env, settings.api_key_file, environ)
+    if not key:
+        _may_do_without(settings, factory, settings.api_key_env or "")
+        return None
+    return key
+
+
+def read_key(variable: str | None, file: Path | None, environ: Mapping[str, str]) -> str:
+    """The key in a file, else in a variable; empty where none is there. Raises ConfigurationError, in one line without a place, for one
+    that cannot be read, or is none.
+    """
+    if file is not None:
+        source = str(file)
         try:
-            key = settings.api_key_file.read_text("utf-8").strip()
+            key = file.read_text("utf-8").strip()
         except (OSError, ValueError) as error:
             raise ConfigurationError([f"the key cannot be read from {source}: {type(error).__name__}"]) from None
         if not key:
             raise ConfigurationError([f"{source} is empty; put the key in it, or name another `api_key_file`"])
     else:
-        source = settings.api_key_env or ""
+        source = variable or ""
         key = environ.get(source, "").strip() if source else ""
-    if not key:
-        _may_do_without(settings, factory, source)
-        return None
-    if not (key.isascii() and key.isprintable()) or " " in key:
+    if key and (not (key.isascii() and key.isprintable()) or " " in key):
         raise ConfigurationError([f"what {source} holds is not a key: it has blanks, or characters outside ASCII"])
     return key
 

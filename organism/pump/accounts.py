@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from organism.errors import JournalError
     from organism.kernel import Kernel
     from organism.pump.pump import Pump
+    from organism.record.images import Ordered
     from organism.settings import Settings
 
 CEILING: Final = "ceiling"
@@ -59,10 +60,13 @@ class AccountHandle:
 
         Raises ConfigurationError for an unknown unit, one that is not limited, or an amount that is not above 0.
         """
-        if self._pump.own_loop.puts_off(partial(self.add_budget, **units)):
+        self._raise(units)
+
+    def _raise(self, units: Mapping[str, Any], order: Ordered | None = None) -> None:
+        if self._pump.own_loop.puts_off(partial(self._raise, units, order)):
             return
         pump, node = self._pump, self._node()
-        undo = raise_limits(pump.kernel, node, units, pump.now())
+        undo = raise_limits(pump.kernel, node, units, pump.now(), order)
         if pump.writer is not None:
             writer, chain = pump.writer, chain_of_limits(node.thread)
 
@@ -103,9 +107,11 @@ def node_of(kernel: Kernel, name: str, at: float) -> Node:
     return kernel.state.root if name == CEILING else kernel.state.pools.account(name, at)
 
 
-def raise_limits(kernel: Kernel, node: Node, units: Mapping[str, Any], at: float) -> Callable[[], None]:
+def raise_limits(
+    kernel: Kernel, node: Node, units: Mapping[str, Any], at: float, order: Ordered | None = None
+) -> Callable[[], None]:
     """Raises the limits of a node that threads share; gives what undoes it. Raises as :meth:`AccountHandle.add_budget`."""
-    return kernel.raise_quota(node.account, _amounts(node, units), at)
+    return kernel.raise_quota(node.account, _amounts(node, units), at, order)
 
 
 def _amounts(node: Node, units: Mapping[str, Any]) -> Vector:

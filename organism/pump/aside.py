@@ -109,7 +109,7 @@ class Aside:
         )
 
     def put(self, laid: Laid, coro: Coroutine[Any, Any, Any]) -> Laid:
-        """Lays a delivery aside until the asks of ``laid`` are done; gives ``laid``."""
+        """Lays a delivery aside until the asks of ``laid`` are done; returns ``laid``."""
         asking = self._pump.wakeups.asking
         for ask in laid.asks:
             if not ask.done:

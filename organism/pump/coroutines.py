@@ -41,7 +41,7 @@ async def step(coro: Coroutine[Any, Any, Any], context: contextvars.Context, sus
 
 
 def take_step(coro: Coroutine[Any, Any, Any], delivery: Delivery) -> object:
-    """Steps a handler in place, and gives what it waits for. ``RETURNED`` or ``RAISED``: it has ended, and ``delivery.result`` says how."""
+    """Steps a handler in place, and returns what it waits for. ``RETURNED`` or ``RAISED``: it has ended, and ``delivery.result`` says how."""
     try:
         return delivery.variables.run(coro.send, None)
     except StopIteration as finished:

@@ -31,7 +31,7 @@ class DiskThread:
         self._lives = False
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Carries out ``work``, and gives what it returns or raises what it raises. Once begun it is carried out to its end, even if this task
+        """Carries out ``work``, and returns what it returns or raises what it raises. Once begun it is carried out to its end, even if this task
         is cancelled.
         """
         ended, came = anyio.Event(), list[T | BaseException]()

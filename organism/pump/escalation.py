@@ -30,7 +30,7 @@ class Escalation:
         self._ended = anyio.Event()
 
     def begin(self, root: Thread, why: str) -> bool:
-        """Notes such a failure; gives whether it is the first. Nothing more is taken in from then on."""
+        """Notes such a failure; returns whether it is the first. Nothing more is taken in from then on."""
         if self.why:
             return False
         self.why, self._root = why, root

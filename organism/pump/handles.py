@@ -27,10 +27,12 @@ from organism.usage import added, adds
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from organism.pump.accounts import AccountHandle
     from organism.pump.pump import Pump
     from organism.pump.waiting import Waiting
     from organism.record.calls import CallRow
     from organism.record.facts import Ended
+    from organism.record.images import Ordered
     from organism.results import Event, ThreadResult
     from organism.threads.frames import Conversation, Frame
 
@@ -188,6 +190,10 @@ class ThreadHandle:
         if self._thread.owner is not None:
             raise NotRunningError(f"thread {self.id} is a sub-thread: only a whole thread is {what}")
 
+    def _check_lives(self) -> None:
+        if self._thread.ended:
+            raise NotRunningError(f"thread {self.id} has ended; its budget was released")
+
     def cancel(self, reason: str = "cancelled") -> None:
         """Cancels the thread and all below it: calls under way are settled, then it ends ``cancelled``."""
         if self._pump.own_loop.puts_off(partial(self.cancel, reason)):
@@ -201,9 +207,12 @@ class ThreadHandle:
 
         Raises ConfigurationError for an unknown unit or an amount that is not above 0, and NotRunningError if the thread has ended.
         """
+        self._raise(units)
+
+    def _raise(self, units: Mapping[str, Any], order: Ordered | None = None) -> None:
         if wrong := [unit for unit in units if unit not in UNITS]:
             raise ConfigurationError([f"{wrong[0]!r} is not a unit that can be raised; there are: {', '.join(UNITS)}"])
-        self._set(raised(self._thread.budget, units))
+        self._set(raised(self._thread.budget, units), order)
 
     def set_budget(self, **keys: Any) -> None:
         """Sets keys of ``budget:``, as in ``handle.set_budget(tokens=5000)``; ``tokens=None`` is no limit. If a limit is below what is spent
@@ -211,15 +220,21 @@ class ThreadHandle:
         """
         self._set(budget_over(self._thread.budget, keys, self._pump.handlers))
 
-    def _set(self, budget: BudgetSettings) -> None:
-        if self._pump.own_loop.puts_off(partial(self._set, budget)):
+    def _set(self, budget: BudgetSettings, order: Ordered | None = None) -> None:
+        if self._pump.own_loop.puts_off(partial(self._set, budget, order)):
             return
-        if self._thread.ended:
-            raise NotRunningError(f"thread {self.id} has ended; its budget was released")
-        self._pump.kernel.calls.set_limits(self._thread, budget, self._pump.now())
+        self._check_lives()
+        self._pump.kernel.calls.set_limits(self._thread, budget, self._pump.now(), order)
         if not self._thread.closing:
             self._pump.deadlines.watch(self._thread)
         self._pump.carry_out()
+
+
+def give_more(
+    handle: ThreadHandle | ConversationHandle | AccountHandle, units: Mapping[str, Any], order: Ordered | None
+) -> None:
+    """Raises limits as the handle's ``add_budget`` does, by this ``order`` where it has an id."""
+    handle._raise(units, order)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - users have no use for it
 
 
 def end_of(handle: ThreadHandle) -> ThreadEnd:
@@ -275,6 +290,9 @@ class ConversationHandle:
         from the next turn on. Raises ConfigurationError for an unknown unit or an amount that is not above 0, and NotRunningError if
         the conversation was idle for so long that it was unloaded, or was removed.
         """
+        self._raise(units)
+
+    def _raise(self, units: Mapping[str, Any], order: Ordered | None = None) -> None:
         if wrong := [unit for unit in units if unit not in _OF_CONVERSATIONS]:
             raise ConfigurationError(
                 [
@@ -282,7 +300,7 @@ class ConversationHandle:
                 ]
             )
         conversation = self._known()
-        self._set(conversation, raised(conversation.budget, units))
+        self._set(conversation, raised(conversation.budget, units), order)
 
     def set_budget(self, **keys: Any) -> None:
         """Sets keys of ``conversation:`` except ``on_cap``; ``tokens=None`` is no limit. If a limit is below what is spent already, nothing
@@ -302,10 +320,10 @@ class ConversationHandle:
             )
         return conversation
 
-    def _set(self, conversation: Conversation, budget: BudgetSettings) -> None:
-        if self._pump.own_loop.puts_off(partial(self._set, conversation, budget)):
+    def _set(self, conversation: Conversation, budget: BudgetSettings, order: Ordered | None = None) -> None:
+        if self._pump.own_loop.puts_off(partial(self._set, conversation, budget, order)):
             return
-        self._pump.kernel.calls.set_conversation_limits(conversation, budget, self._pump.now())
+        self._pump.kernel.calls.set_conversation_limits(conversation, budget, self._pump.now(), order)
         self._pump.carry_out()
 
 

@@ -85,7 +85,7 @@ class HandlerState(MutableMapping[str, Any]):
         return value if type(value) is Fixed else fixed_copy(key, value)
 
     def fix(self, key: str, value: Mapping[str, Any]) -> Fixed:
-        """Writes a frozen copy of a mapping, and gives that."""
+        """Writes a frozen copy of a mapping, and returns that."""
         check_running(self._delivery)
         kept = fixed_copy(key, value)
         self._changes[key] = (kept,)

@@ -40,7 +40,7 @@ class OwnLoop:
             raise self.error()
 
     def puts_off(self, change: Callable[[], object]) -> bool:
-        """Has ``change`` made behind the one that is under way, if there is one; gives whether it did so. Raises as :meth:`check`."""
+        """Has ``change`` made behind the one that is under way, if there is one; returns whether it did so. Raises as :meth:`check`."""
         self.check()
         return self._book.half_done and not self.deserted and self._call(partial(_made, change))
 

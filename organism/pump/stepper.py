@@ -34,7 +34,7 @@ SLICE: Final = 0.005
 
 _handlers_log: Final = logging.getLogger("organism.handlers")
 _ANOTHER_WAY: Final = (
-    "handler '%s' in thread %s was run again and went another way: %d of the answers that it had are not used; "
+    "handler '%s' in thread %s was run again and went another way: answers that it uses no more: %d; "
     "what it asked instead is paid for again"
 )
 

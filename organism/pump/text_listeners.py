@@ -47,7 +47,7 @@ class TextListeners:
         return bool(self._callbacks)
 
     def listen(self, callback: Callable[[TextDelta], object]) -> Callable[[], None]:
-        """Adds a listener, which must not block, and gives what removes it. What it raises is logged, and changes nothing else."""
+        """Adds a listener, which must not block, and returns what removes it. What it raises is logged, and changes nothing else."""
         check_callback(callback)
         self._callbacks.append(callback)
 

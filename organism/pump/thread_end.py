@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from organism.results import result_of
+from organism.results import result_when_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,7 @@ class ThreadEnd:
         """Sets the result that a paused thread has for now."""
         if self.result is None:
             self.paused = True
-            self.result = evolve(result_of(record), outcome="paused", unit=None, scope=None, account=None)
+            self.result = result_when_read(record.replies, partial(_paused, record))
             self.come.set()
 
     def go_on(self) -> None:
@@ -98,3 +99,8 @@ class ThreadEnd:
             self._gone_on.set()
         if self.last_words is not None:
             self.last_words()
+
+
+def _paused(record: Ended) -> Ended:
+    """What a thread that rests has come to. It may rest a thousand times, and have as many threads below it: most look at none of that."""
+    return evolve(record, outcome="paused", unit=None, scope=None, account=None)

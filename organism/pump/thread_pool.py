@@ -56,7 +56,7 @@ class ThreadPool:
         """How many of them a delivery waits for."""
 
     async def run(self, message: Message, function: Callable[..., T], *args: Any) -> T:
-        """Runs ``function`` in a thread, and gives what it returns or raises what it raises. Where this is cancelled, the function runs on, and its
+        """Runs ``function`` in a thread, and returns what it returns or raises what it raises. Where this is cancelled, the function runs on, and its
         result is dropped.
         """
         await self._begin()
@@ -155,7 +155,7 @@ class Talk(Generic[T]):
         self._call(partial(self._end, came))
 
     def ask(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Has a coroutine awaited in the delivery's task, and gives what it returns or raises what it raises."""
+        """Has a coroutine awaited in the delivery's task, and returns what it returns or raises what it raises."""
         asked = _Asked(work)
         if not self._call(partial(self._take, asked)):
             self._refuse(asked)  # the loop is over: nobody is left who would
@@ -237,7 +237,7 @@ class _Asked:
         self._box.put((result, error))
 
     def answer(self) -> Any:
-        """Waits for it in the thread; gives what it returned, or raises what it raised."""
+        """Waits for it in the thread; returns what it returned, or raises what it raised."""
         result, error = self._box.get()
         if error is not None:
             raise error
@@ -245,7 +245,7 @@ class _Asked:
 
 
 def run_from_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Has ``work`` awaited for a function that runs in a thread of a :class:`ThreadPool`; gives what it returns, or raises what it raises.
+    """Has ``work`` awaited for a function that runs in a thread of a :class:`ThreadPool`; returns what it returns, or raises what it raises.
 
     Raises OrganismError anywhere else: on the event loop it would block; and TypeError for what is no coroutine.
     """

@@ -32,7 +32,7 @@ class Timers:
         return len(self._heap) - self._stale
 
     def add(self, at: float, call: Callable[[], None]) -> Timer:
-        """Calls ``call`` at ``at``; gives what :meth:`cancel` takes."""
+        """Calls ``call`` at ``at``; returns what :meth:`cancel` takes."""
         timer = Timer(call)
         self._count += 1
         heapq.heappush(self._heap, (at, self._count, timer))

@@ -47,7 +47,7 @@ class Host(Protocol):
 
 
 def take_all(items: list[T]) -> list[T]:
-    """Empties a list, and gives what was in it. It stays the same list, to which the kernel adds."""
+    """Empties a list, and returns what was in it. It stays the same list, to which the kernel adds."""
     taken = items.copy()
     items.clear()
     return taken

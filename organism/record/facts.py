@@ -15,7 +15,7 @@ from attrs import frozen
 from organism.budget.claims import Six
 from organism.quick import quick
 from organism.record.fact import Fact
-from organism.record.images import CutShort, Image, Ref
+from organism.record.images import CutShort, Image, Ordered, Ref
 from organism.record.model_calls import CallCompleted, CallFailed, CallHeld, CallRefused, CallSettled
 from organism.record.steps import (
     CameLate,
@@ -258,20 +258,24 @@ class Snapshot(Fact):
 @quick
 @frozen(kw_only=True)
 class LimitsSet(Fact):
-    """The limits of a running thread were changed, or those of a conversation; then ``thread`` names the conversation's chain."""
+    """The limits of a running thread were changed, or those of a conversation; then ``thread`` names the conversation's chain. ``order`` is the
+    order that did it, if it had an id.
+    """
 
     budget: BudgetSettings
+    order: Ordered | None = None
 
 
 @quick
 @frozen(kw_only=True)
 class QuotaRaised(Fact):
     """The limits of an account, or the ceiling, were raised by ``amounts`` for the window that ``counts_at`` lies in. ``thread`` names the
-    chain of that: ``account:kind:name``, or ``ceiling:``.
+    chain of that: ``account:kind:name``, or ``ceiling:``. ``order`` is as in ``LimitsSet``.
     """
 
     amounts: Six
     counts_at: float
+    order: Ordered | None = None
 
 
 @quick

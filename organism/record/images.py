@@ -137,6 +137,14 @@ class LastPrompt:
 
 
 @frozen(kw_only=True)
+class Ordered:
+    """An order to raise limits that may be given again: its ``id``, and what it adds, by unit, in plain digits."""
+
+    id: str
+    units: Mapping[str, str]
+
+
+@frozen(kw_only=True)
 class NodeImage:
     """The figures of a budget node; its limits follow from the settings of its thread."""
 

@@ -11,8 +11,9 @@ from organism.agent import AgentContext
 from organism.budget.levels import level_of
 from organism.context.delivery import DeliveryContext, payload_of, timed_out
 from organism.errors import BudgetExhaustedError, HandlerFailedError, ModelError, UnexpectedReplyError, pairs_of
-from organism.kernel.answers import Refusal, check_target, refusal_error
+from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.asks import note_at_work
+from organism.kernel.calls import no_grace
 from organism.kernel.pools import SCOPE
 from organism.models.prices import least_window
 from organism.models.routing.failover import downgraded
@@ -124,19 +125,23 @@ class Recorded(DeliveryContext):
         self, call: Call, prompt: Prompt | None, tells: Sequence[Warned], *, grace: bool, wait: bool
     ) -> Completion:
         """The completion that the record holds."""
-        del tells, grace, wait
-        return await self._completion(call, prompt)
+        del tells, wait
+        return await self._completion(call, prompt, grace=grace)
 
     async def _note(self, call: Call, prompt: Prompt, completion: Completion) -> None:
         """It was written down then."""
         del call, completion
         self._player.comes_to(prompt.key)
 
-    async def _completion(self, call: Call, prompt: Prompt | None) -> Completion:
+    async def _completion(self, call: Call, prompt: Prompt | None, *, grace: bool) -> Completion:
         assert prompt is not None  # noqa: S101 - the stage's kernel writes its facts down
         player = self._player
         known = player.part.questions.get(prompt.key)
         if known is None or (known.hooked and known.asked > self._begun):
+            # That there was no grace for it is not written down.
+            refused = no_grace(self._message.thread, self._message) if grace else None
+            if refused is not None:
+                raise refused
             says = f"asks model '{call.model}': {_short(_plain(prompt.messages)[-1:])}"
             if call.model not in self._stage.settings.models:
                 player.unsure = f"it asked model '{call.model}', which is not an alias any more"
@@ -174,9 +179,9 @@ class Recorded(DeliveryContext):
         self, call: Call, prompt: Prompt | None, *, grace: bool, wait: bool
     ) -> AsyncGenerator[ContextStream]:
         """The recorded answer, in one piece."""
-        del grace, wait
+        del wait
         self._player.unsure = self._player.unsure or "it read a stream, whose pieces are not in the record"
-        completion = await self._completion(call, prompt)
+        completion = await self._completion(call, prompt, grace=grace)
         yield ContextStream(KeptStream(completion), cast("Any", self._player))
 
     # Handlers
@@ -211,7 +216,7 @@ class Recorded(DeliveryContext):
         key = self._key("ask", question(to, payload))
         known = self._player.part.questions.get(key)
         if known is None:
-            return self._refused_or_odd(to, payload, asks=True)
+            return self._refused_or_odd(to, payload)
         if timeout is not None and key in self._player.cut:
             self._player.asked.add(key)
             return timed_out(to)
@@ -226,9 +231,8 @@ class Recorded(DeliveryContext):
 
     async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
         """The handle of the thread that was spawned then."""
-        del settings
         if key not in self._player.part.questions:
-            asked = self._refused_or_odd(to, payload, asks=False)
+            asked = self._refused_or_odd(to, payload, opens=settings)
             if isinstance(asked, Exception):
                 raise asked
             return cast("ThreadHandle", await self._player.ask(asked))
@@ -239,17 +243,23 @@ class Recorded(DeliveryContext):
         id_ = (self._message.known or {}).get(key)
         return None if id_ is None else (self._stage.handle_of(id_),)
 
-    def _refused_or_odd(self, to: str, payload: Any, *, asks: bool) -> Asking | Exception:
-        """A question that may not be asked leaves no trace in the record; one that no limit refused is new."""
-        message = self._message
-        depth = message.frame.depth + 1
-        state = self._stage.kernel.state
+    def _refused_or_odd(self, to: str, payload: Any, *, opens: BudgetSettings | None = None) -> Asking | Exception:
+        """A question that may not be asked leaves no trace in the record; one that no limit refused is new. ``opens``: it is to open a
+        sub-thread with this budget.
+        """
+        message, kernel = self._message, self._stage.kernel
         # It runs, which the record says of none: whoever asks itself waits for itself.
-        note_at_work(state, message)
-        found = check_target(state, message, to, payload, depth=depth, asks=asks)
-        if isinstance(found, Refusal) and found.lack is None:
-            return refusal_error(found)
-        return Asking("", _says("asks" if asks else "spawns", to, payload), lambda: None)
+        note_at_work(kernel.state, message)
+
+        def refused() -> Exception | None:
+            found = kernel.asks.check(message, to, payload, budget=opens, asks=opens is None)
+            return refusal_error(found) if isinstance(found, Refusal) else None
+
+        error = refused()
+        if error is not None and not isinstance(error, BudgetExhaustedError):
+            return error
+        says = _says("asks" if opens is None else "spawns", to, payload)
+        return Asking("", says, lambda: None, refused=refused)
 
 
 class RecordedAgent(Recorded, AgentContext):

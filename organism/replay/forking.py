@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from itertools import islice, takewhile
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
 
-from attrs import evolve, fields, frozen, has
+from attrs import asdict, evolve, fields, frozen, has
 
 from organism.budget.claims import Charge
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, IdTakenError
 from organism.journal.codec import decode_entry
 from organism.names import counted, is_of_limits, told
 from organism.record import facts
@@ -21,7 +22,7 @@ from organism.record.images import Ref
 from organism.settings import NOTHING, BudgetSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from organism.journal import Journal
     from organism.payloads import Vocabulary
@@ -115,16 +116,16 @@ def fork_in(
     vocabulary: Vocabulary | None = None,
     has_ended: Callable[[Sequence[Fact]], bool] = _says_so,
 ) -> int:
-    """Writes a fork of a root thread into the journal that holds it, as a chain of its own; gives how many entries were copied.
+    """Writes a fork of a root thread into the journal that holds it, as a chain of its own; gives how many entries were copied. Where ``new`` is this
+    very fork already, nothing is written.
 
     Resuming the thread ``new`` goes on with it. With a ``vocabulary``, its classes must be able to read what is copied; ``has_ended`` is
-    as for :func:`cut_of`. Raises
-    ConfigurationError where it cannot be forked there, and JournalError where the journal cannot be read or written; then nothing
-    was written.
+    as for :func:`cut_of`. Raises IdTakenError where ``new`` is another thread, ConfigurationError where it cannot be forked there, and
+    JournalError where the journal cannot be read or written; then nothing was written.
     """
-    _check_whole(journal, thread)
     if journal.root_of(new) is not None:
-        raise ConfigurationError([f"fork: there is a thread {told(new)} in the journal already"])
+        return _check_same(journal, thread, new, entries, budget, labels)
+    _check_whole(journal, thread)
     record = [
         decode_entry(each, vocabulary if entries is None or number <= entries else None)
         for number, each in enumerate(journal.documents(thread), 1)
@@ -135,6 +136,62 @@ def fork_in(
     begun = made[0]
     assert isinstance(begun, facts.Forked)  # noqa: S101 - it is what a fork begins with
     return begun.entries
+
+
+def _check_same(
+    journal: Journal,
+    thread: str,
+    new: str,
+    entries: int | None,
+    budget: Callable[[BudgetSettings], BudgetSettings] | None,
+    labels: Mapping[str, str],
+) -> int:
+    """How many entries were copied into a fork that is there. Raises IdTakenError where it is no fork, or another one than is asked for."""
+    record = (decode_entry(each, None) for each in journal.documents(new))
+    begun = next(record, None)
+    if not isinstance(begun, facts.Forked):
+        raise _taken(new, f"that one is no fork, this one is of {_named(thread, entries)}")
+    if thread != begun.origin or entries not in {None, begun.entries}:
+        that = _named(begun.origin, begun.entries)
+        raise _taken(new, f"that one is a fork of {that}, this one is of {_named(thread, entries)}")
+    copied = list(islice(record, begun.entries))
+    limits = _limits_of(copied, new)
+    wanted = limits if budget is None else budget(limits)
+    given = next(
+        (each.budget for each in takewhile(_finishes_copy, record) if isinstance(each, facts.LimitsSet)), limits
+    )
+    if given != wanted:
+        now = asdict(wanted.limits)
+        differ = [
+            f"{unit} {was}, this one {now[unit]}" for unit, was in asdict(given.limits).items() if was != now[unit]
+        ]
+        raise _taken(new, f"that one has {differ[0] if differ else 'other keys of budget'}")
+    has = _labels_in(copied, new)
+    first = (decode_entry(each, None) for each in journal.documents(thread, kinds={"Accepted"}, of=thread))
+    had = _labels_in(first, thread) if journal.root_of(thread) == thread else has  # it may have been removed since
+    if has != {**had, **labels}:
+        raise _taken(new, f"that one has the labels {told(dict(has))}, this one {told({**had, **labels})}")
+    return begun.entries
+
+
+def _taken(new: str, how: str) -> IdTakenError:
+    return IdTakenError(new, f"is that of another thread: {how}; choose another id")
+
+
+def _named(thread: str, entries: int | None) -> str:
+    return f"{told(thread)}{'' if entries is None else f' at {entries}'}"
+
+
+def _finishes_copy(fact: Fact) -> bool:
+    """Whether this may stand behind what was copied, and before the fork goes on. The limits that it was given are the last of it."""
+    return isinstance(fact, (facts.Paused, facts.CallSettled)) or (
+        isinstance(fact, facts.LimitsSet) and fact.order is None
+    )
+
+
+def _labels_in(record: Iterable[Fact], root: str) -> Mapping[str, str]:
+    opened = (step for fact in record for step in fact.steps if isinstance(step, facts.ThreadOpened))
+    return next((step.labels for step in opened if step.thread == root), NOTHING)
 
 
 def _check_whole(journal: Journal, thread: str) -> None:

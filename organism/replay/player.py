@@ -35,7 +35,8 @@ class Odd:
 class Asking:
     """A question that waits. ``key`` is that of the record, empty where it does not know it; ``says`` is it in words.
 
-    ``look`` gives its answer once the record has come to it, as a tuple of one. ``prompt`` is what a model is asked by it.
+    ``look`` gives its answer once the record has come to it, as a tuple of one. ``prompt`` is what a model is asked by it, and
+    ``refused`` says why another handler may not be asked it, as things stand; ``None``: it may.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Asking:
     answer: tuple[Any] | None = None
     event: anyio.Event = field(factory=anyio.Event)
     prompt: Prompt | None = None
+    refused: Callable[[], Exception | None] | None = None
 
     @property
     def given(self) -> Any:

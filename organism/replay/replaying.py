@@ -48,8 +48,8 @@ def replay(
     record = [decode_entry(each, vocabulary) for each in entries]
     parts = parts_of(record, requests(entries))
     handlers = {name: ready(each, settings.handlers) for name, each in settings.everyone.items()}
-    # A person answered then, and is not asked again.
-    runs = {name for name, each in handlers.items() if each.human is None}
+    # A person answered then, and is not asked again; nor is a server that acts on the world.
+    runs = {name for name, each in handlers.items() if each.human is None and each.replayed}
     ran = {ref for ref, part in parts.items() if part.ran and part.handler in runs}
     gone = [part for part in parts.values() if part.ran and part.handler not in {*handlers, ORGANISM}]
 

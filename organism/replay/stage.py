@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from threading import Event as ThreadEvent
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -38,7 +38,7 @@ from organism.threads.frames import Ask
 from organism.usage import pico
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from organism.settings import HandlerSettings, Settings
     from organism.threads.frames import Message
 
+T = TypeVar("T")
 OTHERS: Final = "the organism's own limits count other threads too, of which its record does not tell"
 TURNS: Final = 50
 """How often others are let run, on a loop that does not say when all of them wait."""
@@ -123,12 +124,15 @@ class Stage:
         return self.at
 
     def name_of(self, thread: str, part: Part) -> str:
-        """What a thread was called when a delivery ran: before a fork it was its origin."""
+        """What a thread was called when a delivery ran: before a fork it was its origin. Of forks of forks, the record tells of the latest
+        first, and all of them have its name.
+        """
+        called = thread
         for place, entries, name, origin in self._forks:
             copied = part.end is not None and part.end <= place + entries
             if copied and (thread == name or thread.startswith(f"{name}.")):
-                thread = origin + thread[len(name) :]
-        return thread
+                called = origin + thread[len(name) :]
+        return called
 
     def handle_of(self, id_: str) -> ThreadHandle:
         """The handle of a thread that was spawned."""
@@ -228,10 +232,11 @@ class Stage:
     def _refuse(self, player: Player, fact: Fact, place: int) -> None:
         """What a limit refused: the oldest question that the record does not know."""
         if player.unknown and isinstance(fact, facts.CallRefused):
-            error = _refusal(player.message, fact)
+            asking = player.unknown[0]
+            found = None if asking.refused is None else asking.refused()
+            error = found if _is_told_by(fact, found) else _refusal(player.message, fact)
             if fact.scope in {ORGANISM, ACCOUNT_SCOPE}:
                 player.unsure = OTHERS
-            asking = player.unknown[0]
             asking.key = REFUSED  # the next refusal is another's
             asking.look = lambda: (error,) if self.place >= place else None
 
@@ -332,8 +337,15 @@ class Handle(ThreadHandle):
     def cancel(self, reason: str = "cancelled") -> None:
         """It was cancelled then, as the record tells."""
 
-    def _set(self, budget: Any) -> None:
-        """Its limits were set then."""
+    def _set(self, budget: Any, order: Any = None) -> None:
+        """Its limits were set then, unless it had ended."""
+        del budget, order
+        self._check_lives()
+
+    async def _wait(self, verb: str, come: Callable[[], Awaitable[T]]) -> T:
+        """It may be waited for: it was spawned here. Nothing minds how long."""
+        del verb
+        return await come()
 
 
 def _cut_off(message: Message) -> frozenset[str]:
@@ -373,6 +385,16 @@ def _known(first: Question | None) -> str:
     if first.prompts:
         return f"a model: {json.dumps(list(first.prompts[0].messages[-1:]), ensure_ascii=False, sort_keys=True)}"
     return "another handler, or another thing of it"
+
+
+def _is_told_by(fact: facts.CallRefused, found: Exception | None) -> bool:
+    """Whether a refusal is the one that the record tells of."""
+    return isinstance(found, BudgetExhaustedError) and (fact.unit, fact.scope, fact.account, fact.need) == (
+        found.unit,
+        found.scope,
+        found.account,
+        found.need,
+    )
 
 
 def _refusal(message: Message, fact: facts.CallRefused) -> BudgetExhaustedError:

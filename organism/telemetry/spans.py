@@ -12,13 +12,12 @@ from attrs import define, field
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from organism.names import CONVERSATION, is_of_limits
 from organism.record import facts
-from organism.settings import NOTHING
 from organism.telemetry import names
+from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Tracer
@@ -50,7 +49,7 @@ class _Thread:
 
 class Spans:
     """Begins and ends spans as the facts come in. ``agents`` are the handlers that are agents, ``backends`` the attributes of each backend, by its
-    name; ``known`` gives a thread by its id, as long as it has not ended.
+    name.
     """
 
     def __init__(
@@ -58,27 +57,28 @@ class Spans:
         tracer: Tracer,
         agents: frozenset[str],
         backends: Mapping[str, Mapping[str, Attribute]],
-        known: Callable[[str], Thread | None],
     ) -> None:
         self._tracer = tracer
-        self._known = known
         self._agents = agents
         self._backends = backends
         self._threads: dict[str, _Thread] = {}
 
+    def take_up(self, roots: Iterable[Thread], at: float) -> None:
+        """These threads, and those below them, began in an earlier process, and go on from here."""
+        for root in roots:
+            for thread in descendants(root):
+                if thread.id not in self._threads:  # else its journal had failed, and it goes on in this process
+                    self._taken_up(thread, _nanoseconds(at))
+
     def take(self, fact: Fact) -> None:
-        """Takes in the next fact."""
-        if fact.thread.startswith(CONVERSATION) or is_of_limits(fact.thread):
-            return
+        """Takes in the next fact. What comes when its thread has ended, and what is no thread's, is passed over."""
         at = _nanoseconds(fact.at)
         sender = self._of(fact)
         for step in fact.steps:
             self._step(step, sender, at)
         thread = self._threads.get(fact.thread)
         if thread is None:
-            if self._known(fact.thread) is None and not isinstance(fact, facts.Resumed):
-                return  # it has ended
-            thread = self._taken_up(fact.thread, at)
+            return
         if isinstance(fact, facts.Ended):
             self._end(fact, thread, at)
         else:
@@ -129,7 +129,7 @@ class Spans:
         above: Context | None,
         at: int,
         more: Mapping[str, Attribute],
-    ) -> _Thread:
+    ) -> None:
         """A thread's span, below another one, or below what its labels name."""
         attributes: dict[str, Attribute] = {
             names.THREAD: id_,
@@ -141,8 +141,7 @@ class Spans:
         }
         context = _PROPAGATOR.extract(dict(labels)) if above is None else above
         span = self._tracer.start_span(f"thread {handler}", context, attributes=attributes, start_time=at)
-        self._threads[id_] = thread = _Thread(span, at)
-        return thread
+        self._threads[id_] = _Thread(span, at)
 
     def _post(self, step: facts.Posted, sender: Span | None, at: int) -> None:
         thread = self._threads.get(step.thread)
@@ -160,18 +159,12 @@ class Spans:
         attributes |= {names.THREAD: thread, names.HANDLER: handler, "organism.message": seq, **more}
         return self._tracer.start_span(name, _below(above), attributes=attributes, start_time=at)
 
-    def _taken_up(self, id_: str, at: int) -> _Thread:
-        """A thread that began in an earlier process, below the one that opened it."""
-        known = self._known(id_)
-        above = None
-        if known is not None and known.owner is not None:
-            owner = known.owner.thread.id
-            above = _below((self._threads.get(owner) or self._taken_up(owner, at)).span)
-        handler, labels, accounts = (
-            ("", NOTHING, ()) if known is None else (known.handler, known.labels, known.accounts)
-        )
-        conversation = None if known is None or known.conversation is None else known.conversation.id
-        return self._thread(id_, handler, labels, accounts, conversation, above, at, {"organism.taken_up": True})
+    def _taken_up(self, thread: Thread, at: int) -> None:
+        """The span of a thread that began in an earlier process, below the one that opened it."""
+        above = None if thread.owner is None else _below(self._threads[thread.owner.thread.id].span)
+        conversation = None if thread.conversation is None else thread.conversation.id
+        taken_up: dict[str, Attribute] = {"organism.taken_up": True}
+        self._thread(thread.id, thread.handler, thread.labels, thread.accounts, conversation, above, at, taken_up)
 
     def _go_on(self, fact: Fact, thread: _Thread, span: Span, at: int) -> None:
         match fact:

@@ -12,10 +12,7 @@ from organism.telemetry.names import backends_of
 from organism.telemetry.spans import Spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import TracerProvider
+    from collections.abc import Iterable
 
     from organism.record.facts import Fact
     from organism.settings import Settings
@@ -27,19 +24,12 @@ SCOPE: Final = "organism"
 
 
 class Telemetry:
-    """Spans and metrics of the organism with these settings; ``known`` gives a thread of it by its id, as long as that has not ended. Without providers, those that the program has set up for all are used; where it
-    has set up none, that is logged, and nobody is told anything.
+    """Spans and metrics of the organism with these settings, for what the program has set up; where it has set up nothing, that is logged,
+    and nobody is told anything.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        known: Callable[[str], Thread | None],
-        *,
-        tracer_provider: TracerProvider | None = None,
-        meter_provider: MeterProvider | None = None,
-    ) -> None:
-        traced = tracer_provider or trace.get_tracer_provider()
+    def __init__(self, settings: Settings) -> None:
+        traced = trace.get_tracer_provider()
         if isinstance(traced, trace.ProxyTracerProvider):
             _log.warning(
                 "telemetry is on, and OpenTelemetry is not set up: call `opentelemetry.trace.set_tracer_provider` before the organism starts, "
@@ -47,8 +37,12 @@ class Telemetry:
             )
         agents = frozenset(name for name, handler in settings.handlers.items() if handler.agent is not None)
         backends = backends_of(settings.models)
-        self._spans = Spans(traced.get_tracer(SCOPE), agents, backends, known)
-        self._figures = Figures((meter_provider or metrics.get_meter_provider()).get_meter(SCOPE), backends)
+        self._spans = Spans(traced.get_tracer(SCOPE), agents, backends)
+        self._figures = Figures(metrics.get_meter_provider().get_meter(SCOPE), backends)
+
+    def take_up(self, roots: Iterable[Thread], at: float) -> None:
+        """These root threads, which began in an earlier process, go on from this instant, in seconds since 1970."""
+        self._spans.take_up(roots, at)
 
     def take(self, fact: Fact) -> None:
         """Takes in the next fact, as a subscriber of the organism."""

@@ -58,12 +58,18 @@ class Warned:
 
 @define(weakref_slot=False)
 class Troubles:
-    """What went wrong in a thread, or is about to: failures that reached its root, and warnings."""
+    """What went wrong in a thread, or is about to: failures that reached its root, the first of each code, and warnings."""
 
     failures: list[Failure] | None = None
     warnings: list[Warned] | None = None
     pending: dict[str, list[Warned]] | None = None
     """Warnings that an agent is yet to be told in its next prompt, by handler."""
+
+    def fail(self, failure: Failure) -> None:
+        """A failure reached the root. The first of each code is kept: a thread may fail a million times, and its outcome is that of the gravest."""
+        self.failures = self.failures or []
+        if all(each.code != failure.code for each in self.failures):
+            self.failures.append(failure)
 
 
 @define(weakref_slot=False)

@@ -38,7 +38,7 @@ class RoundRobin(Generic[Key, Item]):
             self._behind[key] = deque((item,))
 
     def remove(self, key: Key, item: Item) -> bool:
-        """Takes an item out; gives whether it was there."""
+        """Takes an item out; returns whether it was there."""
         if item not in self._line(key):
             return False
         self._take(key, item)

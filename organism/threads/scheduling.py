@@ -169,7 +169,7 @@ class Schedule:
 
     def _put_awaited_first(self, thread: Thread) -> Message | None:
         """Puts first the first message of a thread that a delivery waits for, or that precedes such a one in its mailbox (the messages of a
-        mailbox stay in order), and gives it; ``None`` where there is none.
+        mailbox stay in order), and returns it; ``None`` where there is none.
         """
         awaited = {each.mailbox for each in pending(thread) if is_awaited(each)}
         queue = [each for each in (thread.head, *(thread.more or ())) if each is not None]

@@ -115,7 +115,7 @@ class Audience:
         return self._history
 
     def keep_history(self) -> MemoryJournal:
-        """Keeps the facts of live threads from now on, and gives the journal that holds them."""
+        """Keeps the facts of live threads from now on, and returns the journal that holds them."""
         if self._history is None:
             self._history = MemoryJournal(marked=self.marked)
             self._changed()

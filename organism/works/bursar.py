@@ -36,7 +36,7 @@ class BursarContext(DeliveryContext):
         return BudgetReport(remaining=self._pump.kernel.grants.left(self._message, self._pump.now()))
 
     def forecast(self, estimate: BudgetEstimate) -> str | None:
-        """Writes a forecast down, once; gives what is wrong with it."""
+        """Writes a forecast down, once; returns what is wrong with it."""
         key = self._key("forecast", lambda: "")
         if self.recall(key) is not None:
             return None

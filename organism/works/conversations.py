@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _IDLE: Final = 256
 """Conversations that are kept in memory while nothing of them runs, where the journal has them too."""
+_LEADS: Final = 1_000
+"""Names of which it is kept where they lead."""
 _LOOKS: Final = 8
 """Conversations that are found at work, at most, by whoever looks for one that is idle: there may be thousands."""
 
@@ -46,6 +48,8 @@ class Conversations:
         self._looking = anyio.Lock()
         self._used = OrderedDict[str, None]()
         """Those in memory, and some that were; the one that was used or looked at longest ago comes first."""
+        self._leads = OrderedDict[str, str]()
+        """The last conversation that a name led to: to go from one to the next for each turn would take longer with each rotation."""
 
     async def next_turn(self, id_: str, accounts: tuple[str, ...] | None = None) -> Beginning:
         """Whose turn the next message of a conversation is: its own, or that of the one in which it goes on.
@@ -74,11 +78,25 @@ class Conversations:
 
     async def _last_of(self, id_: str) -> tuple[str, bool]:
         """The name of the last conversation that a name leads to, and whether it is there."""
-        known, there = id_, await self._is_there(id_)
+        known = self._lead_of(id_)
+        there = await self._is_there(known)
+        if known != id_ and not there:  # it has been removed
+            known, there = id_, await self._is_there(id_)
         # Only one at its cap goes on elsewhere; one that is not there may have been removed since.
         while (not there or self._at_cap(known)) and await self._goes_on(known, following := await self._after(known)):
             known, there = following, True
+        if known != id_:
+            self._leads[id_] = known
+            self._leads.move_to_end(id_)
+            if len(self._leads) > _LEADS:
+                self._leads.popitem(last=False)
         return known, there
+
+    def _lead_of(self, id_: str) -> str:
+        """Where a name led to when it was last looked for; itself where that is not known, or where its own limit was raised since."""
+        if id_ in self._kernel.state.conversations and not self._at_cap(id_):
+            return id_
+        return self._leads.get(id_, id_)
 
     async def _goes_on(self, known: str, following: str) -> bool:
         return await self._is_there(following) and self._kernel.state.conversations[following].before == known
@@ -141,6 +159,7 @@ class Conversations:
         """Lets the conversation of a chain go that is to be removed, where there is one; none of its turns is open."""
         if chain.startswith(CONVERSATION):
             self._kernel.state.conversations.pop(chain.removeprefix(CONVERSATION), None)
+            self._leads.clear()  # another one may begin under a name that is free again
 
     def _forget_idle(self, but: str) -> None:
         """Lets the conversations go that were idle for longest, where the journal has them."""

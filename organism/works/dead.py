@@ -39,7 +39,7 @@ def dead_message(fact: Buried) -> DeadMessage:
         labels=fact.labels,
         accounts=fact.accounts,
         conversation=fact.conversation,
-        retry=f"retry-{fact.thread}-{fact.seq}",
+        retry=_retry_of(fact.thread, fact.seq),
     )
 
 
@@ -49,17 +49,13 @@ async def dead_messages(kernel: Kernel, durable: Durable | None) -> tuple[DeadMe
     return tuple(sorted(map(dead_message, found), key=lambda each: each.died_at))
 
 
-async def retried(
-    kernel: Kernel, durable: Durable | None, ingress: Ingress, id_: str, *, anew: bool = False
-) -> ThreadHandle:
+async def retried(kernel: Kernel, durable: Durable | None, ingress: Ingress, id_: str) -> ThreadHandle:
     """Sends a dead letter again, from outside and in a new thread; one that was sent again before is not sent twice.
 
     Raises RoutingError where there is no such dead letter, or what it holds cannot be sent any more, and as
-    :meth:`organism.organism.Organism.send`; with ``anew`` ConfigurationError where it was sent again before.
+    :meth:`organism.organism.Organism.send`.
     """
     letter = _named(id_, await dead_messages(kernel, durable))
-    if anew and durable is not None:
-        await _check_unsent(letter, durable)
     return await ingress.send(
         letter.handler,
         letter.payload,
@@ -71,14 +67,23 @@ async def retried(
     )
 
 
-async def _check_unsent(letter: DeadMessage, durable: Durable) -> None:
-    """Raises ConfigurationError where a dead letter was sent again before."""
-    if await durable.chain_of(letter.retry) is not None:
-        raise ConfigurationError([f"dead letter {letter.id} was sent again before, in thread {letter.retry}"])
+async def sent_before(durable: Durable, id_: str) -> str | None:
+    """What is said of a dead letter that was sent again before; ``None`` where it was not, or there is none of that id."""
+    thread, _, seq = id_.rpartition("/")
+    again = _retry_of(thread, seq)
+    if await durable.chain_of(again) is None:
+        return None
+    return f"dead letter {id_} was sent again before, in thread {again}: nothing was sent"
+
+
+def _retry_of(thread: str, seq: int | str) -> str:
+    """The thread that a dead letter is sent again in: its id makes that known again."""
+    return f"retry-{thread}-{seq}"
 
 
 async def retry_written_down(durable: Durable, id_: str) -> str:
-    """Takes a dead letter in again where no process works on the journal: whoever resumes delivers it. Says what was done.
+    """Takes a dead letter in again where no process works on the journal: whoever resumes delivers it. Says what was done; one that was sent again
+    before is not sent twice.
 
     Raises ConfigurationError where that cannot be, and JournalError.
     """
@@ -86,7 +91,9 @@ async def retry_written_down(durable: Durable, id_: str) -> str:
         letter = _named(id_, [dead_message(each) for each in await durable.buried()])
     except RoutingError as error:
         raise ConfigurationError([str(error)]) from None
-    await _check_unsent(letter, durable)
+    before = await sent_before(durable, letter.id)
+    if before is not None:
+        return before
     try:
         await _note(letter, durable)
     except RoutingError as error:

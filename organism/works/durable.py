@@ -21,6 +21,7 @@ from organism.names import CONVERSATION, is_of_limits, told
 from organism.pump.writer import HandOver, Writer
 from organism.replay.forking import fork_in
 from organism.threads.frames import Thread
+from organism.works.ordered import done_before, turns_of
 from organism.works.repeats import opening_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from organism.kernel.holds import Hold
     from organism.payloads import Vocabulary
     from organism.record.facts import Buried, Ended, Fact
-    from organism.record.images import Report
+    from organism.record.images import Ordered
     from organism.settings import BudgetSettings, Settings
     from organism.usage import Spending
     from organism.works.repeats import Sent
@@ -60,8 +61,8 @@ class Offload(Protocol):
 
 class Durable:
     """The journal on a disk of one running organism. ``vocabulary`` has its payload classes (``None``: payloads stay PlainPayload, for whoever
-    delivers none), ``now`` is the organism's clock; what is ``marked`` is not written. ``recall`` is told what backends had reported for
-    the calls of what is taken up.
+    delivers none), ``now`` is the organism's clock; what is ``marked`` is not written. ``took_up`` is told of each chain that is
+    taken up, with its unfinished root threads, before anything of it goes on.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Durable:
         catch_up: Callable[[float], None] = lambda _: None,
         offload: Offload,
         hand_over: HandOver,
-        recall: Callable[[Report], None] = lambda _: None,
+        took_up: Callable[[str, Sequence[Thread]], object] = lambda _chain, _threads: None,
         marked: Marked | None = None,
     ) -> None:
         self._marked = marked
@@ -87,7 +88,7 @@ class Durable:
         self._catch_up = catch_up
         self._offload = offload
         self._hand_over = hand_over
-        self._recall = recall
+        self._took_up = took_up
         self._lock = Lock(place, identity(now(), organism=settings.name))
         self._vocabulary = vocabulary
         self._journal: Journal | None = None
@@ -218,8 +219,7 @@ class Durable:
         self._catch_up(last)
         writer.thaw(chain)
         threads = recovery.recover(self._kernel, chain, record, now := self._now(), since=min(last, now))
-        for report in recovery.reports(self._kernel, chain):
-            self._recall(report)
+        self._took_up(chain, threads)
         return threads
 
     async def read_ahead(self, chain: str) -> None:
@@ -328,6 +328,16 @@ class Durable:
         """The message that began a root thread, as :func:`organism.works.repeats.opening_of` finds it."""
         journal = await self._flushed()
         return await self._offload(lambda: opening_of(journal, thread, self._vocabulary))
+
+    async def done_before(self, name: str, order: Ordered) -> bool:
+        """Whether an order was carried out before, as :func:`organism.works.ordered.done_before` finds it."""
+        journal = await self._flushed()
+        return await self._offload(lambda: done_before(journal, name, order))
+
+    async def is_conversation(self, name: str) -> bool:
+        """Whether a conversation of this name has begun, or one in which it goes on."""
+        journal = await self._flushed()
+        return await self._offload(lambda: next(turns_of(journal, name), None) is not None)
 
     async def facts_of(self, chain: str, *, after: int = 0, of: str | None = None) -> Sequence[tuple[int, Fact]]:
         """The facts of a chain behind number ``after``, ``of`` a thread and those below it or of all, with their numbers, as far as they

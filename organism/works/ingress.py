@@ -31,7 +31,7 @@ from organism.works.arrivals import Arrivals
 from organism.works.conversations import Conversations
 from organism.works.naming import Naming
 from organism.works.pruning import pruned
-from organism.works.repeats import Sent, check_same, check_same_fork
+from organism.works.repeats import Sent, check_same
 from organism.works.replays import not_lasting
 
 if TYPE_CHECKING:
@@ -199,21 +199,22 @@ class Ingress:
         name = await self._named(id_)
         try:
             handle = None if id_ is None else await self._known(name)
-            if handle is not None:
-                check_same_fork(name, await self._durable.opening_of(name), thread, at)
-            else:
-                self._taking_in()  # meanwhile, too
+            self._taking_in()  # meanwhile, too
+            if handle is None:
                 self._arrivals.begin(name)
-                await self._durable.fork(
-                    thread,
-                    name,
-                    entries=at,
-                    budget=lambda limits: config.budget_over(limits, over, handlers),
-                    labels=labels,
-                )
-                (handle,) = await self.take_up(name)
+            # Of one that is there, it says whether it is this one.
+            await self._durable.fork(
+                thread,
+                name,
+                entries=at,
+                budget=lambda limits: config.budget_over(limits, over, handlers),
+                labels=labels,
+            )
+            if handle is None:  # it has ended already where all that was left of it had been cancelled
+                handle = await self._known(name)
         finally:
             self._arrivals.end(name)
+        assert handle is not None  # noqa: S101 - it was written down
         handle.resume()  # a fork is written down paused, and still is where its process ended before this
         return handle
 

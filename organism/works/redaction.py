@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from organism.models.redaction import Hiding
 
 _OURS: Final = (
-    "organism", "organism.agent", "organism.budget", "organism.clock", "organism.handlers", "organism.hooks", "organism.journal", "organism.models",
-    "organism.threads",
+    "organism", "organism.agent", "organism.budget", "organism.clock", "organism.handlers", "organism.hooks", "organism.journal", "organism.mcp",
+    "organism.models",    "organism.threads",
 )  # fmt: skip
 _THEIRS: Final = (
     "anthropic", "anthropic._base_client", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2", "httpcore2.proxy", "httpx2",
-    "openai", "openai._base_client",
+    "mcp.client.stdio", "mcp.client.streamable_http", "mcp.shared.jsonrpc_dispatcher", "openai", "openai._base_client",
 )  # fmt: skip
 """These tell requests and answers at DEBUG, and addresses with their queries at INFO."""
 _NAMED: Final = re.compile(

@@ -21,20 +21,17 @@ if TYPE_CHECKING:
     from organism.payloads import Vocabulary
     from organism.threads.frames import Thread
 
-_BEGINNINGS: Final = frozenset({"Forked", "Accepted"})
+_BEGINNINGS: Final = frozenset({"Accepted"})
 
 
 @frozen(kw_only=True)
 class Sent:
-    """A message from outside. ``accounts`` and ``conversation`` are those that were given with it, or those of its thread; ``fork`` is what
-    that was copied from, and how many entries, where it was.
-    """
+    """A message from outside. ``accounts`` and ``conversation`` are those that were given with it, or those of its thread."""
 
     to: object
     payload: Any
     accounts: tuple[str, ...]
     conversation: str | None
-    fork: tuple[str, int] | None = None
 
     def taken_in(self, thread: Thread) -> Sent:
         """This message, once it has begun this thread."""
@@ -50,10 +47,7 @@ def opening_of(journal: Journal, thread: str, vocabulary: Vocabulary | None) -> 
     except JournalError:  # said to whoever goes on with it
         return None
     accounts: tuple[str, ...] = ()
-    fork: tuple[str, int] | None = None
     for fact in found:
-        if isinstance(fact, facts.Forked):
-            fork = fact.origin, fact.entries
         for step in fact.steps:
             match step:
                 case facts.ConversationOpened():
@@ -67,7 +61,7 @@ def opening_of(journal: Journal, thread: str, vocabulary: Vocabulary | None) -> 
     posted = next((each for each in steps if isinstance(each, facts.Posted)), None)
     if opened is None or posted is None:
         return None
-    return Sent(to=posted.to, payload=posted.payload, accounts=accounts, conversation=opened.conversation, fork=fork)
+    return Sent(to=posted.to, payload=posted.payload, accounts=accounts, conversation=opened.conversation)
 
 
 def _beginnings(journal: Journal, chain: str, thread: str, vocabulary: Vocabulary | None) -> Iterator[facts.Fact]:
@@ -78,24 +72,14 @@ def _beginnings(journal: Journal, chain: str, thread: str, vocabulary: Vocabular
     for document in journal.documents(chain, kinds=_BEGINNINGS, of=thread):
         if document["thread"] == thread:
             yield decode_entry(document, vocabulary)
-            if document["fact"] == "Accepted":
-                return
+            return
 
 
 def check_same(id_: str, first: Sent, again: Sent) -> None:
     """Raises IdTakenError where what is sent under an id again is not what was sent under it first."""
     other = _other(first, again)
     if other is not None:
-        raise IdTakenError(id_, f"stands for another message: {other}; send this one under another id")
-
-
-def check_same_fork(id_: str, first: Sent | None, origin: str, entries: int | None) -> None:
-    """Raises IdTakenError where a thread under the id of a fork is no copy of this thread, or one of another length than was asked for."""
-    if first is None or (first.fork is not None and first.fork == (origin, entries or first.fork[1])):
-        return
-    that = "no fork" if first.fork is None else f"a fork of {told(first.fork[0])} at {first.fork[1]}"
-    this = f"{told(origin)}{'' if entries is None else f' at {entries}'}"
-    raise IdTakenError(id_, f"stands for another thread: that one is {that}, this one is of {this}; choose another id")
+        raise IdTakenError(id_, f"is that of another message: {other}; send this one under another id")
 
 
 def _other(first: Sent, again: Sent) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from organism import replay
 from organism.errors import ConfigurationError, JournalError, check_text
 from organism.journal import open_journal
+from organism.mcp.loading import as_recorded
 from organism.names import is_of_limits, told
 from organism.payloads import Vocabulary
 from organism.pump import runtime
@@ -34,7 +35,8 @@ def replayed(settings: Settings, thread: str) -> Replayed:
         if problem is not None:
             raise JournalError(f"thread {root}: {problem}")
         documents = list(journal.documents(root))
-    return replay.replay(documents, settings, Vocabulary(payload_classes(settings)))
+    vocabulary = Vocabulary(payload_classes(settings))
+    return replay.replay(documents, as_recorded(settings, documents, vocabulary), vocabulary)
 
 
 def not_lasting(what: str, journal: str) -> str:

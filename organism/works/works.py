@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from organism import telemetry
-from organism.agent import AgentContext
+from organism.agent import AgentContext, ready
 from organism.context.delivery import DeliveryContext
-from organism.errors import NotRunningError, check_seconds
+from organism.errors import ConfigurationError, NotRunningError, check_seconds
+from organism.kernel import recovery
+from organism.mcp.keys import secrets_of
+from organism.mcp.loading import is_wanted, servers_of
 from organism.models.factories import known_secrets
 from organism.models.providers import Providers
 from organism.models.redaction import Hiding
@@ -27,20 +30,25 @@ from organism.pump.hooking import Hooks
 from organism.pump.pump import Pump
 from organism.pump.quiescence import at_rest
 from organism.pump.watchdog import Watchdog
+from organism.threads.routing import routes
 from organism.works.bursar import BursarContext
 from organism.works.control import Control
+from organism.works.control.orders import adding
 from organism.works.durable import Durable
 from organism.works.histories import Histories
 from organism.works.ingress import Ingress
 from organism.works.redaction import Redaction
+from organism.works.replays import not_lasting
 from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from decimal import Decimal
 
     from organism.errors import JournalError
     from organism.kernel import Kernel
+    from organism.mcp.servers import Servers
     from organism.models.routing.router import Dice
     from organism.models.tokens.estimates import Learned
     from organism.pump.clock import Clock
@@ -48,6 +56,7 @@ if TYPE_CHECKING:
     from organism.pump.writer import Writer
     from organism.settings import HandlerSettings, Settings
     from organism.telemetry import Telemetry
+    from organism.threads.frames import Thread
     from organism.works.audience import Audience
     from organism.works.naming import Names
 
@@ -79,6 +88,7 @@ class Works:
         learned: Learned,
     ) -> None:
         self._settings = settings
+        self._environ = environ
         self._kernel = kernel
         self._handlers = handlers
         self._audience = audience
@@ -99,16 +109,18 @@ class Works:
             heed=runtime.heed(),
             learned=learned,
         )
-        audience.marked.know(known_secrets(settings.models, environ=environ))
+        audience.marked.know([*known_secrets(settings.models, environ=environ), *secrets_of(settings, environ)])
         backends = (backend for model in settings.models.values() for backend in model.backends)
         hidings = (Hiding(None, backend.options) for backend in backends)
         self._redaction = Redaction(audience.marked, settings.everyone, hidings)
         self._disk = DiskThread()
         self._closing = False
-        self._contexts = {name: _context_class(name, handler) for name, handler in handlers.items()}
+        self._contexts: dict[str, type[DeliveryContext]] = {}
+        self._servers: Servers | None = None
         self._watchdog: Watchdog | None = None
         self._telemetry: Telemetry | None = None
         self.durable: Durable | None = None
+        self._control: Control | None = None
         self.pump: Pump
         self.ingress: Ingress
         self.histories: Histories
@@ -133,9 +145,15 @@ class Works:
         return self.pump
 
     async def open(self) -> None:
-        """Takes the journal, and puts the parts together. Raises JournalHeldError, JournalError."""
+        """Takes the journal, and puts the parts together. Raises JournalHeldError, JournalError, and ConfigurationError for MCP servers."""
+        await self._reach_servers()
         settings = self._settings
-        writer = await self._opened()
+        self._contexts = {name: _context_class(name, handler) for name, handler in self._handlers.items()}
+        try:
+            writer = await self._opened()
+        except BaseException:
+            await self._leave_servers()
+            raise
         self._audience.writer = writer
         self.histories = Histories(self._audience, self.durable)
         self.pump = Pump(
@@ -163,11 +181,12 @@ class Works:
         )
         self.pump.handle = self.ingress.handle
         if self.durable is not None:
-            self.pump.beside = Control(settings, self.pump, self.durable, self.ingress).serve
+            self._control = Control(settings, self.pump, self.durable, self.ingress)
+            self.pump.beside = self._control.serve
         if settings.session_log is not None:
             self._audience.write_session_log(settings.session_log)
         if settings.telemetry:
-            self._telemetry = telemetry.Telemetry(settings, self._kernel.state.threads.get)
+            self._telemetry = telemetry.Telemetry(settings)
             self._audience.subscribe(self._telemetry.take)
         self._background = Background(self.pump, self._over)
         if settings.watchdog is not None:
@@ -188,6 +207,15 @@ class Works:
         except BaseException:
             await self.close()  # whoever was cancelled here has nothing that would close it
             raise
+
+    async def add_budget(
+        self, thread: str | None, account: str | None, units: Mapping[str, float | str | Decimal], id_: str
+    ) -> bool:
+        """See :meth:`organism.organism.Organism.add_budget`."""
+        order = adding(thread, account, units, id_)
+        if self._control is None:
+            raise ConfigurationError([not_lasting("add_budget", self._settings.journal)])
+        return "again" not in await self._control.carry_out(order)
 
     async def drain(self, grace: float) -> None:
         """Takes nothing more in, and waits until what runs has come to its end, ``grace`` seconds at most.
@@ -226,6 +254,7 @@ class Works:
                 if self.durable is not None:
                     closing.push_async_callback(self.durable.close)
                 closing.push_async_callback(self._close_providers)
+                closing.push_async_callback(self._leave_servers)
                 if self._watchdog is not None:
                     closing.callback(self._watchdog.stop)
                 closing.push_async_callback(self._background.stop)
@@ -236,6 +265,23 @@ class Works:
         """Ends the spans of what is left open, once all is told."""
         if self._telemetry is not None:
             self._telemetry.close(self._now())
+
+    async def _reach_servers(self) -> None:
+        """Starts the MCP servers whose tools agents use. These are handlers from now on."""
+        if not is_wanted(self._settings):
+            return
+        left_out = self._audience.marked.left_out
+        self._servers = await servers_of(self._settings, environ=self._environ, left_out=left_out)
+        self._settings = (await self._servers.open()).settings
+        handlers = self._settings.handlers
+        self._handlers = {name: ready(each, handlers) for name, each in self._settings.everyone.items()} | {
+            ORGANISM: self._handlers[ORGANISM]
+        }
+        self._kernel.routes.update(routes(self._settings))
+
+    async def _leave_servers(self) -> None:
+        if self._servers is not None:
+            await self._servers.close()
 
     async def _close_providers(self) -> None:
         with provider_closing("a provider"):
@@ -253,7 +299,7 @@ class Works:
             catch_up=self._clock.catch_up,
             offload=self._offload,
             hand_over=self._hand_over,
-            recall=self._router.recall,
+            took_up=self._took_up,
             marked=self._audience.marked,
         )
         try:
@@ -261,6 +307,13 @@ class Works:
         except BaseException:
             self._disk.rest()  # nobody closes what has not started
             raise
+
+    def _took_up(self, chain: str, threads: Sequence[Thread]) -> None:
+        """What an earlier process left of a chain goes on: with estimates as they were there, and spans from here."""
+        for report in recovery.reports(self._kernel, chain):
+            self._router.recall(report)
+        if self._telemetry is not None:
+            self._telemetry.take_up(threads, self._now())
 
     async def _offload(self, work: Callable[[], Any]) -> Any:
         """Runs what waits for the disk in a worker thread; begun, it is finished."""

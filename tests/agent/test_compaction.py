@@ -129,6 +129,15 @@ async def test_a_window_that_is_smaller_than_was_said_is_met_once() -> None:
         assert {cut.why for cut in cuts(organism.watch)} == {"context", "mark"}
 
 
+@pytest.mark.by_turns
+async def test_beyond_the_hard_limit_the_history_is_cut_before_anything_else() -> None:
+    reader = Reader(pages=60)
+    async with running(**organism_of(reader, prune=None, compaction={"at": 0.5, "hard_limit": 0.5})) as organism:
+        result = await (await organism.send("reader", Job("Read all pages."))).result()
+        assert result.reply == Result("read 60 pages")
+        assert {(cut.why, cut.mark) for cut in cuts(organism.watch)} == {("limit", WINDOW // 2)}
+
+
 async def test_a_delivery_that_fails_leaves_the_history_as_it_was() -> None:
     reader = Reader(pages=30)
     fails = False

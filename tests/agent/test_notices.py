@@ -155,6 +155,24 @@ async def test_each_thread_has_its_own_placebo() -> None:
     assert len(told) == 8
 
 
+async def test_the_placebo_of_a_conversation_lasts_and_each_turn_has_one_of_its_own() -> None:
+    turn = [asks("peer", usage=(100, 7_900)), replies(usage=(100, 10))]
+    model = ScriptedModel(turn * 2)
+    handlers = {"writer": agent(peers=("peer",), notices=PLACEBO), "peer": code(peer)}
+    each: dict[str, Any] = {"tokens": 10_000, "runway": 0, "warn_at": [0.8]}
+    whole: dict[str, Any] = {"tokens": 20_000, "runway": 0, "warn_at": [0.4, 0.8]}
+    async with running(handlers=handlers, models=models(model), budget=each, conversation=whole) as organism:
+        for id_ in ("first", "second"):
+            await (await organism.send("writer", Task("go"), id=id_, conversation="c")).result()
+    told = [notices(request)[0] for request in model.requests if notices(request)]
+    limits = [
+        re.findall(rf"of (\d+) tokens are used; \d+ tokens of the {scope} are left", " ".join(told))
+        for scope in ("thread", "conversation")
+    ]
+    assert [len(found) for found in limits] == [2, 2]
+    assert [len(set(found)) for found in limits] == [2, 1]
+
+
 @pytest.mark.parametrize("budget", [
     {"cost_usd": "0.1", "warn_at": [0.1, 0.2, 0.3, 0.4]}, {"model_calls": 4, "runway": 5}, {"messages": 4},
     {"output_tokens": 90_000}, {"seconds": 100},
@@ -274,6 +292,17 @@ async def test_a_caller_that_is_told_nothing_hears_nothing_of_its_callees() -> N
             result = await outcome(organism, "boss")
         assert result.outcome == "completed"
         assert [len(notices(request)) for request in model.requests] == [0, 0, 1, int(told)]
+
+
+async def test_what_the_last_call_of_a_callee_crosses_is_told_to_the_caller_who_goes_on() -> None:
+    for notify in (["agent"], ["agent", "caller"]):
+        model = ScriptedModel([asks("worker"), replies(usage=(100, 80_000)), replies()])
+        handlers = {"boss": agent(peers=("worker",)), "worker": agent()}
+        async with running(handlers=handlers, models=models(model), budget={**BIG, "notify": notify}) as organism:
+            result = await outcome(organism, "boss")
+        told = "caller" in notify
+        assert [warned.to for warned in result.warnings] == ["boss" if told else None]
+        assert [len(notices(request)) for request in model.requests] == [0, 0, int(told)]
 
 
 async def test_one_who_loops_untold_is_stopped_all_the_same() -> None:

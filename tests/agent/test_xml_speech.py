@@ -257,7 +257,7 @@ MISTAKES = [
     ('<Search to="librarian"><query>x</query><most>many</most></Search>', "most"),
     ("<Answer><text>x</text></Answer>", "sources"),
     ("<Answer><text>a <b>c</b></text><sources/></Answer>", "text"),
-    ("<Answer><text>if a <b then</text><sources/></Answer>", "in texts write &lt; for <"),
+    ("<Answer><text>if a <b then</text><sources/></Answer>", "'<b then</text><sources/></Answer>' begins like a tag and is none: in texts write &lt; for <"),
     ("<Answer><text>x</txt></Answer>", "</txt> ends nothing that has begun"),
     (f"{SEARCH[:-9]}\n{ANSWER}", "<Search> does not end, and nothing after it was read"),
     ("", "hand in your reply as <Answer>"),
@@ -441,6 +441,17 @@ async def test_an_answer_on_grace_is_asked_for_alone_and_read() -> None:
     assert '<Search to="librarian">' not in system(last)
     assert "Your reply: What they get.\n<Answer>" in system(last)
     assert "Budget notice: exhausted" in str(last.messages[-2:])
+
+
+@pytest.mark.parametrize(("last", "reply"), [("All that I have.", Short("All that I have.")), ("<Shirt>", None)])
+async def test_plain_text_on_grace_is_the_reply_where_that_is_one_text(last: str, reply: Any) -> None:
+    model = ScriptedModel(
+        lambda request: Says(text=SEARCH if "<Search to" in system(request) else last, usage=(1000, 50))
+    )
+    handlers = desk(Short, max_output_tokens=300, min_output_tokens=1)
+    async with running(handlers=handlers, models=model.models(), budget={"tokens": 20_000}) as organism:
+        result = await (await organism.send("desk", Question("?"))).result()
+    assert (result.outcome, result.reply, result.partial) == ("exhausted", reply, None if reply else last)
 
 
 # Together with the rest

@@ -14,12 +14,20 @@ from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, S
 from organism.budget.claims import TOKENS
 from organism.cli.board import Board, Share
 from organism.cli.live import LiveBoard
+from organism.cli.streams import Streams
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from organism.record.facts import Fact
+
+
+class Plain(io.TextIOWrapper):
+    """A terminal in a locale of few characters."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 @payload
@@ -146,7 +154,7 @@ async def test_the_drawing_says_who_works_on_what(terminal: Terminal) -> None:
         thread = await organism.send("lead", Work(depth=0))
         await anyio.sleep(0.1)
         began = organism.kernel.state.threads[thread.id].opened_at
-        with LiveBoard(board, terminal, now=lambda: began + 7) as display:
+        with LiveBoard(board, Streams(terminal, terminal, terminal), now=lambda: began + 7) as display:
             display.draw()
         await thread.result()
     text = terminal.text
@@ -155,12 +163,38 @@ async def test_the_drawing_says_who_works_on_what(terminal: Terminal) -> None:
     assert re.search(row, text, re.MULTILINE), text
 
 
+async def test_figures_stay_whole_on_a_narrow_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    async with running(**document(tokens=1500)) as organism:
+        board = Board(organism.kernel)
+        thread = await organism.send("lead", Work(depth=0))
+        await anyio.sleep(0.1)
+        with LiveBoard(board, Streams(terminal, terminal, terminal), now=lambda: 0.0) as display:
+            display.draw()
+        await thread.result()
+    assert re.search(r"^lead  lead > .*…  0 s  tokens ▒░{11} 0/1,500 *$", terminal.text, re.MULTILINE), terminal.text
+
+
+async def test_a_terminal_without_blocks_gets_plain_signs() -> None:
+    raw = io.BytesIO()
+    terminal = Plain(raw, "ascii", errors="backslashreplace")
+    async with running(**document(tokens=200)) as organism:
+        board = Board(organism.kernel)
+        thread = await organism.send("lead", Work(depth=0))
+        await anyio.sleep(0.1)
+        with LiveBoard(board, Streams(terminal, terminal, terminal), now=lambda: 0.0) as display:
+            display.draw()
+        await thread.result()
+    drawn = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", raw.getvalue()).decode("ascii")
+    assert re.search(r" tokens ={3,}\.+ 0/200\n", drawn), drawn
+
+
 async def test_a_terminal_that_is_too_low_says_how_many_threads_it_does_not_show(terminal: Terminal) -> None:
     async with running(**document()) as organism:
         board = Board(organism.kernel)
         threads = [await organism.send("lead", Work(depth=0)) for _ in range(12)]
         await anyio.sleep(0.5)
-        with LiveBoard(board, terminal, now=lambda: 0.0) as display:
+        with LiveBoard(board, Streams(terminal, terminal, terminal), now=lambda: 0.0) as display:
             display.draw()
         for thread in threads:
             await thread.result()
@@ -181,7 +215,7 @@ async def test_what_an_earlier_process_left_stands_on_the_board_when_it_goes_on(
         (thread,) = await organism.resume()
         thread.resume()
         await anyio.sleep(0.1)
-        with LiveBoard(board, terminal, now=lambda: 0.0) as display:
+        with LiveBoard(board, Streams(terminal, terminal, terminal), now=lambda: 0.0) as display:
             display.draw()
         thread.cancel()
         await thread.result()

@@ -110,7 +110,7 @@ def test_the_way_back_names_all_that_was_typed(talk: Desk) -> None:
     ran = talk.organism(
         "chat", "other.yaml", "--to", "counter", "--conversation", "my talk", "--journal", "sqlite:o.db", stdin=""
     )
-    command = "organism chat other.yaml --to counter --conversation 'my talk' --journal sqlite:o.db"
+    command = "organism chat --to counter --conversation 'my talk' --file other.yaml --journal sqlite:o.db"
     assert ran.err.splitlines()[-1] == f"conversation my talk; to continue it later: {command}"
 
 

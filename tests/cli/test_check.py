@@ -105,9 +105,9 @@ def test_what_agents_are_not_told_is_told(desk: Desk) -> None:
     def writer(said: str) -> str:
         return desk.organism("check", "--set", f"defaults.agent.notices={said}").out.splitlines()[3]
 
-    assert "model default; told nothing of budgets; own budget" in writer("{deliver: false, figures: none}")
-    assert "model default; told of budgets without figures; own" in writer("{figures: none}")
-    assert "model default; told of budgets with placebo figures; own" in writer("{figures: placebo}")
+    assert "model default; not told of its budget; own budget" in writer("{deliver: false, figures: none}")
+    assert "model default; told of its budget without figures; own" in writer("{figures: none}")
+    assert "model default; told of its budget with placebo figures; own" in writer("{figures: placebo}")
     assert "told" not in writer("{figures: true, warning: Hurry.}")
 
 

@@ -41,7 +41,7 @@ def test_a_new_project_is_without_mistakes_and_runs(desk: Desk, template: str) -
     assert checked.out.startswith(f"organism.yaml: no mistakes\norganism 'new-{template}': ")
     ran = made.organism("run")
     assert ran.code == 0, ran.err
-    assert re.match(rf"{TEMPLATES[template].to}: Answer\n  text:", ran.out)
+    assert re.match(rf"{TEMPLATES[template][1]}: Answer\n  text:", ran.out)
     assert "completed" in ran.out
     assert (made.folder / "organism.db").exists() == (template == "team")
 
@@ -72,7 +72,7 @@ def test_the_team_warns_its_readers_and_hands_in_what_it_has(desk: Desk) -> None
 def test_one_can_chat_with_a_new_project(desk: Desk, template: str) -> None:
     made = Made(desk, template)
     lines = "What is a budget, or honey?\nAnd what do agents or bees do?\n"
-    ran = made.organism("chat", "--to", TEMPLATES[template].to, "--quiet", stdin=lines)
+    ran = made.organism("chat", "--to", TEMPLATES[template][1], "--quiet", stdin=lines)
     assert ran.code == 0, ran.err
     assert ("budget" if template == "minimal" else "Honey") in ran.out
 
@@ -155,11 +155,11 @@ def test_a_folder_below_a_file_cannot_be_made(desk: Desk) -> None:
     [
         (
             ("My_Desk",),
-            "My_Desk: 'My_Desk' is not a valid organism name: small letters, digits and '-', a letter first; name it with --name\n",
+            "My_Desk: 'My_Desk' is not a valid organism name: small letters, digits and '-', a letter first; name it as in --name my-desk\n",
         ),
         (
             ("desk", "--name", "9x\x1b"),
-            "--name 9x\\x1b: is not a valid organism name: small letters, digits and '-', a letter first\n",
+            "--name 9x\\x1b: is not a valid organism name: small letters, digits and '-', a letter first; name it as in --name x\n",
         ),
         (
             ("desk", "--template", "teem"),

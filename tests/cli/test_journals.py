@@ -33,9 +33,9 @@ def test_what_cannot_be_read_is_said_in_a_line(desk: Desk, command: tuple[str, .
         ),
         (
             "postgres:x\x1b",
-            "--journal: journal 'postgres:x\\x1b' is not a journal; there are sqlite:PATH and jsonl:DIR",
+            "--journal: 'postgres:x\\x1b' is not a journal that lasts; use 'sqlite:PATH' or 'jsonl:DIR'",
         ),
-        ("sqlite:", "--journal: journal 'sqlite:' is not a journal; there are sqlite:PATH and jsonl:DIR"),
+        ("sqlite:", "--journal: 'sqlite:' is not a journal that lasts; use 'sqlite:PATH' or 'jsonl:DIR'"),
     ):
         ran = desk.organism(*command, "--journal", journal)
         assert (ran.code, ran.out) == (2, "")

@@ -15,6 +15,7 @@ from organism import Context, Organism, Reply
 from organism.cli import signals
 from organism.cli.conduct import Orders, conduct
 from organism.cli.interrupts import Interrupts
+from organism.cli.options import RunOptions
 from organism.cli.streams import Streams
 from organism.settings import StartMessage
 from organism.works.works import Works
@@ -164,20 +165,12 @@ def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, bac
     organism = Late(name="test", journal="sqlite:organism.db", folder=tmp_path, handlers=handlers)
     out, err = io.StringIO(), io.StringIO()
     streams = Streams(out=out, err=err, input=io.StringIO())
-    orders = Orders(
-        messages=(StartMessage(to="ends", payload=Go("after all")),),
-        labels={},
-        accounts={},
-        again="organism resume",
-        inbox="organism inbox",
-        answer="organism answer",
-        grace=0,
-        quiet=True,
-    )
+    messages = (StartMessage(to="ends", payload=Go("after all")),)
+    orders = Orders(file=tmp_path, options=RunOptions(grace=0, quiet=True), messages=messages)
 
     async def main() -> int:
         SlowDisk.late = anyio.Event()
-        return await conduct(organism, orders, streams, None, interrupts)
+        return await conduct(organism, orders, streams, interrupts)
 
     before = signals.answers()
     with Interrupts(lambda: None) as interrupts:

@@ -82,6 +82,16 @@ def test_help_keeps_within_its_width_and_stands_in_columns(
                 assert alone or not above[behind:].strip() or len(above) + 1 + len(below.split()[0]) > columns
 
 
+def test_a_file_may_be_named_by_an_option_wherever_it_may_stand_by_itself(desk: Desk) -> None:
+    takers = [name for name, (_, takes, _) in main.COMMANDS.items() if takes.endswith("[FILE]")]
+    assert {"run", "chat", "resume", "check", "graph", "models", "schema", "replay", "fork"} <= {*takers}
+    for name in takers:
+        before = {"replay": ["t"], "fork": ["t"], "schema": ["--xsd"]}.get(name, [])
+        alone, named = (desk.organism(name, *before, *file) for file in (["none.yaml"], ["--file", "none.yaml"]))
+        assert alone == named
+        assert alone.code == 2 and "none.yaml: there is no such file" in alone.out + alone.err, name
+
+
 def test_help_names_no_option_that_is_an_argument(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("replay", "fork"):
         assert desk.organism(name, "--help").code == 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from organism.cli.main import execute
+from organism.cli.streams import Streams
 from organism.journal import open_journal
 from organism.journal.chain import Head, canonical, content_of, seal
 from tests.cli.journal_world import URLS, record, written
@@ -81,6 +84,18 @@ def test_nothing_is_imported_over_a_thread_with_other_entries(desk: Desk) -> Non
     assert len(desk.organism("threads", "--json", "--journal", "sqlite:other.db").objects) == 1
 
 
+@pytest.mark.parametrize("url", URLS)
+def test_what_has_gone_on_since_it_was_imported_is_passed_over(desk: Desk, url: str) -> None:
+    desk.write("all.jsonl", desk.organism("export").out)
+    at = ("--journal", url.replace("organism", "other").replace("journal", "other"))
+    assert desk.organism("import", "all.jsonl", *at).code == 0
+    assert desk.organism("cancel", "berry", *at).code == 0
+    before = desk.organism("export", *at).out
+    ran = desk.organism("import", "all.jsonl", *at)
+    assert (ran.code, ran.out) == (0, "imported: 0 threads with 0 entries; 3 threads are there already\n")
+    assert desk.organism("export", *at).out == before
+
+
 def sealed(lines: list[str], change: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> list[str]:
     """The chain with other entries, as another version might have written it: all hashes are sound."""
     head = Head(0, None)
@@ -136,6 +151,13 @@ def test_what_is_no_export_is_a_wrong_command_line_and_no_damage(desk: Desk, tex
     assert not list(desk.folder.glob("other.db*"))
 
 
+def test_standard_input_that_is_no_text_is_no_export_either(desk: Desk) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    given = io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), "utf-8")
+    assert execute(["import", "-", "--journal", "sqlite:other.db"], Streams(out=out, err=err, input=given)) == 2
+    assert err.getvalue() == "-:1: is not JSON (Expecting value: line 1 column 1 (char 0)); nothing was imported\n"
+
+
 def test_a_file_to_import_that_is_not_there_is_said(desk: Desk) -> None:
     ran = desk.organism("import", "none.jsonl")
     assert (ran.code, ran.err) == (2, "none.jsonl: cannot be read: No such file or directory\n")
@@ -179,6 +201,19 @@ def test_what_was_removed_and_is_imported_again_stays_and_has_spent_once(desk: D
         # Whoever opens a journal to write finishes the removals that were cut short; this was none.
         assert desk.organism("prune", "--before", "2000-01-01", *at).out.startswith("removed 0 threads of ")
         assert [desk.organism(command, *at).out for command in ("usage", "threads", "verify")] == before
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_what_a_newer_version_wrote_is_not_removed(desk: Desk, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if url != URLS[0]:
+        written(desk.folder, url)
+    before = [desk.organism(command, "--journal", url).out for command in ("verify", "usage", "threads")]
+    with monkeypatch.context() as older:
+        older.setattr("organism.journal.codec.FORMAT", 1)
+        ran = desk.organism("prune", "--before", "2100-01-01", "--journal", url)
+    assert (ran.code, ran.out) == (5, "")
+    assert "was written by a newer version of organism (format 2, and this one has 1); use that one" in ran.err
+    assert [desk.organism(command, "--journal", url).out for command in ("verify", "usage", "threads")] == before
 
 
 def test_a_thread_that_has_not_ended_is_never_removed(desk: Desk) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from organism.journal import Lock
+from organism.journal.lock import identity
 
 if TYPE_CHECKING:
     import subprocess
@@ -197,7 +199,7 @@ def test_the_command_to_go_on_names_the_file_and_the_journal(walking: Walking) -
         process.kill()
     walking.go()
     ran = walking.desk.organism("run", "other.yaml", "--quiet", "--journal", "jsonl:my facts")
-    assert "go on with it: organism resume other.yaml --journal 'jsonl:my facts'\n" in ran.err
+    assert "go on with it: organism resume --file other.yaml --journal 'jsonl:my facts'\n" in ran.err
     again = walking.desk.organism("resume", "other.yaml", "--journal", "jsonl:my facts", "--quiet")
     assert (again.code, again.out) == (0, DONE), again.err
 
@@ -231,7 +233,7 @@ def test_what_was_left_is_cancelled(walking: Walking) -> None:
     assert (row["outcome"], row["error"]) == ("cancelled", "cancelled by hand")
     assert "Ended" in walking.desk.organism("log", thread, "--jsonl").out
     again = walking.desk.organism("cancel", thread)
-    assert (again.code, again.err) == (2, f"thread {thread} has ended (cancelled)\n")
+    assert (again.code, again.out) == (0, f"thread {thread} has ended (cancelled): nothing was changed\n")
     more = walking.desk.organism("add-budget", thread, "messages=5")
     assert (more.code, more.out) == (2, "")
     assert more.err == (
@@ -393,13 +395,24 @@ def test_a_second_process_is_told_who_works_on_the_journal(walking: Walking) -> 
 
 def test_an_owner_that_takes_no_orders_is_named(walking: Walking, monkeypatch: pytest.MonkeyPatch) -> None:
     thread = walking.killed()
-    monkeypatch.setattr("organism.cli.orders._TRIES", 2)
+    monkeypatch.setattr("organism.cli.orders._ENDING", 0)
     lock = Lock(walking.desk.folder / "organism.db", {"pid": "1"})
     lock.take()
     ran = walking.desk.organism("pause", thread)
     lock.release()
     assert (ran.code, ran.out) == (5, "")
     assert "is held by process 1 on ?, which takes no orders (" in ran.err
+
+
+def test_an_owner_that_has_just_begun_is_waited_for(walking: Walking, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = walking.killed()
+    monkeypatch.setattr("organism.cli.orders._ENDING", 0)
+    lock = Lock(walking.desk.folder / "organism.db", identity(time.time()))
+    lock.take()
+    monkeypatch.setattr("time.sleep", lambda _: lock.release())
+    ran = walking.desk.organism("pause", thread)
+    assert (ran.code, ran.err) == (0, "")
+    assert "pause" in ran.out
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

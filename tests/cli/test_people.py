@@ -200,10 +200,30 @@ def test_a_second_answer_is_none(office: Desk) -> None:
     id_ = left(office)
     assert office.organism("answer", id_, "--send", '{"Granted": {"why": "1"}}').code == 0
     ran = office.organism("answer", id_, "--send", '{"Granted": {"why": "2"}}')
-    assert (ran.code, ran.err) == (2, f"question '{id_}' was answered already, or nobody waits for it any more\n")
+    assert (ran.code, ran.err) == (2, f"question '{id_}' was answered: Granted: 1\n")
     assert "Granted(why='1')" in office.organism("resume").out
     ran = office.organism("answer", id_, "--send", '{"Granted": {"why": "3"}}')
-    assert (ran.code, ran.err) == (2, f"there is no question '{id_}'; 'organism inbox' lists all\n")
+    assert (ran.code, ran.err) == (2, f"question '{id_}' was answered: Granted: 1\n")
+
+
+@pytest.mark.parametrize("how", [("--send", '{"Granted": {"why": "1"}}'), ("--refuse", "not today")])
+def test_the_same_answer_again_changes_nothing_and_is_no_mistake(office: Desk, how: tuple[str, str]) -> None:
+    id_ = left(office)
+    assert office.organism("answer", id_, *how).code == 0
+    for _ in range(2):
+        before = office.organism("export").out
+        ran = office.organism("answer", id_, *how)
+        assert (ran.code, ran.out) == (0, f"question {id_} was answered so before: nothing was changed\n"), ran.err
+        assert office.organism("export").out == before
+        office.organism("resume", "--quiet")
+    for other in (("--refuse", "never"), ("--send", '{"Granted": {"why": "2"}}')):
+        ran = office.organism("answer", id_, *other)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith(
+            f"question '{id_}' was {'answered: ' if how[0] == '--send' else 'refused: not today'}"
+        )
+    ran = office.organism("answer", f"{id_}0", *how)
+    assert (ran.code, ran.err) == (2, f"there is no question '{id_}0'; 'organism inbox' lists all\n")
 
 
 def test_what_is_no_answer_says_what_is_and_changes_nothing(office: Desk) -> None:
@@ -219,7 +239,7 @@ def test_what_is_no_answer_says_what_is_and_changes_nothing(office: Desk) -> Non
         (("--refuse", " "), " --refuse: is empty; say why there is no answer"),
         (
             ("--send", "x", "--refuse", "y"),
-            ": --send gives an answer, and --refuse says why there is none: one of them",
+            ": give the answer with --send, or say with --refuse why there is none, not both",
         ),
     ):
         ran = office.organism("answer", id_, *arguments)
@@ -239,7 +259,7 @@ def test_how_to_answer_is_said_for_the_file_and_the_journal_that_were_named(offi
     ran = office.organism("run", "other.yaml", "--journal", "sqlite:o.db")
     how = f"'organism inbox {elsewhere}' shows the questions, 'organism answer ID --send X {elsewhere}' answers one"
     assert how in ran.err.splitlines()
-    talk = ("other.yaml", "--to", "clerk", "--conversation", "c", "--journal", "sqlite:o.db")
+    talk = ("--to", "clerk", "--conversation", "c", *elsewhere.split())
     ran = office.organism("chat", *talk, stdin="Oslo\n")
     back = f"organism chat {' '.join(talk)}"
     assert f"answer with 'organism answer ID --send X {elsewhere}', then continue: {back}" in ran.err.splitlines()

@@ -129,7 +129,9 @@ def unread(desk: Desk, *arguments: str) -> tuple[int, str]:
     return process.returncode, err.removeprefix("imported\n")
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("schema", "--json", "organism.yaml")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("run", "--help"), ("schema", "--json", "organism.yaml")]
+)
 def test_nobody_needs_to_read_what_is_printed(desk: Desk, arguments: tuple[str, ...]) -> None:
     assert unread(desk, *arguments) == (0, "")
 
@@ -138,7 +140,7 @@ LOST = "error: standard output cannot be written: No space left on device; what 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
-@pytest.mark.parametrize("arguments", [("--help",), ("threads",), ("export",), ("run", "--quiet")])
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("threads",), ("export",), ("run", "--quiet")])
 def test_a_standard_output_that_is_full_is_said_and_loses_no_answer(
     desk: Desk, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

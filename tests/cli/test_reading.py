@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import sqlite3
@@ -13,7 +14,9 @@ import pytest
 from attrs import evolve
 
 from organism.cli.log import documents_of
+from organism.cli.main import execute
 from organism.cli.reading import meant
+from organism.cli.streams import Streams
 from organism.journal import open_journal
 from organism.record.calls import COLUMNS
 from organism.record.facts import CallSettled, ConversationOpened, Ended, ThreadOpened
@@ -75,6 +78,44 @@ def test_threads_can_be_asked_for_by_label_and_outcome(desk: Desk, words: tuple[
     ran = desk.organism("threads", *words)
     assert [line.split()[0] for line in ran.out.splitlines()[2:]] == found
     assert (ran.code, ran.err) == (0, "" if found else "no thread matches; the journal holds 3 threads\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("--limit", "2"), ["apricot", "berry"]),
+        (("--limit", "9"), ["apple", "apricot", "berry"]),
+        (("--limit", "1", "--label", "arm"), ["apricot"]),
+        (("--limit", "1", "--outcome", "completed"), ["apple"]),
+        (("--since", "2026-05-28T20:26:41"), ["apricot", "berry"]),
+        (("--since", "2026-05-28T20:26:41", "--outcome", "cancelled", "--limit", "1"), ["apricot"]),
+    ],
+)
+def test_the_last_threads_can_be_asked_for(desk: Desk, words: tuple[str, ...], found: list[str]) -> None:
+    every = {each["thread"]: each for each in desk.organism("threads", "--json").objects}
+    assert desk.organism("threads", "--json", *words).objects == [every[name] for name in found]
+    assert [line.split()[0] for line in desk.organism("threads", *words).out.splitlines()[2:]] == found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--since", "2026-06-01"), "the journal holds no threads that began since then\n"),
+        (
+            ("--since", "2026-05-28", "--label", "no"),
+            "no thread matches; the journal holds 3 threads that began since then\n",
+        ),
+        (("--limit", "1", "--label", "no"), "no thread matches; the journal holds 3 threads\n"),
+    ],
+)
+def test_it_is_said_where_no_thread_is_among_the_last(desk: Desk, words: tuple[str, ...], said: str) -> None:
+    ran = desk.organism("threads", *words)
+    assert (ran.code, ran.out, ran.err) == (0, "", said)
+
+
+def test_a_number_of_threads_that_is_none_is_a_mistake(desk: Desk) -> None:
+    ran = desk.organism("threads", "--limit", "0")
+    assert (ran.code, ran.out, ran.err) == (2, "", "--limit 0: must be a number of threads, 1 or more\n")
 
 
 def test_a_label_without_a_name_and_an_unknown_outcome_are_mistakes(desk: Desk) -> None:
@@ -655,6 +696,20 @@ def test_verify_names_the_first_bad_entry_of_each_damaged_chain(desk: Desk) -> N
     assert summary.startswith("2 threads damaged; sound: 1 thread with ")
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_verify_says_on_a_terminal_how_far_it_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("organism.cli.upkeep._PAUSE", 0.0)
+    out, err = io.StringIO(), Terminal()
+    assert execute(["verify"], Streams(out=out, err=err, input=io.StringIO())) == 0
+    lines = err.getvalue().split("\r")
+    assert lines == ["", *(f"reads all entries: thread {n} ...\x1b[K" for n in (1, 2, 3)), "\x1b[K"]
+    assert out.getvalue() == desk.organism("verify").out
+
+
 def test_verify_names_what_is_kept_of_all_threads_and_is_not_what_their_entries_say(desk: Desk) -> None:
     if url_of(desk).startswith("jsonl"):
         said = "journal/_index.jsonl:1: was changed: its checksum does not match its content"
@@ -683,20 +738,33 @@ def test_a_damaged_thread_is_said_and_not_told(desk: Desk) -> None:
 
 
 def test_threads_lists_what_is_not_damaged(desk: Desk) -> None:
-    damage(desk, "apricot", 1)
+    damage(desk, "berry", 1)
     ran = desk.organism("threads")
     assert (ran.code, ran.err.count("\n")) == (5, 1)
     assert ran.err.startswith("error: ")
-    assert [line.split()[0] for line in ran.out.splitlines()[2:]] == ["apple", "berry"]
+    assert [line.split()[0] for line in ran.out.splitlines()[2:]] == ["apple", "apricot"]
+
+
+def test_of_a_thread_that_has_ended_only_what_is_printed_is_read(desk: Desk) -> None:
+    before = [desk.organism("threads", *how).out for how in ((), ("--csv",), ("--json",))]
+    damage(desk, "apricot", 1)
+    assert [desk.organism("threads", *how).out for how in ((), ("--csv",))] == before[:2]
+    damage(desk, "apricot", sum(root == "apricot" for root, _ in record().facts))
+    assert [desk.organism("threads", *how).out for how in ((), ("--csv",))] == before[:2]
+    ran = desk.organism("threads", "--json")
+    assert (ran.code, ran.err.count("\n"), "was changed" in ran.err) == (5, 1, True)
+    lines = before[2].splitlines()
+    assert ran.out.splitlines() == [lines[0], lines[2]]
 
 
 def test_usage_by_thread_counts_what_is_not_damaged(desk: Desk) -> None:
     whole = [line.split()[0] for line in desk.organism("usage", "--by", "thread").out.splitlines()[2:]]
     assert whole == ["apple", "apricot", "berry", "all"]
-    damage(desk, "apricot", 1)
+    damage(desk, "berry", 1)
     ran = desk.organism("usage", "--by", "thread")
     assert (ran.code, ran.err.count("\n"), "was changed" in ran.err) == (5, 1, True)
-    assert [line.split()[0] for line in ran.out.splitlines()[2:]] == ["apple", "berry", "(removed,", "all"]
+    left = [line.split()[0] for line in ran.out.splitlines()[2:]]
+    assert left[:2] + left[-1:] == ["apple", "apricot", "all"]
     assert desk.organism("usage", "--by", "handler").code == 0
 
 

@@ -13,6 +13,7 @@ from organism import Context, ModelError, Organism, Reply, payload
 from organism.agent.voice import Voice
 from organism.cli.board import REMEMBERED, Board
 from organism.cli.live import LiveBoard
+from organism.cli.streams import Streams
 from organism.models.contract import BackendError, Piece
 from organism.pump.outlet import Outlet
 from organism.pump.text_listeners import TextDelta, TextListeners
@@ -129,6 +130,20 @@ async def test_what_was_no_reply_is_withdrawn() -> None:
     spoken, answer = await heard(ScriptedModel(script))
     assert answer == Told("Yes")
     assert told(spoken) == ["Let me see.", "I think", "Yes"]
+
+
+async def test_what_an_agent_says_to_its_peers_is_not_heard() -> None:
+    async def peer(ask: Ask, ctx: Context) -> Reply[Told]:
+        """Knows."""
+        return Reply(Told("no secret"))
+
+    script = [Says(calls=(("peer", Ask("between us")),)), Says(calls=(("reply", Told("Yes")),))]
+    spoken: list[TextDelta] = []
+    handlers = {"teller": {**AGENT, "peers": ["peer"]}, "peer": peer}
+    async with running(handlers=handlers, models=ScriptedModel(script).models()) as organism:
+        organism.overhear(spoken.append)
+        assert await organism.ask("teller", Ask("?")) == Told("Yes")
+    assert told(spoken) == ["Yes"]
 
 
 async def test_an_attempt_that_fails_is_withdrawn_and_the_next_one_is_heard() -> None:
@@ -280,7 +295,7 @@ async def test_the_board_shows_what_is_written_until_it_is_the_answer() -> None:
         handlers={"teller": AGENT}, models=ScriptedModel([Says(text="It \x1b[31mis so.", seconds=1)]).models()
     ) as organism:
         board = Board(organism.kernel)
-        live = LiveBoard(board, file, now=lambda: 0.0)
+        live = LiveBoard(board, Streams(file, file, file), now=lambda: 0.0)
 
         def hear(spoken: TextDelta) -> None:
             board.hear(spoken)

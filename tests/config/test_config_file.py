@@ -295,7 +295,7 @@ TRAPS = [
     (HEAD + "queue: 5\nbudget: {}\nqueue: 6\n", ["organism.yaml:4:1 queue: the key 'queue' is there twice; first at 2:1: keep one of them"]),
     (HEAD + "? [a]\n: b\n", ["organism.yaml:2:3: a key must be a text and not a list or a mapping"]),
     (HEAD + "timeout: 5\n", [
-        "organism.yaml:2:1 timeout: unknown key here; it belongs in 'defaults', 'handlers.NAME' or 'models.NAME.backends[0]'"
+        "organism.yaml:2:1 timeout: unknown key here; it belongs in 'defaults', 'handlers.NAME' or 'mcp.NAME'"
     ]),
     (HEAD + "ceiling: {warn_at: []}\n", ["organism.yaml:2:11 ceiling.warn_at: unknown key here; it belongs in 'budget', 'conversation' or 'handlers.NAME.budget'"]),
     (HEAD + "budget: !!map {}\n", ["organism.yaml:2:9: tags ('!...') are not read: leave it out"]),

@@ -77,6 +77,15 @@ DOCUMENTED: dict[str, Any] = {
     "models.default.backends.0.prompt_cache": True,
     "models.default.backends.0.price": {"input": 3, "output": 15, "cache_read": 0.30, "cache_write": 3.75},
     "models.default.backends.0.options": {},
+    "mcp.files.command": ["python", "server.py"],
+    "mcp.files.env": {"LANG": "C"},
+    "mcp.files.pass_env": ["GITHUB_TOKEN"],
+    "mcp.files.cwd": ".",
+    "mcp.files.timeout": 30,
+    "mcp.files.backoff": [0.5, 30],
+    "mcp.search.url": "http://localhost:9000/mcp",
+    "mcp.search.api_key_env": "SEARCH_KEY",
+    "mcp.search.api_key_file": __file__,
     "handlers.shouter.code": look,
     "handlers.shouter.description": "Says it loudly.",
     "handlers.shouter.peers": [],
@@ -144,6 +153,7 @@ def base() -> dict[str, Any]:
     return {
         "organism": "demo",
         "models": {name: {"backends": [{"provider": "simulated", "model": "sim-1"}]} for name in ("default", "small")},
+        "mcp": {"files": {"command": ["server"]}, "search": {"url": "http://localhost"}},
         "handlers": {
             "shouter": {"code": look, "budget": {}},
             "writer": {"description": "Writes.", "agent": {"accepts": Question, "replies": Question}},
@@ -219,7 +229,7 @@ def test_no_key_is_read_that_is_not_documented() -> None:
 
 def _neutral(path: str) -> str:
     parts = path.split(".")
-    if parts[0] in {"handlers", "models"} and len(parts) > 1:
+    if parts[0] in {"handlers", "mcp", "models"} and len(parts) > 1:
         parts[1] = "*"
     return ".".join(part for part in parts if part != "0")
 

@@ -180,8 +180,10 @@ async def test_a_thread_is_cancelled(tmp_path: Path) -> None:
         assert "is cancelled" in (await tell(path, Order(do="cancel", thread=thread.id)))["said"]
         result = await thread.result()
         assert (result.outcome, result.error) == ("cancelled", "cancelled by hand")
+        again = await tell(path, Order(do="cancel", thread=thread.id))
+        assert again["said"] == f"thread {thread.id} has ended (cancelled): nothing was changed"
         with pytest.raises(ConfigurationError, match=r"has ended \(cancelled\)"):
-            await tell(path, Order(do="cancel", thread=thread.id))
+            await tell(path, Order(do="pause", thread=thread.id))
 
 
 async def test_a_thread_gets_more(tmp_path: Path) -> None:

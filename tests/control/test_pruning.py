@@ -320,3 +320,19 @@ def test_what_is_said_of_it_goes_through_json() -> None:
     for wrong in ({}, {**whole, "more": 1}, {**whole, "first": [1]}, {**whole, "gone": "few"}, {**whole, "stay": None}):
         with pytest.raises((TypeError, ValueError)):
             Pruned.of_json(wrong)
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_a_name_does_not_lead_to_one_that_began_after_what_it_led_to_was_removed(
+    tmp_path: Path, url: str
+) -> None:
+    limits = {"messages": 1, "on_cap": "rotate"}
+    handlers = {"count": code(count)}
+    async with Talking(name="test", folder=tmp_path, journal=url, handlers=handlers, conversation=limits) as organism:
+        for _ in range(3):
+            await organism.ask("count", Say(), conversation="c")
+        assert roots(tmp_path, url) == {f"conversation:{name}" for name in ("c", "c~2", "c~3")}
+        await prune(organism, until=ALL)
+        await organism.ask("count", Say("other"), conversation="c~2")
+        await organism.ask("count", Say("anew"), conversation="c")
+        assert roots(tmp_path, url) == {"conversation:c~2", "conversation:c"}

@@ -19,6 +19,7 @@ from organism.testing import ScriptedModel
 from organism.works.control.changes import written_down
 from organism.works.control.orders import Order
 from tests.durable.inline import Inline, InlineWorks
+from tests.durable.told_rows import check_kept
 from tests.hard.budget_world import Done, Task
 from tests.hard.pump_world import Go, Odd, Said
 from tests.hard.time_of_day import HOUR
@@ -181,6 +182,7 @@ def check_whole(organism: Organism, path: Path) -> list[Fact]:
         opened = [step.thread for fact in facts for step in fact.steps if isinstance(step, ThreadOpened)]
         assert sorted(opened) == sorted(ends)
         tokens += folding.state.root.used[0]
+    check_kept(path.parent, organism.settings.journal)
     usage: Any = organism.usage()
     assert usage.tokens == tokens
     assert not organism.kernel.state.threads

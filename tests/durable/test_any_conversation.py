@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from organism import BudgetExhaustedError, Context, NotRunningError, Reply
 from organism.testing import Says, ScriptedModel
+from tests.durable.told_rows import check_kept
 from tests.durable.turns_world import Heard, Say, Talking, check_record, code, conversation_of, killed, sqlite
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Program:
     """A conversation that is had by steps, in one process after the other."""
 
     def __init__(self, folder: Path, cap: int | None) -> None:
-        self.folder = folder
+        self.folder = self.home = folder
         self.cap = cap
         self.sent: dict[str, tuple[str, Say]] = {}
         self.refused: list[str] = []
@@ -98,6 +99,9 @@ class Program:
         home = self.folder / "0"
         while True:
             self.processes += 1
+            self.home = home
+            if self.processes > 1:
+                check_kept(home, "sqlite:organism.db")
             organism = sqlite(home, **document(self.cap))
             async with organism:
                 await organism.resume()
@@ -166,4 +170,6 @@ class Program:
 @given(steps=STEPS, cap=st.sampled_from([None, None, 8]))
 def test_a_conversation_that_is_killed_anywhere_goes_on(steps: list[tuple[str, Any]], cap: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(Program(Path(folder), cap).run, steps, clock=trio.testing.MockClock(autojump_threshold=0))
+        program = Program(Path(folder), cap)
+        trio.run(program.run, steps, clock=trio.testing.MockClock(autojump_threshold=0))
+        check_kept(program.home, "sqlite:organism.db")

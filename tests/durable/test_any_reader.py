@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from organism.cli.reading import threads_of
 from organism.journal import MemoryJournal
 from organism.kernel.fold import Fold
 from organism.kernel.times import so_far
 from organism.record import facts
 from organism.record.calls import call_rows
 from organism.threads.lineage import descendants
+from organism.works.rows import threads_of
 from tests.durable.cut_world import Recovered
 from tests.durable.test_any_cut import CHECKS, kept, lasting, program_of, programs
 from tests.kernel.test_kernel_laws import Dice, organisms
 
 if TYPE_CHECKING:
-    from organism.cli.reading import ThreadRow
     from organism.settings import Settings
     from organism.threads.frames import Thread
+    from organism.works.rows import ThreadRow
 
 
 @settings(max_examples=40, suppress_health_check=CHECKS)

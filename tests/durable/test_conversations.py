@@ -400,6 +400,13 @@ async def test_a_conversation_that_rotates_goes_on_in_a_fresh_one(journal: str) 
         assert [(each.conversation, each.before) for each in opened] == [("c", None), ("c~2", "c"), ("c~3", "c~2")]
         # Whoever names one of them is led to where it goes on.
         assert (await turn(organism, "counter", conversation="c~2")).conversation == "c~3"
+        found = [await organism.conversation_of(name) for name in ("c", "c~2", "c~3", "d")]
+        assert [each and each.id for each in found] == ["c~3", "c~3", "c~3", None]
+    if journal != "memory:":
+        async with running(made(journal, handlers=COUNTER, conversation=limits)) as organism:
+            there = await organism.conversation_of("c")
+            assert there is not None
+            assert there.id == "c~3"
 
 
 async def test_turns_sent_at_once_rotate_when_those_before_them_have_ended(journal: str) -> None:

@@ -148,7 +148,7 @@ async def test_a_delivery_that_asks_for_something_else_this_time_is_served_and_w
     assert sorted(key.split(":")[0] for key in diverged.keys) == ["ask", "complete"]
     (said,) = [record.getMessage() for record in caplog.records if record.name == "organism.handlers"]
     assert said == (
-        "handler 'worker' in thread t was run again and went another way: 2 of the answers that it had are not used; "
+        "handler 'worker' in thread t was run again and went another way: answers that it uses no more: 2; "
         "what it asked instead is paid for again"
     )
     check_whole(organism, made.path)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from organism import Context, Reply
-from organism.cli.reading import threads_of
 from organism.journal import open_journal
+from organism.works.rows import threads_of
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code
 

@@ -55,7 +55,7 @@ async def test_a_thread_that_lives_is_had_by_what_began_it_alone(tmp_path: Path,
     async with organism(tmp_path, kind) as first:
         handle = await first.send("shop", TEA, id="w", labels={"try": "1"})
         assert await first.send("shop", Go("tea", 1), id="w", labels={"try": "2"}, budget={"messages": 9}) is handle
-        said = "stands for another message: {}; send this one under another id"
+        said = "is that of another message: {}; send this one under another id"
         assert await refused(first, "shop", Go("coffee", 1)) == said.format(
             "'text' of that Go is 'tea', of this one 'coffee'"
         )
@@ -135,7 +135,7 @@ async def compare(organism: Inline) -> None:
     acme: Mapping[str, Any] = {"accounts": {"tenant": "acme"}}
     for other in ({}, {"accounts": {"tenant": "evil"}}):
         said = await refused(organism, "shop", Go("coffee"), **other)
-        assert said == "stands for another message: that one is under other accounts; send this one under another id"
+        assert said == "is that of another message: that one is under other accounts; send this one under another id"
     assert (await organism.send("shop", TEA, id="w", **acme)).id == "w"
     # A turn is under the accounts that its conversation began under, also where none are named.
     for how in ({}, acme):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
+from organism import Context, Reply
 from organism.journal import open_journal
 from organism.journal.prompts import prompts
 from organism.models.contract import BackendError
 from organism.pump import writer
 from organism.record.facts import CallCompleted, CallHeld, Fact, Noticed, Retried
 from organism.testing import Says, ScriptedModel
+from tests.durable.inline import Inline
 from tests.durable.mortal import Scene, behind, check_whole, every
-from tests.hard.budget_world import Task, agent, code, models, peer, replies
+from tests.hard.budget_world import Done, Task, agent, code, models, peer, replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,3 +110,31 @@ async def test_a_warning_waits_over_any_number_of_processes_that_end_before_the_
     check_whole(await made.resume(), made.path)
     assert heard(made.path) == 1
     assert len(every(made.path, Noticed)) == 1
+
+
+async def test_code_that_is_run_again_gets_the_warnings_with_the_answer_that_it_had(tmp_path: Path) -> None:
+    heard: list[Any] = []
+    goes_on = False
+
+    async def worker(task: Task, ctx: Context) -> Reply[Done]:
+        """Works for a while."""
+        completion = await ctx.complete("Go", max_output_tokens=50)
+        heard.append([(each.unit, each.level, each.used, each.limit) for each in completion.warnings])
+        await anyio.sleep(0 if goes_on else 1000)
+        return Reply(Done(completion.text))
+
+    model = ScriptedModel([Says(text="gone", usage=(50, 50))])
+    keys: dict[str, Any] = {
+        "name": "test",
+        "handlers": {"worker": code(worker, timeout=None)}, "models": models(model), "journal": "sqlite:o.db", "folder": tmp_path,
+        "budget": {"tokens": 200, "warn_at": [0.5], "runway": 0, "grace": {"share": 0}},
+    }  # fmt: skip
+    async with Inline(**keys) as organism:
+        await organism.send("worker", Task("go"))
+        await anyio.sleep(100)
+    goes_on = True
+    async with Inline(**keys) as organism:
+        (handle,) = await organism.resume()
+        assert (await handle.result()).reply == Done("gone")
+    assert len(model.requests) == 1
+    assert heard == [[("tokens", "final", 100, 200)]] * 2

@@ -215,7 +215,9 @@ def sqlite_chain(data: bytes) -> None:
                 head = Head(number, sealed.hex())
                 db.execute("INSERT INTO entries VALUES (NULL, 1, ?, ?, ?)", [number, sealed, body])
             last = bytes.fromhex(head.hash or "")
-            db.execute("INSERT INTO chains VALUES (1, ?, 0, ?, 9, 0.0, 0.0, ?, 0, 0, 0)", [ROOT.encode(), number, last])
+            db.execute(
+                "INSERT INTO chains VALUES (1, ?, 0, ?, 9, 0.0, 0.0, ?, 0, 0, 0, NULL)", [ROOT.encode(), number, last]
+            )
             db.commit()
         _is_read("sqlite:organism.db", folder)
 

@@ -156,7 +156,7 @@ async def test_sub_threads_below_one_another_are_so_few_that_their_record_can_be
     async with running(handlers=handlers, journal=journal) as organism:
         result = await (await organism.send("left", Text("x"), id="ring")).result()
         assert (result.outcome, result.code) == ("failed", "refused")
-        assert "100 budgets stand below one another" in str(result.error)
+        assert "budgets are nested 100 deep here" in str(result.error)
         assert len(json.dumps(result.as_json())) < 10**6
     async with running(handlers=handlers, journal=journal, check=False) as again:
         assert await again.calls("ring") == ()

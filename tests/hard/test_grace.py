@@ -7,11 +7,12 @@ import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, Reply, Send
 from organism.models.contract import BackendError
-from organism.primitives import HandlerFailed
+from organism.primitives import BudgetExhausted, HandlerFailed
 from organism.record.facts import CallHeld, CallRefused
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.budget_world import (
@@ -596,3 +597,59 @@ async def test_an_exhaustion_climbs_past_callers_that_do_not_declare_it() -> Non
         with pytest.raises(HandlerFailedError, match="exhausted: tokens of the thread") as failed:
             await organism.ask("a", Task("go"))
     assert (failed.value.code, failed.value.unit) == ("exhausted", "tokens")
+
+
+@pytest.mark.parametrize(
+    ("limit", "unit", "text"),
+    [
+        ({"messages": 2}, "messages", "messages of the thread: 1 used, limit 2, needed 3"),
+        ({"seconds": 5}, "seconds", "seconds of the thread: limit 5"),
+    ],
+)
+async def test_what_ends_a_thread_after_its_call_on_grace_is_why_it_ends(
+    limit: dict[str, int], unit: str, text: str
+) -> None:
+    """The call was made in good time, and the thread went on behind it until something else ran out."""
+    told: list[BudgetExhausted] = []
+
+    async def worker(task: Task | BudgetExhausted, ctx: Context) -> Any:
+        if isinstance(task, BudgetExhausted):
+            told.append(task)
+            return None
+        await spend(ctx, 100, grace=True)
+        await anyio.sleep(10 if unit == "seconds" else 0)
+        return [Send("peer", Task(text)) for text in "abc"]
+
+    handlers = {"worker": code(worker, peers=("peer",)), "peer": code(peer)}
+    budget = {"tokens": 1000, **limit}
+    async with running(handlers=handlers, models=models(spender()), budget=budget) as organism:
+        result = await outcome(organism)
+    assert [(each.unit, each.text) for each in told] == [(unit, text)]
+    assert (result.outcome, result.unit, result.error) == ("exhausted", unit, text)
+
+
+async def test_below_it_too_that_is_why_nothing_is_sent() -> None:
+    """A sub-thread that has made its own call on grace, in a thread whose messages have run out."""
+    refused: list[str] = []
+
+    async def boss(task: Task, ctx: Context) -> Any:
+        await ctx.spawn("worker", task)
+        await anyio.sleep(1)
+        return [Send("peer", Task(text)) for text in "abc"]
+
+    async def worker(task: Task, ctx: Context) -> None:
+        await spend(ctx, 100, grace=True)
+        await anyio.sleep(2)
+        try:
+            await ctx.ask("peer", task)
+        except (BudgetExhaustedError, HandlerFailedError) as error:
+            refused.append(str(error))
+
+    handlers = {
+        "boss": code(boss, peers=("worker", "peer")),
+        "worker": code(worker, peers=("peer",), budget={"tokens": 1000}),
+        "peer": code(peer),
+    }
+    async with running(handlers=handlers, models=models(spender()), budget={"messages": 3}) as organism:
+        await outcome(organism, "boss")
+    assert refused == ["messages of the thread: 2 used, 0 held, limit 3, needed 1"]

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import organism
-from organism import Context, Organism, Reply
+from organism import Context, Forward, Organism, Reply
 from tests.compiled import interpreted
 from tests.hard.pump_world import Go, Said, code
 
@@ -322,8 +322,53 @@ async def heard(many: int, steps: Steps) -> None:
                     await thread.result()
 
 
+async def raised(many: int, steps: Steps) -> None:
+    """The limits of an account are raised again and again in one window."""
+    async with swarm({"echoes": code(echoes)}, accounts={"tenant": {"tokens": 10, "window": "total"}}) as made:
+        account = made.account_of("tenant:acme")
+        with steps.counted():
+            for _ in range(many):
+                account.add_budget(tokens=1)
+        assert account.budget.tokens.limit == 10 + many
+
+
+async def rests(many: int, steps: Steps) -> None:
+    """A thread asks a person after each of its many sub-threads, and is waited for each time."""
+
+    async def asks(message: Go, ctx: Context) -> Reply[Said]:
+        for _ in range(many):
+            await ctx.ask("sub", message)
+            await ctx.ask("boss", message)
+        return Reply(Said(str(many)))
+
+    handlers = {"asks": patient(asks, "sub", "boss"), "sub": patient(echoes, budget=SMALL), "boss": BOSS}
+    async with swarm(handlers) as made:
+        thread = await made.send("asks", Go("go"))
+        with steps.counted():
+            for _ in range(many):
+                assert (await thread.result()).reply is None
+                await made.answer(made.inbox()[0].id, Said("yes"))
+                await thread.goes_on()
+            result = await thread.result()
+        assert (result.reply, len(result.threads)) == (Said(str(many)), many)
+
+
+async def levels(many: int, steps: Steps) -> None:
+    """Each message of a thread crosses a level."""
+
+    async def counts(message: Go, ctx: Context) -> Forward[Go] | Reply[Said]:
+        return Forward("counts", Go(n=message.n + 1)) if message.n < many else Reply(Said())
+
+    budget = {"messages": 2 * many, "depth": None, "runway": 0, "warn_at": {"messages": [*range(1, many + 1)]}}
+    async with Organism(name="growth", handlers={"counts": code(counts)}, budget=budget) as made:
+        thread = await made.send("counts", Go())
+        with steps.counted():
+            result = await thread.result()
+        assert len(result.warnings) == many
+
+
 CASES: Final = (
-    cancels, pauses, given_up, given_up_below, given_up_apart, given_up_in_turn, given_up_between_attempts, asks_of_busy, in_line,
+    raised, cancels, pauses, given_up, given_up_below, given_up_apart, given_up_in_turn, given_up_between_attempts, asks_of_busy, in_line,
     questions, beside_a_question, questions_below,
 )  # fmt: skip
 
@@ -346,6 +391,18 @@ async def test_more_of_them_cost_no_more_each(case: Callable[[int, Steps], Await
 @pytest.mark.by_turns
 async def test_a_message_that_waits_for_its_next_attempt_is_found_in_its_thread() -> None:
     await check(retried, few=100, within_lines=True)
+
+
+@interpreted
+@pytest.mark.by_turns
+async def test_a_level_is_crossed_without_a_look_at_those_crossed_before() -> None:
+    await check(levels, few=50, within_lines=True)
+
+
+@interpreted
+@pytest.mark.by_turns
+async def test_a_thread_waits_for_people_without_a_look_at_what_has_ended_below_it() -> None:
+    await check(rests, few=50, within_lines=True)
 
 
 @interpreted

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from contextlib import closing
 from io import StringIO
 from shutil import copytree
+from sys import getrecursionlimit
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import pytest
 
+from organism import Context, Reply, Send
 from organism.budget.claims import MESSAGES
 from organism.cli.main import execute
 from organism.cli.streams import Streams
-from organism.journal import open_journal
+from organism.journal import open_journal, standing
 from organism.journal.folder import LinesJournal
 from organism.journal.folder_index import NAME
 from organism.journal.sqlite_file import connected
+from organism.journal.standing import Standing
 from organism.record.facts import Snapshot
 from tests.compiled import interpreted
 from tests.durable.inline import Inline
@@ -24,6 +30,7 @@ from tests.hard.test_growth import ROOM, Steps, echoes, waits
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
     from pathlib import Path
 
 DISKS: Final = ("sqlite:x.db", "jsonl:x")
@@ -72,6 +79,27 @@ async def test_what_happened_in_a_turn_is_read_without_the_turns_before_it(tmp_p
 
     few, more = await read(15), await read(60)
     assert more < 1.2 * few, f"{few} steps behind 15 turns, {more} behind 60"
+
+
+@pytest.mark.by_turns
+async def test_turns_of_long_ago_are_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "_KEPT", 20)
+    kept, opened = list[int](), Standing.opened
+
+    def counted(end: Standing, since: int) -> Iterator[str]:
+        kept.append(len(end.threads))
+        return opened(end, since)
+
+    monkeypatch.setattr(Standing, "opened", counted)
+    async with swarm(tmp_path, "sqlite:x.db") as made:
+        first = await made.send("echoes", Go("first"), conversation="c", id="first")
+        result = await first.result()
+        await take_turns(made, 150)
+        events = [each async for each in first.events()]
+        assert await made.history("first") == tuple(events)
+        assert {each.fact.thread for each in events} == {"first"}
+        assert await made.result_of("first") == result
+    assert max(kept) == 2 * 20 + 1
 
 
 @pytest.mark.by_turns
@@ -209,3 +237,89 @@ async def test_many_threads_are_removed_with_few_waits_for_the_disk(
     with closing(open_journal(journal, folder=tmp_path, readonly=True)) as left:
         assert (left.chains(), left.flaws()) == ((), ())
         assert sum(each.amounts[MESSAGES] for each in left.spendings()) == spent.messages == 120
+
+
+@pytest.mark.by_turns
+@pytest.mark.parametrize("journal", DISKS)
+async def test_a_thread_goes_on_that_is_deeper_than_calls_of_python_may_be_nested(tmp_path: Path, journal: str) -> None:
+    deepest, at_the_end = getrecursionlimit() + 100, anyio.Event()
+
+    async def deeper(message: Go | Said, ctx: Context) -> Send[Go] | Reply[Said]:
+        if isinstance(message, Said):
+            return Reply(message)
+        if message.n < deepest:
+            return Send("deeper", Go(n=message.n + 1))
+        return Reply(await ctx.ask("below", Go(), expect=Said))
+
+    async def below(message: Go, ctx: Context) -> Reply[Said]:
+        if not at_the_end.is_set():
+            for _ in range(300):  # so that there is a snapshot of all that is above
+                await ctx.ask("echoes", Go("x" * 1000))
+            at_the_end.set()
+            await anyio.sleep(1000)
+        return Reply(Said("the bottom"))
+
+    handlers = {
+        "deeper": code(deeper, "below", timeout=None),
+        "below": code(below, "echoes", timeout=None, budget={"messages": None}),
+        "echoes": code(echoes),
+    }
+    kept: dict[str, Any] = {
+        "handlers": handlers,
+        "folder": tmp_path,
+        "journal": journal,
+        "durability": "normal",
+        **ROOM,
+    }
+    async with Inline(name="deep", **kept) as made:
+        await made.send("deeper", Go(), id="deep")
+        with anyio.fail_after(100):
+            await at_the_end.wait()
+    with closing(open_journal(journal, folder=tmp_path, readonly=True)) as found:
+        assert any(isinstance(fact, Snapshot) for fact in found.read("deep"))
+    async with Inline(name="deep", **kept) as made:
+        (thread,) = await made.resume()
+        assert (await thread.result()).reply == Said("the bottom")
+
+
+@interpreted
+@pytest.mark.by_turns
+@pytest.mark.parametrize("journal", ["memory:", *DISKS])
+async def test_a_conversation_goes_on_without_a_look_at_all_that_it_went_on_from(tmp_path: Path, journal: str) -> None:
+    rotates = {"messages": 2, "on_cap": "rotate"}
+    async with swarm(tmp_path, journal, conversation=rotates) as made:
+
+        async def turns(many: int) -> int:
+            steps = Steps()
+            await take_turns(made, many)
+            with steps.counted():
+                await take_turns(made, 10)
+            return steps.taken
+
+        few, more = await turns(10), await turns(50)
+        last = await made.conversation_of("c")
+    assert last is not None
+    assert last.id == "c~40"
+    assert more < 1.2 * few, f"{few} steps for 10 turns behind 5 conversations, {more} behind 35"
+
+
+@pytest.mark.by_turns
+async def test_a_conversation_that_was_begun_once_takes_little(tmp_path: Path) -> None:
+    async with swarm(tmp_path, "memory:") as made:
+
+        async def begun(name: str, many: int) -> int:
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(many):
+                await (await made.send("echoes", Go(), conversation=f"{name} {number}")).result()
+            gc.collect()
+            return (tracemalloc.get_traced_memory()[0] - before) // many
+
+        await begun("early", 100)
+        tracemalloc.start()
+        try:
+            await begun("first", 100)
+            taken = await begun("second", 300)
+        finally:
+            tracemalloc.stop()
+    assert taken < 1100

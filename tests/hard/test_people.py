@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from organism import Context, Forward, HandlerFailedError, NoQuestionError, Reply, Send, UnexpectedReplyError, payload
+from organism import (
+    Context,
+    Forward,
+    HandlerFailedError,
+    NoQuestionError,
+    Organism,
+    Reply,
+    Send,
+    UnexpectedReplyError,
+    payload,
+)
 from organism.payloads.primitives import BudgetDecision, BudgetRequest, HandlerFailed
 from organism.record.facts import Posted, StoodStill, WentOn
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Odd, Said, code, echo
+from tests.hard.pump_world import Go, Odd, Said, code, echo, slow
 
 if TYPE_CHECKING:
     from organism.results import Question
@@ -123,6 +133,10 @@ async def test_an_answer_of_another_type_is_refused_and_the_question_waits_on() 
         for wrong in (Odd("x"), Leave, None, HandlerFailed("refused", "made up")):
             with pytest.raises(UnexpectedReplyError, match="expected Leave or Said of 'boss'"):
                 await organism.answer(question.id, wrong)
+        with pytest.raises(
+            UnexpectedReplyError, match=r"expected Leave or Said of 'boss' that is complete \(Leave is not a whole"
+        ):
+            await organism.answer(question.id, object.__new__(Leave))
         assert organism.inbox() == (question,)
         await organism.answer(question.id, Leave(granted=True))
         assert (await thread.result()).reply == Said("True")
@@ -549,3 +563,25 @@ def test_a_script_does_not_wait_for_people_for_ever() -> None:
 
     with pytest.raises(HandlerFailedError, match="paused: waits for an answer of 'boss' to question"):
         Organism(name="test", handlers=asking()).run_sync("worker", Go())
+
+
+async def test_a_thread_comes_to_rest_also_where_nobody_listens() -> None:
+    """What happens is written down by nobody then, not even by a test."""
+
+    async def opens(message: Go, ctx: Context) -> Any:
+        await anyio.sleep(1)
+        return Forward("slow", message)
+
+    async with Organism(
+        name="test", handlers={"opens": code(opens, "slow"), "slow": code(slow), **asking()}
+    ) as organism:
+        assert not organism.kernel.book.listening
+        paused = await organism.send("opens", Go())
+        paused.pause()
+        asks = await organism.send("worker", Go())
+        with anyio.fail_after(10):
+            assert [(await each.result()).outcome for each in (paused, asks)] == ["paused", "paused"]
+            paused.resume()
+            (question,) = organism.inbox()
+            await organism.answer(question.id, Leave(granted=True))
+            assert [(await each.result()).outcome for each in (paused, asks)] == ["completed", "completed"]

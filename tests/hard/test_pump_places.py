@@ -10,7 +10,7 @@ import pytest
 from organism import Context, HandlerFailedError, NotRunningError, Organism, Reply, Send
 from organism.errors import QueueFullError
 from organism.testing import Says, ScriptedModel, running
-from tests.hard.pump_world import Go, Said, code, echo
+from tests.hard.pump_world import Go, Said, code, echo, slow
 
 
 class Gauge:
@@ -412,6 +412,30 @@ async def test_depth_first_finishes_what_it_began() -> None:
     assert finished["depth-first"][:4] == ["root", "middle", "leaf", "root"]
 
 
+async def test_depth_first_finishes_what_a_sub_thread_began_before_the_next_one_begins() -> None:
+    served: list[str] = []
+
+    async def root(message: Go, ctx: Context) -> list[Send[Go]]:
+        return [Send("middle", Go(text)) for text in "abc"]
+
+    async def middle(message: Go, ctx: Context) -> Send[Go]:
+        served.append(message.text)
+        return Send("leaf", message)
+
+    async def leaf(message: Go, ctx: Context) -> None:
+        served.append(message.text)
+
+    own = {"budget": {"messages": 5}}
+    handlers = {"root": code(root, "middle"), "middle": code(middle, "leaf", **own), "leaf": code(leaf, **own)}
+    orders: dict[str, str] = {}
+    for scheduling in ("breadth-first", "depth-first"):
+        served.clear()
+        async with running(handlers=handlers, scheduling=scheduling) as organism:
+            assert (await (await organism.send("root", Go())).result()).outcome == "completed"
+        orders[scheduling] = "".join(served)
+    assert orders == {"breadth-first": "abcabc", "depth-first": "ccbbaa"}
+
+
 # Full queues
 
 
@@ -561,3 +585,26 @@ async def test_a_handler_of_one_organism_may_ask_another() -> None:
         assert await one.ask("bridge", Go("across")) == Said("across")
         with pytest.raises(HandlerFailedError, match="crashed: ValueError: over there"):
             await one.ask("bridge", Go(n=1))
+
+
+@pytest.mark.parametrize("how", ["paused", "cancelled"])
+async def test_a_thread_that_does_not_go_on_gives_back_the_place_that_was_kept_for_it(how: str) -> None:
+    async def long(message: Go, ctx: Context) -> Reply[Said]:
+        await anyio.sleep(3)
+        return Reply(Said())
+
+    handlers = {"one": code(slow, concurrency=1), "others": code(long)}
+    async with running(handlers=handlers, max_handlers=2) as organism:
+        first, next_, last = [await organism.send("one", Go()) for _ in range(3)]
+        others = [await organism.send("others", Go()) for _ in range(2)]
+        await first.result()
+        # Now the handler is kept for the next thread, which waits for one of the two places that the others have.
+        if how == "paused":
+            next_.pause()
+        else:
+            next_.cancel()
+        with anyio.fail_after(10):
+            assert [(await each.result()).outcome for each in (*others, last)] == ["completed"] * 3
+            assert (await next_.result()).outcome == how
+            next_.resume()
+            assert (await next_.result()).outcome == ("completed" if how == "paused" else how)

@@ -22,7 +22,7 @@ from tests.cli.journal_world import written
 from tests.journal.fact_values import ended
 from tests.journal.test_cut_tails import opened
 from tests.journal.test_sqlite import fact
-from tests.journal.test_sqlite_ends import change, left
+from tests.journal.test_sqlite_ends import WITHOUT_ENDINGS, change, left
 from tests.journal.test_standing import accepted, posted
 from tests.journal.test_standing import opened as begun
 
@@ -103,6 +103,7 @@ OLD_KEY = (
     "CREATE TABLE threads (thread BLOB PRIMARY KEY, chain INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX threads_of ON threads (chain)",
     "INSERT INTO threads SELECT * FROM kept",
+    *WITHOUT_ENDINGS,
     "PRAGMA user_version = 3",
 )
 """Makes it a file of the version in which an id stood in the table of threads for one chain alone."""
@@ -357,6 +358,7 @@ def test_whatever_is_changed_in_the_index_is_found(tmp_path: Path) -> None:
                 float: lambda v: v + 1,
                 str: lambda v: v + "x",
                 list: lambda v: [*v, *v, "y"],
+                type(None): lambda _: "y",
             }
             new = [[0, "h", "", "", "{}", *[1] * 10]] if key == "spent" else more[type(value)](value)
             forge(tmp_path, [*lines[:place], {**line, key: new}, *lines[place + 1 :]])

@@ -41,7 +41,7 @@ def forged(folder: Path, *bodies: bytes) -> Path:
             head = Head(number, sealed.hex())
             db.execute("INSERT INTO entries VALUES (NULL, 1, ?, ?, ?)", [number, sealed, body])
         row = [ROOT.encode(), len(bodies), bytes.fromhex(head.hash or "")]
-        db.execute("INSERT INTO chains VALUES (1, ?, 0, ?, 9, 1.0, 1.0, ?, 0, 0, 0)", row)
+        db.execute("INSERT INTO chains VALUES (1, ?, 0, ?, 9, 1.0, 1.0, ?, 0, 0, 0, NULL)", row)
         db.commit()
     return path
 

@@ -171,6 +171,46 @@ def test_a_lock_that_was_removed_as_it_was_taken_is_taken_anew(tmp_path: Path, m
     lock.release()
 
 
+def test_a_file_system_without_locks_is_said_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for there in (False, True):
+        lock = Lock(tmp_path / "x", ME)
+        if there:
+            lock.path.touch()
+        with pytest.raises(JournalError, match=r"x\.lock cannot be locked: No locks available"):
+            lock.take()
+        assert lock.path.exists() is there
+    with pytest.raises(JournalError, match=r"x\.lock cannot be locked: No locks available"):
+        owner_of(tmp_path / "x")
+
+
+def test_a_lock_is_given_back_while_a_process_that_is_being_started_has_a_copy_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    lock, flock = Lock(tmp_path / "x", ME), fcntl.flock
+    copies: list[int] = []
+
+    def copied(handle: int, how: int) -> None:
+        flock(handle, how)
+        copies.append(os.dup(handle))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", copied)
+        lock.take()
+    lock.release()
+    assert owner_of(tmp_path / "x") is None
+    for copy in copies:
+        os.close(copy)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes have no copies")
 def test_a_forked_child_has_no_part_in_the_lock(tmp_path: Path) -> None:
     code = (

@@ -355,6 +355,25 @@ def test_closing_does_not_wait_for_ever(tmp_path: Path, caplog: pytest.LogCaptur
     assert story(tmp_path) == [1]
 
 
+async def test_where_no_thread_can_be_started_nothing_is_written_and_the_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "organism session log":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    async with running(handlers=HANDLERS, session_log=str(tmp_path)) as organism:
+        assert (await (await organism.send("echo", Go("x"))).result()).reply == Said("x")
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"session log {tmp_path} is not written: can't start new thread"
+    ]
+    assert files(tmp_path) == []
+
+
 class Broken(Disk):
     def __init__(self) -> None:
         super().__init__(durable=False)
@@ -385,3 +404,25 @@ def test_a_line_is_written_while_the_thread_goes_on(tmp_path: Path) -> None:
         threading.Event().wait(0.01)
     assert json.loads(path.read_bytes())["seq"] == 1
     log.close()
+
+
+def test_of_very_many_conversations_it_forgets_where_their_files_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[int] = []
+
+    def close(files: LineFiles) -> None:
+        known.append(len(files._ends))
+        closed(files)
+
+    closed = LineFiles.close
+    monkeypatch.setattr(LineFiles, "close", close)
+    monkeypatch.setattr(session_log, "_MOST_ENDS", 5)
+    log = SessionLog(tmp_path)
+    log.start()
+    for number in (1, 2):
+        for name in range(20):
+            log.record(f"conversation:{name}", dropped(number, f"conversation:{name}"))
+    log.close()
+    assert known == [5]
+    assert all(story(tmp_path, f"conversation:{name}") == [1, 2] for name in range(20))

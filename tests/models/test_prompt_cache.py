@@ -146,3 +146,42 @@ def test_long_prompts_are_forgotten_where_they_are_too_much() -> None:
     for number in range(50):
         cache.of([fixed({"role": "user", "content": f"{number} {place} " + "x" * 100}) for place in range(30)])
     assert cache.long.weight <= 20_000
+
+
+def _long_text(number: int) -> dict[str, Any]:
+    return {"role": "user", "content": f"{number} " + "some words " * 30}
+
+
+def _tiny(number: int) -> dict[str, Any]:
+    return {"role": "user", "content": str(number)}
+
+
+def _tool_call(number: int) -> dict[str, Any]:
+    called = {"name": "reply", "arguments": f'{{"n": {number}}}'}
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": f"call {number}", "type": "function", "function": called}],
+    }
+
+
+@pytest.mark.parametrize("said", [_tiny, _long_text, _tool_call])
+@pytest.mark.parametrize("as_it_is", [fixed, dict], ids=["fixed", "changeable"])
+def test_it_takes_no_more_than_it_counts(said: Any, as_it_is: Any) -> None:
+    most = 200_000
+    cache = PromptCache(most=most)
+    cache.of([{"role": "user", "content": "hi"}]).parts[0].profile  # noqa: B018 - what is made once for all
+    tracemalloc.start()
+    history: list[Any] = []
+    for agent in range(5):
+        history.clear()
+        for number in range(100):
+            history.append(as_it_is(said(1000 * agent + number)))
+            for text in cache.of([*history, {"role": "user", "content": f"notice {number}"}]).parts[-2:]:
+                text.profile  # noqa: B018 - it is kept with the text
+            history = history[len(history) // 2 :] if len(history) > 60 else history
+    history.clear()
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 3 * most, "what is known, what was known before, and the long prompts"
+    assert kept > most / 2, "little is forgotten before there is need"

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from organism import ConfigurationError, Context, ModelError, Organism, Reply, config
-from organism.cli.check import checked
+from organism.cli.options import Over
 from organism.cli.streams import Streams
 from organism.models.contract import RawUsage, Request
 from organism.models.recordings.recorder import Recording
@@ -528,7 +528,7 @@ async def test_a_file_that_is_not_there_or_no_recording_keeps_the_organism_from_
 def test_check_says_the_same_with_its_place(tmp_path: Path, streams: Any) -> None:
     path = _yaml(tmp_path, YAML)
     (tmp_path / "kept").mkdir(exist_ok=True)
-    said = _mistakes(lambda: checked(path, {"models.default.backends.0.provider": "recorded"}, streams))
+    said = _mistakes(lambda: Over(set=("models.default.backends.0.provider=recorded",)).checked(path, streams))
     assert said.startswith(f"{path}:6:9 models.default.backends[0]: there is no recording ")
     assert said.endswith("run once with `record: answers.jsonl` on a model that answers")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from organism.errors import BudgetExhaustedError, ModelError
-from organism.models.contract import BackendError
+from organism.models.contract import BackendError, Piece
 from organism.models.routing.circuit_breaker import FAILURES, LONGEST_OPEN_SECONDS, OPEN_SECONDS, Circuit
 from tests.models.router_world import Purse, Say, Script, World, ask, fail
 
@@ -49,7 +49,7 @@ def test_whoever_refuses_a_call_is_up(kind: str) -> None:
 
 def test_one_probe_and_its_answer_closes_it() -> None:
     circuit = _opened(_circuit())
-    assert circuit.begin(OPEN_SECONDS)
+    assert circuit.begin()
     assert (circuit.state, circuit.passes_at(OPEN_SECONDS)) == ("half-open", math.inf)
     circuit.answered(probe=False)  # an attempt of before, which says nothing of now
     assert circuit.state == "half-open"
@@ -59,17 +59,17 @@ def test_one_probe_and_its_answer_closes_it() -> None:
 
 def test_a_probe_that_is_given_up_leaves_the_place_to_the_next() -> None:
     circuit = _opened(_circuit())
-    circuit.begin(OPEN_SECONDS)
+    circuit.begin()
     circuit.left(probe=True)
     assert (circuit.state, circuit.passes_at(OPEN_SECONDS)) == ("half-open", OPEN_SECONDS)
 
 
 def test_a_call_from_before_it_opened_that_is_given_up_makes_no_room_for_a_second_probe() -> None:
     circuit = _circuit()
-    before = circuit.begin(0.0)
+    before = circuit.begin()
     for _ in range(FAILURES):
-        circuit.failed("server", 0.0, probe=circuit.begin(0.0))
-    assert circuit.begin(OPEN_SECONDS)
+        circuit.failed("server", 0.0, probe=circuit.begin())
+    assert circuit.begin()
     circuit.left(probe=before)
     assert circuit.passes_at(OPEN_SECONDS) == math.inf
 
@@ -80,7 +80,7 @@ def test_each_probe_that_fails_doubles_the_time_up_to_the_longest() -> None:
         again = circuit.passes_at(now)
         waits.append(again - now)
         now = again
-        circuit.begin(now)
+        circuit.begin()
         circuit.failed("timeout", now, probe=True)
     assert waits == [10, 20, 40, 60, 60]
     assert waits[-1] == LONGEST_OPEN_SECONDS
@@ -88,7 +88,7 @@ def test_each_probe_that_fails_doubles_the_time_up_to_the_longest() -> None:
 
 def test_a_stream_closes_it_with_its_first_text_and_opens_it_again_by_one_failure() -> None:
     circuit = _opened(_circuit())
-    circuit.begin(OPEN_SECONDS)
+    circuit.begin()
     circuit.spoke(probe=True)
     assert circuit.state == "closed"
     circuit.failed("cut", 12.0, probe=True)
@@ -106,7 +106,7 @@ def test_there_is_never_more_than_one_probe_and_never_an_end_to_trying(steps: li
     for what, seconds in steps:
         now += seconds
         while circuit.passes_at(now) <= now and len(running) < 3:
-            running.append(circuit.begin(now))
+            running.append(circuit.begin())
         assert sum(running) <= 1
         if circuit.state != "closed":
             # Either somebody finds out, or there is a time at which somebody may.
@@ -241,6 +241,28 @@ async def test_a_probe_that_is_cancelled_or_refused_by_the_budget_bars_nobody() 
     with pytest.raises(BudgetExhaustedError):
         await world.router.complete(ask(max_output_tokens=500), Purse(tokens=100))
     assert (await world.router.complete(ask(), Purse())).text == "fine"
+
+
+class _Hearer:
+    """Hears an answer while it is written, and makes nothing of it."""
+
+    def came(self, piece: Piece) -> None: ...
+
+    def withdrawn(self) -> None: ...
+
+
+async def test_a_probe_that_sends_more_than_it_was_asked_for_has_answered() -> None:
+    script = Script(*[fail("server")] * FAILURES, Say("word " * 100), Say())
+    world = World(script, retries=0)
+    for _ in range(FAILURES):
+        with pytest.raises(ModelError):
+            await world.router.complete(ask(), Purse())
+    cut = await world.router.complete(ask(max_output_tokens=10), Purse(), hearer=_Hearer())
+    assert cut.finish_reason == "budget"
+    began = anyio.current_time()
+    with anyio.fail_after(1):
+        assert (await world.router.complete(ask(), Purse())).text == "fine"
+    assert anyio.current_time() == began
 
 
 async def test_no_sleep_after_the_last_attempt_and_none_past_the_deadline() -> None:

@@ -236,6 +236,15 @@ def test_an_enumeration_of_numbers_is_chosen_by_a_text() -> None:
     assert _filled({"level": {"enum": [True, 2]}}, name="peer") == {"level": 2}
 
 
+@pytest.mark.parametrize("large", ["9" * 400, 10**400, -(10**400)], ids=["text", "number", "below zero"])
+def test_a_number_that_no_float_can_hold_is_copied_as_a_whole_number_only(large: object) -> None:
+    messages: list[Any] = [user(f"<Question><level>{large}</level></Question>"), user(json.dumps({"level": large}))]
+    for kind, copied in (("number", False), ("integer", True)):
+        offered = [tool("reply", record({"level": {"type": kind}}, ["level"]))]
+        level = arguments(ask(*messages, tools=offered, tool_choice="reply", temperature=0))["level"]
+        assert (level == int(str(large))) is copied
+
+
 def test_refused_arguments_are_not_written_again() -> None:
     schema = record(
         {"colour": {"enum": ["red", "green", "blue"]}, "of": {"oneOf": [record({"a": STRING}), record({"b": STRING})]}}

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from organism import config
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, IdTakenError
 from organism.journal import open_journal
 from organism.replay.forking import cut_of, fork_in
 from organism.settings import laid_over
@@ -154,8 +154,28 @@ def test_a_fork_where_there_is_nothing_to_go_on_with_is_refused(tmp_path: Path, 
         forked(world, "new", entries=entries)
     with pytest.raises(ConfigurationError, match="there is no thread 'nobody' in the journal"):
         forked(world, "new", origin="nobody")
-    with pytest.raises(ConfigurationError, match="there is a thread 'the-origin' in the journal already"):
+    with pytest.raises(IdTakenError, match="thread id 'the-origin' is that of another thread: that one is no fork"):
         forked(world, ORIGIN)
+
+
+def test_what_is_not_a_thread_of_its_own_with_a_handler_is_not_forked(tmp_path: Path) -> None:
+    world, _ = ran(tmp_path)
+
+    async def work(organism: Organism) -> str:
+        async with organism.thread() as thread:
+            await thread.complete("x")
+        await (await organism.send("slow", Go("x"), id="turn", conversation="c")).result()
+        return thread.handle.id
+
+    bare = world.run(work)
+    for origin, why in (
+        (bare, f"thread {bare} has no handler: nothing would go on with a fork of it"),
+        ("turn", "thread 'turn' is a part of 'conversation:c': only threads of their own can be forked"),
+        ("conversation:c", "thread turn is a turn of a conversation: only threads of their own can be forked"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            forked(world, "new", origin=origin)
+        assert caught.value.mistakes == (f"fork: {why}",)
 
 
 def test_an_unfinished_thread_is_forked_as_far_as_it_goes(tmp_path: Path) -> None:

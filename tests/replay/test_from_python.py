@@ -204,7 +204,7 @@ def test_what_is_no_id_and_no_organism_is_said(ran: tuple[Recorded, ScriptedMode
     given: Any = 5
     with pytest.raises(TypeError, match="thread must be a text, not 5"):
         world.organism().replay(given)
-    with pytest.raises(TypeError, match="learn_from takes an Organism, not 5"):
+    with pytest.raises(TypeError, match=r"learn_from takes an Organism, or what learned\(\) of one gave, not 5"):
         world.organism().learn_from(given)
 
     async def work(organism: Organism) -> None:

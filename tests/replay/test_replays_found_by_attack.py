@@ -216,6 +216,29 @@ def test_what_tasks_drew_side_by_side_is_not_sure(tmp_path: Path) -> None:
     assert {each.unsure for each in found} <= {(), (("draws", DRAWN),)}
 
 
+async def reads_the_clock_side_by_side(task: Task, ctx: Context) -> Reply[Note]:
+    read: list[str] = []
+
+    async def read_it() -> None:
+        read.append(f"{ctx.now()}")
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(read_it)
+    return Reply(Note(f"{ctx.options['mood']} {read}"))
+
+
+def test_what_tasks_read_of_the_clock_side_by_side_is_not_sure(tmp_path: Path) -> None:
+    def of(mood: str) -> dict[str, Any]:
+        return {"reads": code(reads_the_clock_side_by_side, options={"mood": mood})}
+
+    world = Recorded(tmp_path, handlers=of("fine"))
+    assert world.send("reads", Task("x")).outcome == "completed"
+    assert (world.replay().differences, world.replay().unsure) == ((), ())
+    changed = world.replay(handlers=of("foul"))
+    assert (changed.differences, changed.unsure) == ((), (("reads", DRAWN),))
+
+
 async def draws_alone(task: Task, ctx: Context) -> Reply[Note]:
     first = ctx.random.random()
     return Reply(Note(f"{first} {ctx.random.random()} {ctx.now()}"))

@@ -302,10 +302,11 @@ async def test_the_cache_holds_prefixes_that_are_marked() -> None:
 )
 async def test_what_is_no_request_ends_its_connection_alone(raw: bytes, status: bytes) -> None:
     async with served() as model:
-        async with await anyio.connect_tcp(model.server.host, model.server.port) as stream:
-            await stream.send(raw)
-            if status:
-                assert status in (await stream.receive()).split(b"\r\n")[0]
+        with anyio.fail_after(10):
+            async with await anyio.connect_tcp(model.server.host, model.server.port) as stream:
+                await stream.send(raw)
+                if status:
+                    assert status in (await stream.receive()).split(b"\r\n")[0]
         await model.deserted()
         async with httpx2.AsyncClient(base_url=model.url) as client:
             assert (await client.post(CHAT, json=HELLO)).status_code == 200

@@ -23,6 +23,7 @@ from tests.kernel.test_kernel_laws import Dice, organisms
 from tests.telemetry.traces import Traces, events, keeper, told
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -30,8 +31,10 @@ ABOVE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
-def traces(monkeypatch: pytest.MonkeyPatch) -> Traces:
-    return Traces(monkeypatch)
+def traces(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Traces]:
+    yield Traces(monkeypatch)
+    # A subscriber that raises is logged, and harms nobody.
+    assert [each.getMessage() for each in caplog.get_records("call") if "subscribe" in each.getMessage()] == []
 
 
 def team(model: ScriptedModel, **keys: Any) -> dict[str, Any]:
@@ -77,6 +80,11 @@ async def test_warnings_refusals_and_what_ran_out_are_told(traces: Traces) -> No
     model = ScriptedModel([asks("peer", usage=(500, 410)), replies()])
     async with running(**team(model, budget={"tokens": 1300})) as organism:
         assert (await outcome(organism)).outcome == "exhausted"
+    counted = traces.counted()
+    warned = {dict(key)["organism.level"]: total for key, total in counted["organism.budget_warnings"].items()}
+    assert warned == {"warning": 1, "runway": 1, "critical": 1, "final": 1}
+    ((refused, count),) = counted["organism.calls_refused"].items()
+    assert (dict(refused), count) == ({"organism.unit": "tokens", "organism.scope": "thread"}, 1)
     thread, worker = traces.named("thread worker"), traces.named("invoke_agent worker")
     assert events(thread) == ["budget_warning"] * 4
     levels = [(each.attributes or {})["organism.level"] for each in thread.events]
@@ -88,9 +96,16 @@ async def test_warnings_refusals_and_what_ran_out_are_told(traces: Traces) -> No
 
 
 async def test_failed_attempts_are_events_of_their_call(traces: Traces) -> None:
-    model = ScriptedModel([Says(error=BackendError("server", "HTTP 500")), replies(usage=(10, 5))])
+    model = ScriptedModel(
+        [Says(error=BackendError("server", "HTTP 500"), seconds=3), replies(usage=(10, 5), seconds=2)]
+    )
     async with running(**team(model)) as organism:
         assert (await outcome(organism)).outcome == "completed"
+    taken = {
+        dict(key).get("error.type"): total
+        for key, total in traces.counted()["gen_ai.client.operation.duration"].items()
+    }
+    assert taken == {"server": pytest.approx(3), None: pytest.approx(2)}
     call = traces.named("chat default")
     assert events(call) == ["attempt_failed", "attempt"]
     assert (call.events[0].attributes or {})["error.type"] == "server"
@@ -137,13 +152,15 @@ async def test_what_a_handler_sends_lies_below_it_and_what_is_cancelled_is_dropp
     async with running(handlers=handlers, telemetry=True) as organism:
         handle = await organism.send("worker", Task("go"))
         await anyio.sleep(1)
-        handle.cancel()
+        handle.cancel("enough of it")
         assert (await handle.result()).outcome == "cancelled"
     assert traces.tree() == [
         ("thread worker", None),
         ("handle worker", "thread worker"),
         ("handle second", "handle worker"),
     ]
+    (stopped,) = traces.named("thread worker").events
+    assert (stopped.name, dict(stopped.attributes or {})) == ("organism.stopped", {"organism.why": "enough of it"})
     second = traces.named("handle second")
     assert told(second)["organism.dropped"]
     assert (second.end_time or 0) - (second.start_time or 0) == pytest.approx(1e9, rel=0.01)
@@ -164,6 +181,8 @@ async def test_sub_threads_lie_below_the_delivery_that_opened_them(traces: Trace
         ("handle peer", "thread peer"),
     ]
     assert told(traces.named("handle peer"))["error.type"] == "refused"
+    ((failed, count),) = traces.counted()["organism.failures"].items()
+    assert (dict(failed), count) == ({"organism.handler": "peer", "error.type": "refused"}, 1)
 
 
 async def test_what_another_process_began_has_a_span_from_there(
@@ -188,6 +207,100 @@ async def test_what_another_process_began_has_a_span_from_there(
     assert (delivery.name, again.above(delivery)) == ("handle worker", thread.name)
 
 
+async def hands_on(task: Task, ctx: Context) -> Reply[Done]:
+    """Asks its peer."""
+    return Reply(await ctx.ask("peer", task, expect=Done))
+
+
+async def test_what_was_opened_in_another_process_lies_below_what_opened_it(
+    traces: Traces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: dict[str, Any] = {"telemetry": True, "journal": "sqlite:o.db", "folder": tmp_path}
+    handlers = {
+        "worker": code(hands_on, peers=("peer",), timeout=None),
+        "peer": code(stalls, timeout=None, budget={"tokens": 100}, per="call"),
+    }
+    async with running(handlers=handlers, **keys) as organism:
+        await organism.send("worker", Task("go"), labels={"team": "blue"})
+        await anyio.sleep(1)
+    assert len(traces.ended) == 4
+    again = Traces(monkeypatch)
+    handlers["peer"] = code(peer, budget={"tokens": 100}, per="call")  # it is over before anybody hears that it goes on
+    async with running(handlers=handlers, **keys) as organism:
+        (handle,) = await organism.resume()
+        assert (await handle.result()).outcome == "completed"
+    assert again.tree() == [
+        ("thread worker", None),
+        ("thread peer", "thread worker"),
+        ("handle peer", "thread peer"),
+        ("handle worker", "thread worker"),
+    ]
+    assert {told(each)["organism.outcome"] for each in again.ended if each.name.startswith("thread ")} == {"completed"}
+
+
+async def test_turns_are_of_their_conversation_which_is_no_thread(traces: Traces) -> None:
+    handlers = {"worker": code(takes_a_second)}
+    async with running(handlers=handlers, conversation={"messages": 10}, telemetry=True) as organism:
+        for id_ in ("one", "two"):
+            handle = await organism.send("worker", Task("go"), id=id_, conversation="c")
+            conversation = await organism.conversation_of("c")
+            assert conversation is not None
+            conversation.add_budget(messages=1)
+            assert (await handle.result()).outcome == "completed"
+    assert traces.tree() == 2 * [("thread worker", None), ("handle worker", "thread worker")]
+    turns = [told(each) for each in traces.ended if each.name == "thread worker"]
+    assert [(each["gen_ai.conversation.id"], each["organism.thread"]) for each in turns] == [("c", "one"), ("c", "two")]
+
+
+async def looks(query: str) -> str:
+    """Looks something up."""
+    return f"nothing of {query}"
+
+
+async def test_a_tool_is_told_as_one(traces: Traces) -> None:
+    model = ScriptedModel([Says(calls=(("looks", {"query": "bees"}),)), replies()])
+    async with running(handlers={"worker": agent(tools=[looks])}, models=models(model), telemetry=True) as organism:
+        await outcome(organism)
+    tool = traces.named("execute_tool looks")
+    assert traces.above(tool) == "invoke_agent worker"
+    said = {name: value for name, value in told(tool).items() if name.startswith("gen_ai.")}
+    assert said == {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "looks", "gen_ai.agent.name": "worker"}
+
+
+async def test_what_befalls_a_thread_is_told_with_its_instant(traces: Traces) -> None:
+    errors: list[Exception] = [ValueError("not yet")]
+
+    async def fails_once(task: Task, ctx: Context) -> Reply[Done]:
+        if errors:
+            raise errors.pop()
+        return Reply(Done("here"))
+
+    handlers = {"worker": code(fails_once, on_failure={"attempts": 2, "backoff": [5, 5]})}
+    async with running(handlers=handlers, telemetry=True) as organism:
+        handle = await organism.send("worker", Task("go"))
+        await anyio.sleep(1)
+        handle.pause()
+        await anyio.sleep(1)
+        handle.resume()
+        assert (await handle.result()).outcome == "completed"
+    thread, delivery = traces.ended
+    assert (events(thread), events(delivery)) == (["paused", "resumed"], ["retried"])
+    paused, resumed = thread.events
+    assert resumed.timestamp - paused.timestamp == pytest.approx(1e9, rel=0.01)
+    assert dict(delivery.events[0].attributes or {})["error.type"] == "crashed"
+    assert "organism.failures" not in traces.counted()  # its next attempt made up for it
+
+
+async def test_why_a_thread_ran_out_is_told(traces: Traces) -> None:
+    async with running(
+        handlers={"worker": code(stalls, timeout=None)}, budget={"seconds": 5}, telemetry=True
+    ) as organism:
+        assert (await outcome(organism)).outcome == "exhausted"
+    thread = traces.named("thread worker")
+    assert events(thread)[-1] == "exhausted"
+    assert "seconds" in str((thread.events[-1].attributes or {})["organism.why"])
+
+
 async def test_tokens_money_and_ends_are_counted(traces: Traces) -> None:
     model = ScriptedModel([asks("peer", usage=(500, 410)), replies(usage=(600, 5))])
     async with running(**team(model)) as organism:
@@ -201,6 +314,10 @@ async def test_tokens_money_and_ends_are_counted(traces: Traces) -> None:
     }  # fmt: skip
     ((ended, count),) = counted["organism.threads"].items()
     assert (dict(ended)["organism.outcome"], count) == ("completed", 1)
+    assert counted["organism.thread.duration"] == {ended: result.usage.seconds}
+    # As the conventions advise, from a token and a hundredth of a second on.
+    assert traces.bounds("gen_ai.client.token.usage") == tuple(4**power for power in range(12))
+    assert traces.bounds("gen_ai.client.operation.duration") == tuple(0.01 * 2**power for power in range(14))
 
 
 @settings(max_examples=30, suppress_health_check=CHECKS)
@@ -208,7 +325,9 @@ async def test_tokens_money_and_ends_are_counted(traces: Traces) -> None:
 def test_every_span_ends_once_and_lies_below_one_of_its_trace(organism: Settings, dice: list[Dice]) -> None:
     written = [fact for _, fact in kept(program_of(organism, dice)).written]
     provider, begun = keeper()
-    telemetry = Telemetry(organism, _ended, tracer_provider=provider)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace, "get_tracer_provider", lambda: provider)
+        telemetry = Telemetry(organism)
     complaints = _Kept()
     logging.getLogger("opentelemetry.sdk.trace").addHandler(complaints)
     try:
@@ -246,7 +365,7 @@ def test_whoever_has_set_up_nothing_is_told_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
-    Telemetry(Settings(name="o"), _ended)
+    Telemetry(Settings(name="o"))
     (line,) = caplog.messages
     assert "opentelemetry-instrument" in line
 
@@ -262,10 +381,6 @@ def test_it_is_said_where_its_library_is_missing(monkeypatch: pytest.MonkeyPatch
     assert failure.value.mistakes == (
         "Organism(telemetry=...): needs 'opentelemetry', which is not installed; install organism with its extra 'otel'",
     )
-
-
-def _ended(_: str) -> None:
-    """No thread is known from before."""
 
 
 class _Kept(logging.Handler):

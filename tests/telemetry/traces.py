@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pytest
     from opentelemetry.context import Context
@@ -72,13 +72,21 @@ class Traces:
     def counted(self) -> dict[str, dict[tuple[tuple[str, Any], ...], float]]:
         """The sums of what was counted, by name and by what is told with it."""
         found: dict[str, dict[tuple[tuple[str, Any], ...], float]] = {}
+        for name, point in self._points():
+            told = tuple(sorted((point.attributes or {}).items()))
+            found.setdefault(name, {})[told] = getattr(point, "sum", getattr(point, "value", 0))
+        return found
+
+    def bounds(self, histogram: str) -> tuple[float, ...]:
+        """Between what figures its values are counted."""
+        return next(tuple(point.explicit_bounds) for name, point in self._points() if name == histogram)
+
+    def _points(self) -> Iterator[tuple[str, Any]]:
         data = self._reader.get_metrics_data()
         for scope in () if data is None else (each for of in data.resource_metrics for each in of.scope_metrics):
             for metric in scope.metrics:
                 for point in metric.data.data_points:
-                    told = tuple(sorted((point.attributes or {}).items()))
-                    found.setdefault(metric.name, {})[told] = getattr(point, "sum", getattr(point, "value", 0))
-        return found
+                    yield metric.name, point
 
 
 def told(span: Span) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from organism.cli.phrases import charge_text, message_text, missed_text, prompt_lines, said
+from organism.cli.phrases import charge_text, failure_text, message_text, prompt_lines, said
 from organism.cli.text import one_line, wrapped
 from organism.durations import duration
 from organism.names import counted
@@ -91,7 +91,7 @@ class ModelCalls:
         """Says what a call cost, as one without an answer: the line is another one once that has come."""
         cost = f"{charge_text(fact.charge)}, {duration(max(0.0, fact.at - fact.held_at), '.2f')}"
         call = self._calls.get(fact.hold)
-        why = "" if fact.missed is None else f": {missed_text(fact.missed)}"
+        why = "" if fact.missed is None else f": {failure_text(fact.missed)}"
         if call is not None:
             call.line, call.cost, call.why, call.settled = len(self._page.lines), cost, why, True
             self._settled_at[call.held.call or fact.hold] = fact.at

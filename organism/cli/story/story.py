@@ -14,7 +14,6 @@ from organism.cli.phrases import (
     failure_text,
     forecast_text,
     grant_text,
-    held_text,
     parts,
     short,
     xml_of,
@@ -27,12 +26,12 @@ from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import titled
 from organism.kernel.state import NO_REPLY
-from organism.names import CONVERSATION, ORGANISM, counted
+from organism.names import CONVERSATION, ORGANISM, counted, is_within
 from organism.record import facts
 from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from organism.cli.story.page import How, Line
     from organism.journal.prompts import Prompt
@@ -48,16 +47,14 @@ _HISTORY: Final = re.compile(r"message \d+")
 
 class Story:
     """Folds facts into ``lines``. ``root`` is the thread that is told of, ``prompts`` are what models were asked, by the number
-    of the hold. ``only`` are the threads whose lines are wanted, where these are not all.
+    of the hold. ``within`` is the thread whose lines are wanted, and those of threads below it, where these are not all.
     """
 
-    def __init__(
-        self, root: str, prompts: Mapping[int, Prompt], how: How, *, only: Collection[str] | None = None
-    ) -> None:
+    def __init__(self, root: str, prompts: Mapping[int, Prompt], how: How, *, within: str | None = None) -> None:
         self._page = Page()
         self._root = root
         self._how = how
-        self._only = only
+        self._within = within
         self._calls = ModelCalls(self._page, prompts, how, self._handler)
         self._posted: dict[Ref, Posted] = {}
         self._depths: dict[Ref, int] = {}
@@ -82,7 +79,7 @@ class Story:
         depth = self._depth_of((fact.thread, getattr(fact, "seq", 0)))
         if isinstance(fact, facts.Answered | facts.Failed | facts.Dropped):
             self._queued.pop((fact.thread, fact.seq), None)
-        text = self._said(fact)
+        text = self._of_delivery(fact) or self._of_budget(fact) or self._of_course(fact)
         # What was warned of came before the refusal; what a handler keeps matters less than what it says.
         last = isinstance(fact, facts.CallRefused) or bool(getattr(fact, "state", None))
         if text and not last:
@@ -104,10 +101,10 @@ class Story:
                 yield f"{posted.to} has {self._name(ref)}: {short(posted.payload)}"
         for held in self._calls.out():
             if self._wanted(held.thread):
-                yield f"call {held.hold} to {one_line(held.backend)} is under way: {held_text(held)} held"
+                yield f"call {held.hold} to {one_line(held.backend)} is under way: {counted(held.need[0], 'token')} held"
 
     def _wanted(self, thread: str) -> bool:
-        return self._only is None or thread in self._only
+        return self._within is None or is_within(thread, self._within)
 
     # Names
 
@@ -132,9 +129,6 @@ class Story:
         return 0 if owner is None else self._depths.get(owner, 0) + 1
 
     # Facts
-
-    def _said(self, fact: Fact) -> str:
-        return self._of_delivery(fact) or self._of_budget(fact) or self._of_course(fact)
 
     def _of_delivery(self, fact: Fact) -> str:  # noqa: PLR0911 - a case for each fact
         """What a handler has come to, and what it was told or left out."""

@@ -57,7 +57,7 @@ class Circuit:
             return now
         return math.inf if self._probing else max(now, self._until)
 
-    def begin(self, now: float) -> bool:
+    def begin(self) -> bool:
         """Begins an attempt, where :meth:`passes_at` allows it; whether it is the probe."""
         if self.state == "closed":
             return False
@@ -65,7 +65,6 @@ class Circuit:
             self.state = "half-open"
             log.info("%s: the circuit is half-open after %g s; one call tries it", self.name, self._seconds)
         self._probing = True
-        self._until = now
         return True
 
     def answered(self, *, probe: bool) -> None:

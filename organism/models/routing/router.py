@@ -59,7 +59,7 @@ class Router:
     """Sends calls to the backends of their alias, in order of priority, and accounts for every attempt.
 
     ``backends`` makes the provider for a backend's settings, when it is first needed; it may raise ConfigurationError. Where that takes
-    long, ``begin`` has it done in a thread before, and gives what to wait for. ``renew`` gives it the key that its file holds by now, if
+    long, ``begin`` has it done in a thread before, and returns what to wait for. ``renew`` gives it the key that its file holds by now, if
     that is another one.
     ``random`` spreads the backoff, ``clock`` (aware) dates the prices. Waiting goes by anyio's clock, which ``time`` reads;
     ``within`` makes blocks that are cancelled after so many seconds of it, and ``heed`` raises where the task is cancelled already.

@@ -220,7 +220,7 @@ class Run:
         if deployment.circuit.passes_at(now) > now:  # it opened meanwhile, or another call is the probe
             deployment.pace.give_back(taken, now)
             return None
-        return _new_start(turn, deployment, backend, taken, deployment.circuit.begin(now))
+        return _new_start(turn, deployment, backend, taken, deployment.circuit.begin())
 
     async def _paced(self, turn: Turn, deployment: Deployment) -> Taken | None:
         """Waits for what the backend may get in a minute; ``None`` where that comes after the deadline."""

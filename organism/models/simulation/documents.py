@@ -135,7 +135,7 @@ def _read_element(text: str, start: int) -> Document | None:
 
 
 def _step(stack: list[_Element], tag: re.Match[str]) -> _Element | None:
-    """Opens or closes an element; gives the outermost one when it is closed, and empties the stack of one nested too deep.
+    """Opens or closes an element; returns the outermost one when it is closed, and empties the stack of one nested too deep.
     An end that nothing opened is passed over.
     """
     closing, name, rest = tag["closing"], tag["name"].rpartition(":")[2], tag["rest"]

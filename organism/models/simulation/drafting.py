@@ -28,11 +28,16 @@ _TELLING: Final = 30
 
 
 class Drafts:
-    """Writes what one answer may say. ``jitter`` in [0, 1]: how freely sentences of like weight change places."""
+    """Writes what one answer may say. ``jitter`` in [0, 1]: how freely sentences of like weight change places. ``calm``: the style that it
+    would have if no notice pressed.
+    """
 
-    def __init__(self, situation: Situation, style: Style, dice: Dice, *, jitter: float) -> None:
+    def __init__(
+        self, situation: Situation, style: Style, dice: Dice, *, jitter: float, calm: Style | None = None
+    ) -> None:
         self.situation = situation
         self.style = style
+        self.calm = style if calm is None else calm
         self.dice = dice
         self._jitter = jitter
         self.ladder: tuple[Brief, ...] = Brief.ladder(style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, frozen
@@ -268,13 +269,19 @@ class Filler:
 
 
 def _number(candidate: Json, kind: str) -> Json:
-    """A number or numeric text as a number of a JSON type."""
+    """A number or numeric text as a number of a JSON type; one that is no whole number must be what a float can hold."""
     if isinstance(candidate, bool) or not isinstance(candidate, (int, float, str)):
         return None
     try:
-        found = float(candidate) if not isinstance(candidate, int) else candidate
-    except ValueError:
+        plain = isinstance(candidate, int) or (isinstance(candidate, str) and candidate.strip().isdecimal())
+        whole = int(candidate) if plain else None
+        if whole is not None and kind == "integer":
+            return whole
+        found = float(candidate)
+    except (OverflowError, ValueError):
+        return None
+    if not math.isfinite(found):
         return None
     if kind == "integer":
-        return int(found) if isinstance(found, int) or found.is_integer() else None
-    return int(candidate) if isinstance(candidate, str) and candidate.strip().isdecimal() else found
+        return int(found) if found.is_integer() else None
+    return found if whole is None else whole

@@ -8,7 +8,10 @@ contains ``Budget notice:``), or a short one at the very end that follows tool r
 from __future__ import annotations
 
 import re
+from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Final
+
+from attrs import frozen
 
 from organism.models.simulation.documents import documents
 from organism.models.simulation.tokens import text_of
@@ -43,6 +46,49 @@ _CALLS_LEFT: Final = re.compile(
 )
 _LEVEL: Final = re.compile(r"(?:level|budget notice)\W{1,4}(warning|critical|final|runway|exhausted)\b", re.IGNORECASE)
 _LEVELS: Final = {"warning": WARNED, "runway": PRESSED, "critical": PRESSED, "final": LAST, "exhausted": LAST}
+
+
+_SHORT: Final = re.compile(
+    r"(?P<used>\d+(?:\.\d+)?) of \d+(?:\.\d+)? (?P<unit>(?:input |output )?tokens|USD|model calls|messages|seconds) are used; "
+    r"(?P<left>\d+(?:\.\d+)?) [^.;]*? left, enough for about (?P<calls>\d+) more"
+)
+_GROWS: Final = 2
+"""The next calls take about so many times as much as those before: their prompts hold what came back."""
+_UNITS: Final = {
+    "tokens": "tokens", "input tokens": "input_tokens", "output tokens": "output_tokens", "USD": "cost_usd",
+    "model calls": "model_calls", "messages": "messages", "seconds": "seconds",
+}  # fmt: skip
+
+
+@frozen
+class Shortage:
+    """What a notice says of a ``unit``: how much is ``used`` and ``left``, and how many more ``calls`` that allows."""
+
+    unit: str
+    used: Decimal
+    left: Decimal
+    calls: int
+
+    def lacking(self, calls: int, *, made: int) -> Decimal:
+        """How much more so many calls would take than there is, by what those that were ``made`` took; rounded up to two digits, and to whole
+        ones where the unit has no fractions. 0: it is enough.
+        """
+        if self.unit == "model_calls":
+            return max(Decimal(0), calls - self.left)
+        each = _GROWS * max(self.left / (self.calls + 1), self.used / max(1, made))
+        lacks = calls * each - self.left
+        if lacks <= 0:
+            return Decimal(0)
+        least = Decimal("0.0001") if self.unit == "cost_usd" else Decimal(1)
+        return lacks.quantize(max(least, Decimal(1).scaleb(lacks.adjusted() - 1)), ROUND_UP).quantize(least, ROUND_UP)
+
+    @classmethod
+    def told(cls, text: str) -> Shortage | None:
+        """What a text tells; ``None`` where it has no such figures."""
+        found = _SHORT.search(text)
+        if found is None:
+            return None
+        return cls(_UNITS[found["unit"]], Decimal(found["used"]), Decimal(found["left"]), int(found["calls"]))
 
 
 def _is_marked(text: str) -> bool:

@@ -6,7 +6,7 @@ one turn; then those that want all of it; then the answer. How far this goes is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import field, frozen
 
@@ -14,9 +14,10 @@ from organism.models.contract import ToolSpec
 from organism.models.simulation.documents import Record
 from organism.models.simulation.fields import Field, is_negative, reference_of, role_of
 from organism.models.simulation.schemas import Schema, Schemas, branches, hint, kinds, properties, required
-from organism.models.simulation.situation import is_reply
+from organism.models.simulation.situation import ASKS_ORGANISM, is_reply
 from organism.models.simulation.words import name_words, terms
-from organism.names import ORGANISM
+from organism.names import ORGANISM, counted, tool_for
+from organism.payloads.primitives import BudgetRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +32,8 @@ Want = Literal["start", "item", "all"]
 _WANTED: Final = frozenset({"array", "integer", "string"})
 _GIVEN_UP: Final = 2
 """After so many failures a tool is left alone."""
-_ORGANISM: Final = f"{ORGANISM}_"
-"""How the tools begin with which the organism itself is addressed."""
+_MORE: Final = tool_for(ORGANISM, BudgetRequest.__name__)
+"""The tool that asks for more budget."""
 _UNWANTED: Final = 5
 """After so many refused answers one is given in plain text."""
 
@@ -109,6 +110,8 @@ class Intent:
     tool: ToolSpec
     item: Record | None = None
     again: bool = False
+    value: dict[str, Any] | None = None
+    """The arguments themselves, where they are not to be found in what is at hand."""
 
 
 @frozen(kw_only=True)
@@ -131,8 +134,9 @@ class Planner:
         about = frozenset(terms(f"{self._situation.about} {self._situation.system}"))
         others = [Tool.of(tool) for tool in request.tools if not is_reply(tool.name)]
         self._every = sorted(others, key=lambda tool: -len(tool.vocabulary & about))
-        # It has no thoughts of its own on its budget: asking the organism for more, or what is left, is left to real models.
-        self._tools = [tool for tool in self._every if not tool.name.startswith(_ORGANISM)]
+        # Of the organism it wants more budget alone: what is left it knows by notices, and it has no forecast.
+        self._tools = [tool for tool in self._every if not tool.name.startswith(ASKS_ORGANISM)]
+        self._more = next((tool.spec for tool in self._every if tool.name == _MORE), None)
 
     def step(self) -> Step:
         """The next step under the request's ``tool_choice``."""
@@ -140,6 +144,9 @@ class Planner:
             return Step()
         if self._choice not in {"auto", "required"}:
             return self._named(self._choice)
+        asks = self._asks_for_more()
+        if asks is not None:
+            return Step(calls=(asks,))
         calls = self._next(self._tools) if self._may_go_on() else []
         if calls:
             return Step(calls=tuple(calls))
@@ -160,6 +167,22 @@ class Planner:
             item = next(iter(self._items(tools[0])), None)
             calls = self._fresh(tools[0], item) or [Intent(tools[0].spec, item, again=True)]
         return Step(calls=tuple(calls))
+
+    def _asks_for_more(self) -> Intent | None:
+        """A request for more budget, once for a task: where a notice that it heeds leaves less than it would need otherwise."""
+        short, calm = self._situation.shortage, self._drafts.calm
+        asked = any(call.name == _MORE for call in self._situation.calls)
+        if self._more is None or short is None or asked or calm == self._style:
+            return None
+        self._style = calm
+        wanted = 1 + calm.rounds - self._situation.rounds if self._may_go_on() and self._next(self._tools) else 1
+        self._style = self._drafts.style
+        lacks = short.lacking(wanted, made=self._situation.rounds)
+        if not lacks:
+            return None
+        said = f"It would take {counted(wanted, 'more call')} to finish this, and what is left is not enough for them."
+        amount = float(lacks) if lacks % 1 else int(lacks)
+        return Intent(self._more, value={"unit": short.unit, "amount": amount, "reason": said})
 
     def _may_go_on(self) -> bool:
         """Whether more calls are worth their cost: not in a hurry, not after enough turns, not once an answer was tried."""

@@ -20,17 +20,20 @@ from organism.models.simulation.documents import (
     records,
 )
 from organism.models.simulation.fields import Role, reference_of, references_in, role_of
-from organism.models.simulation.notices import notices, pressure
+from organism.models.simulation.notices import PRESSED, Shortage, notices, pressure
 from organism.models.simulation.ranking import Passage
 from organism.models.simulation.tokens import calls_of, text_of
 from organism.models.simulation.words import normal, one_line, sentences
 from organism.models.tokens.prompt import compact
+from organism.names import ORGANISM
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from organism.models.contract import Message
 
+ASKS_ORGANISM: Final = f"{ORGANISM}_"
+"""How the tools begin with which the organism itself is addressed."""
 _FAILURES: Final = frozenset({"HandlerFailed", "InvalidPayload", "BudgetExhausted", "DeadLetter"})
 _FAILED: Final = re.compile(
     r"\s*(?:<(?:[\w.-]+:)?|\{\s*\")?(?:HandlerFailed|InvalidPayload|BudgetExhausted)\b|\s*\{\s*\"error\""
@@ -68,6 +71,16 @@ class Call:
         return self.failed and "exhausted" in (self.result or "")[:400].casefold()
 
     @property
+    def asks_organism(self) -> bool:
+        """Whether the organism itself was asked: what it answers is no find."""
+        return self.name.startswith(ASKS_ORGANISM)
+
+    @property
+    def refused_more(self) -> bool:
+        """Whether it asked for more budget, and got none."""
+        return self.asks_organism and "BudgetRefused" in (self.result or "")[:200]
+
+    @property
     def key(self) -> str:
         """Equal for calls with equal arguments."""
         return call_key(self.name, self.arguments)
@@ -98,7 +111,7 @@ class Situation:
     texts. ``records`` and ``passages``: what came back from calls since the task, the newest turn's first; ``found``: the fields by
     normalised name of a newest turn that made one call; ``older``: passages from before, the task's own among them. ``calls``: made since the task; ``asked``: keys of all calls ever made. ``rounds``: assistant
     turns since the task. ``complaints``: how often an answer was not accepted. ``pressure``: of the budget notices,
-    in [0, 1].
+    in [0, 1]. ``shortage``: what the newest of them says of what is left.
     """
 
     question: str
@@ -117,6 +130,7 @@ class Situation:
     rounds: int
     complaints: int
     pressure: float
+    shortage: Shortage | None = None
 
     @property
     def about(self) -> str:
@@ -189,8 +203,16 @@ def understand(messages: Sequence[Message]) -> Situation:
         rounds=sum(1 for message in messages[task + 1 :] if message.get("role") == "assistant"),
         complaints=sum(call.rejected and is_reply(call.name) for _, call in since)
         + sum(t.complaint for place, t in told.items() if place > task),
-        pressure=pressure(noticed, task),
+        # Who was refused more has as little as before, though no notice says so again.
+        pressure=max(pressure(noticed, task), PRESSED if any(call.refused_more for call in newest) else 0.0),
+        shortage=_shortage(messages, noticed, task),
     )
+
+
+def _shortage(messages: Sequence[Message], noticed: Mapping[int, float], task: int) -> Shortage | None:
+    """What the notice at the end of the prompt tells, in figures."""
+    last = len(messages) - 1
+    return Shortage.told(text_of(messages[last].get("content"))) if last > task and last in noticed else None
 
 
 def _calls(messages: Sequence[Message]) -> list[tuple[int, Call]]:
@@ -289,7 +311,7 @@ def _heard(calls: Sequence[Call], question: str) -> _Heard:
     """Reads what came back, failures left out."""
     heard = _Heard()
     for call in calls:
-        if call.result is None or call.failed or not call.result.strip() or is_reply(call.name):
+        if call.result is None or call.failed or not call.result.strip() or is_reply(call.name) or call.asks_organism:
             continue
         given = {normal(k): v for k, v in leaves(call.arguments)}
         source = reference_of(given)

@@ -53,9 +53,33 @@ class Dice:
 _EFFORTS: Final = {"none": 0.5, "minimal": 0.5, "low": 0.7, "medium": 1.0, "high": 1.4, "xhigh": 1.8}
 _HURRIED: Final = 0.7
 """From this degree on nothing more is asked: the answer comes at once."""
+_SPREAD: Final = 0.5
+"""By how much of the usual a temper may write or look up more or less."""
 _ROUNDS: Final = 4.0
 _BREADTH: Final = 3.0
 _SENTENCES: Final = 4.0
+
+
+@frozen(kw_only=True)
+class Temper:
+    """What a model is like while one task lasts: how much it looks up, and how much it writes, beside the usual (1)."""
+
+    looks_up: float = 1.0
+    writes: float = 1.0
+
+    @classmethod
+    def of(cls, seed: int, taste: Dice, jitter: float) -> Temper:
+        """The temper that a seed draws for a task. Without a seed (0), and at a temperature of 0, it is the usual one."""
+        if not seed:
+            return cls()
+
+        def drawn(purpose: str) -> float:
+            return 1 + jitter * _SPREAD * (2 * taste.share(purpose) - 1)
+
+        return cls(looks_up=drawn("looks up"), writes=drawn("writes"))
+
+
+_USUAL: Final = Temper()
 
 
 @frozen(kw_only=True)
@@ -70,7 +94,9 @@ class Style:
     hurried: bool
 
     @classmethod
-    def of(cls, options: Options, pressure: float, dice: Dice, reasoning_effort: str | None) -> Style:
+    def of(
+        cls, options: Options, pressure: float, dice: Dice, reasoning_effort: str | None, temper: Temper = _USUAL
+    ) -> Style:
         """The style under a pressure in [0, 1]. The same prompt and seed draw the same lot at every obedience, so a more
         obedient model never heeds less.
         """
@@ -80,8 +106,8 @@ class Style:
         effort = options.verbosity * _EFFORTS.get(reasoning_effort or "medium", 1.0)
         scale = effort * (1 - restraint)
         return cls(
-            rounds=0 if restraint >= _HURRIED else max(1, min(12, round(_ROUNDS * scale))),
-            breadth=max(1, min(16, round(_BREADTH * scale))),
-            sentences=max(1, min(40, round(_SENTENCES * scale))),
+            rounds=0 if restraint >= _HURRIED else max(1, min(12, round(_ROUNDS * scale * temper.looks_up))),
+            breadth=max(1, min(16, round(_BREADTH * scale * temper.looks_up))),
+            sentences=max(1, min(40, round(_SENTENCES * scale * temper.writes))),
             hurried=restraint >= _HURRIED,
         )

@@ -10,9 +10,10 @@ from attrs import evolve
 from organism.models.contract import RawUsage, Response, ToolCall
 from organism.models.formats import response_of
 from organism.models.simulation.drafting import Drafts
+from organism.models.simulation.notices import CALM
 from organism.models.simulation.planning import Intent, Planner
 from organism.models.simulation.situation import understand
-from organism.models.simulation.style import Dice, Style
+from organism.models.simulation.style import Dice, Style, Temper
 from organism.models.simulation.tokens import answer_tokens, count_tokens, cut_text, request_tokens, text_of
 from organism.models.simulation.xml_speech import spoken
 from organism.models.tokens.prompt import compact
@@ -37,13 +38,15 @@ def answer(request: Request, options: Options) -> Response:
     lot = Dice.of(seed, *(compact(message) for message in base.messages), base.tool_choice)
     heard, speech = spoken(base) or (base, None)
     situation = understand(heard.messages)
-    style = Style.of(options, situation.pressure, lot, request.reasoning_effort)
     # What is chosen while a task lasts must not change from turn to turn, or the same call would look like a new one.
     taste = Dice.of(seed, situation.question, *situation.said)
     jitter = 1.0 if request.temperature is None else min(1.0, max(0.0, request.temperature))
+    temper = Temper.of(seed, taste, jitter)
+    style = Style.of(options, situation.pressure, lot, request.reasoning_effort, temper)
     tokens = request_tokens(request)
     room = max(1, min(request.max_output_tokens, options.context_window - tokens))
-    writer = _Writer(heard, Drafts(situation, style, taste, jitter=jitter), lot, room, speech)
+    calm = Style.of(options, CALM, lot, request.reasoning_effort, temper)
+    writer = _Writer(heard, Drafts(situation, style, taste, jitter=jitter, calm=calm), lot, room, speech)
     written = writer.rest(said) if said else writer.written()
     usage = RawUsage(input_tokens=tokens, output_tokens=answer_tokens(written.text, written.tool_calls))
     return evolve(written, usage=usage, model=request.model)
@@ -108,6 +111,8 @@ class _Writer:
             for brief in ladder:
                 values = [
                     self._drafts.arguments(each.tool, brief, each.item, again=each.again).value
+                    if each.value is None
+                    else each.value
                     for each in intents[:count]
                 ]
                 calls = self._calls(intents, values)

@@ -95,6 +95,25 @@ class Estimates:
         self._beginnings.recall(digests, reported)
         self._latest = None
 
+    def as_json(self) -> dict[str, Any]:
+        """All that was learned, for :meth:`of` in another process."""
+        return {
+            "beginnings": self._beginnings.as_json(),
+            "witnesses": self._witnesses.as_json(),
+            "bare": self._bare.as_json(),
+            "offering": self._offering.as_json(),
+        }
+
+    @classmethod
+    def of(cls, image: Mapping[str, Any]) -> Estimates:
+        """What another process had learned."""
+        made = cls()
+        made._beginnings.take(image["beginnings"])
+        made._witnesses.take(image["witnesses"])
+        made._bare.take(image["bare"])
+        made._offering.take(image["offering"])
+        return made
+
     def _looked(self, prompt: Prompt) -> _Looked:
         latest = self._latest
         if latest is None or latest.prompt is not prompt:
@@ -131,6 +150,19 @@ class Estimates:
 
 Learned = dict[tuple[str, str | None, str], Estimates]
 """What was learned about each model: by its provider, the server where that is named, and the model."""
+
+
+def learned_as_json(learned: Learned) -> list[dict[str, Any]]:
+    """What was learned, a JSON object for each model."""
+    return [
+        {"provider": provider, "server": server, "model": model, **known.as_json()}
+        for (provider, server, model), known in learned.items()
+    ]
+
+
+def learned_of(images: Sequence[Mapping[str, Any]]) -> Learned:
+    """What :func:`learned_as_json` gave, as something of its own that can be learned from."""
+    return {(each["provider"], each["server"], each["model"]): Estimates.of(each) for each in images}
 
 
 def bound(prompt: Prompt, *, sent_along: Sequence[Mapping[str, Any]] = ()) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define
 
@@ -13,7 +13,7 @@ from organism.models.tokens.prompt import digest_of
 from organism.quick import maker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from organism.models.tokens.prompt import Prompt
 
@@ -117,6 +117,29 @@ class Beginnings:
             self._recalled.move_to_end(digest)
         while len(self._recalled) > self._most:
             self._recalled.popitem(last=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """What is known, oldest first: the offers once each, and for every beginning the reports by the number of the offer."""
+        offers = list(dict.fromkeys(offer for known in self._known.values() for offer in known))
+        number = {offer: place for place, offer in enumerate(offers)}
+        return {
+            "offers": [sorted(digest.hex() for digest in offer) for offer in offers],
+            "known": {
+                digest.hex(): [[number[offer], reported, whole] for offer, (reported, whole) in known.items()]
+                for digest, known in self._known.items()
+            },
+            "recalled": {digest: list(said) for digest, said in self._recalled.items()},
+        }
+
+    def take(self, image: Mapping[str, Any]) -> None:
+        """Takes in what :meth:`as_json` gave elsewhere."""
+        offers: list[Offer] = [frozenset(map(bytes.fromhex, digests)) for digests in image["offers"]]
+        known: Mapping[str, Sequence[tuple[int, int, bool]]] = image["known"]
+        for digest, said in known.items():
+            for place, reported, whole in said:
+                self._put(bytes.fromhex(digest), offers[place], reported, whole=whole)
+        for digest, (offer, reported, whole) in image["recalled"].items():
+            self._recalled[digest] = (offer, reported, whole)
 
     def _know_again(self, prompt: Prompt) -> None:
         """Takes over what was recalled of the beginnings of a prompt, also those shorter than the longest: it may be cut to them next, and

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from itertools import islice
 from operator import is_
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import ref
 
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 
     from organism.models.contract import ToolSpec
 
-MOST: Final = 8 << 20
-"""Bytes of messages that are kept before the older half begins to be forgotten: some dozens of long histories."""
-_EACH: Final = 512
-"""Bytes that each takes beside its text."""
+MOST: Final = 12 << 20
+"""Bytes that are kept before the older half begins to be forgotten: some dozens of long histories."""
+_EACH: Final = 640
+"""Bytes of all that is made for one message beside its text: what it is known by, its digest, its profile and their places."""
 _PLAIN: Final = 3
 """What the place of a message with nothing but a text is made of: the digest of what was said before, its role and its content."""
 _OFFERS: Final = 256
@@ -89,7 +90,7 @@ class _Beginning:
 
 
 class LongPrompts:
-    """The beginnings of the long prompts that were said last, ``most`` bytes of messages in all; each is known by the last of its messages.
+    """The beginnings of the long prompts that were said last, ``most`` bytes in all; each is known by the last of its messages.
 
     The next prompt of an agent begins with all of its last one: what it adds is all that is looked at.
     """
@@ -97,7 +98,7 @@ class LongPrompts:
     def __init__(self, *, most: int) -> None:
         self._most = most
         self.weight = 0
-        """Bytes that are kept."""
+        """Bytes that are kept: the messages too, since nobody else may have them any more."""
         self._known: dict[int, _Beginning] = {}
 
     def of(self, messages: Sequence[Message]) -> _Beginning | None:
@@ -125,7 +126,7 @@ class LongPrompts:
 
 
 class PromptCache:
-    """The prompts of one router, up to ``most`` bytes of messages, as much again that was said longer ago, and of long prompts."""
+    """The prompts of one router, up to ``most`` bytes, as much again that was said longer ago, and of long prompts."""
 
     def __init__(self, *, most: int = MOST) -> None:
         self._most = most
@@ -154,7 +155,7 @@ class PromptCache:
             start, last = len(before.messages), before.last
             parts, digests = [*before.parts], [*before.digests]
         stay = _stays_until(messages, start) if len(messages) >= LONG else 0
-        known, end = self._known, last
+        known, first, end = self._known, last, last
         for index, message in enumerate(islice(messages, start, None), start):
             stays = message if isinstance(message, Fixed) else None
             behind = getattr(stays, "known", None)
@@ -184,7 +185,9 @@ class PromptCache:
         )
         if stay >= LONG and stay > start:
             kept = tuple(messages[:stay]), told.parts[: stay + 1], told.digests[: stay + 1]
-            self.long.keep(_Beginning(*kept, last=end, weight=end.size + _EACH), before)
+            weight = sum(map(_bytes_of, kept[0][start:]), end.size - first.size + (stay - start) * _EACH)
+            weight += 0 if before is None else before.weight
+            self.long.keep(_Beginning(*kept, last=end, weight=weight), before)
         return told
 
     def _said(self, last: _Said, message: Message, index: int, place: tuple[Hashable, ...] | None) -> _Said:
@@ -205,9 +208,10 @@ class PromptCache:
             self._keep(place, said)
         return said
 
-    def _keep(self, place: Hashable, said: _Said) -> None:
+    def _keep(self, place: tuple[Hashable, ...], said: _Said) -> None:
         self._known[place] = said
-        self._weight += said.text.size + _EACH
+        body = said.text.body
+        self._weight += _EACH + _bytes_of(place) + (0 if place[-1] is body else len(body))
         if self._weight > self._most:
             self._known, self._before, self._weight = {}, self._known, 0
 
@@ -247,6 +251,18 @@ class PromptCache:
         if place is not None and place not in self._known:
             self._keep(place, found)
         return found.digest, found.text
+
+
+def _bytes_of(value: object) -> int:
+    """The bytes that a value takes with all that is in it, but for names and figures, which are mostly shared."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return getsizeof(value)
+    if kind is dict or kind is Fixed:
+        return sum(map(_bytes_of, cast("dict[str, object]", value).values()), getsizeof(value))
+    if kind is tuple or kind is list or kind is FixedList:
+        return sum(map(_bytes_of, cast("Sequence[object]", value)), getsizeof(value))
+    return 0
 
 
 def _stays_until(messages: Sequence[Message], start: int) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from organism.models.tokens.profiles import floor_of, profile_of, unlike
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from organism.models.tokens.profiles import Profile, Text
 
@@ -71,6 +71,15 @@ class Witnesses:
         finer = said / floor_of(texts, size)
         self._finer = max(1.0, _followed(self._finer, finer))
 
+    def as_json(self) -> dict[str, Any]:
+        """The witnesses, oldest first; a profile as hexadecimal digits, since it has more than other programs keep of a number."""
+        return {"seen": [[f"{profile:x}", said] for profile, said in self._seen], "finer": self._finer}
+
+    def take(self, image: Mapping[str, Any]) -> None:
+        """Takes in what :meth:`as_json` gave elsewhere."""
+        self._seen.extend((int(profile, 16), float(said)) for profile, said in image["seen"])
+        self._finer = max(self._finer, float(image["finer"]))
+
 
 def size_of(texts: Sequence[Text]) -> int:
     """The bytes of texts together."""
@@ -102,6 +111,14 @@ class Overhead:
         believed, self._last = min(seen, self._last), seen
         self._held = _followed(self._held, believed)
 
+    def as_json(self) -> dict[str, Any]:
+        """What is held, and what the last report said."""
+        return {"held": self._held, "last": self._last}
+
+    def take(self, image: Mapping[str, Any]) -> None:
+        """Takes in what :meth:`as_json` gave elsewhere."""
+        self._held, self._last = float(image["held"]), int(image["last"])
+
 
 class OfferOverhead(Overhead):
     """The same for prompts with tools or a schema, before which some providers put hundreds of tokens of instructions.
@@ -123,3 +140,12 @@ class OfferOverhead(Overhead):
         """Takes in a report for a whole prompt of ``size`` bytes."""
         room = max(0, reported - math.floor(_LEAN * size))
         self._room = min(room, _HIDDEN if self._room is None else self._room)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same, and what reports leave for instructions."""
+        return {**super().as_json(), "room": self._room}
+
+    def take(self, image: Mapping[str, Any]) -> None:
+        """Takes in what :meth:`as_json` gave elsewhere."""
+        super().take(image)
+        self._room = None if image["room"] is None else int(image["room"])

@@ -8,10 +8,10 @@ Reading order: ``orders`` (what is asked), ``lines`` (how it travels), ``changes
 
 from __future__ import annotations
 
-from organism.works.control.changes import too_late, written_down
+from organism.works.control.changes import done_before, too_late, written_down
 from organism.works.control.lines import tell
 from organism.works.control.orders import Order
 from organism.works.control.quotas import given_more_in
 from organism.works.control.server import Control
 
-__all__ = ["Control", "Order", "given_more_in", "tell", "too_late", "written_down"]
+__all__ = ["Control", "Order", "done_before", "given_more_in", "tell", "too_late", "written_down"]

@@ -8,6 +8,8 @@ from attrs import asdict
 
 from organism.errors import ConfigurationError
 from organism.kernel.charges import abandoned_charge
+from organism.names import ACCOUNT, chain_of_limits, told
+from organism.pump.accounts import CEILING
 from organism.pump.handles import raised
 from organism.settings import UNITS
 from organism.threads.frames import Conversation
@@ -15,6 +17,7 @@ from organism.threads.lineage import root_of
 from organism.threads.outcomes import Failure
 from organism.works import inbox
 from organism.works.dead import GO_ON
+from organism.works.ordered import amounts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +43,7 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
         if order.do == "add-budget" and isinstance(whole, Conversation) and whole.id == id_:
             before = whole.budget
             budget = raised(before, more(named(whole), before, order.units or {}))
-            kernel.calls.set_conversation_limits(whole, budget, at)
+            kernel.calls.set_conversation_limits(whole, budget, at, order.once)
             said.append(raised_to(named(whole), before, budget))
             return
         thread = _thread_in(kernel, chain, id_)
@@ -53,13 +56,26 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
     try:
         await durable.note(chain, change)
     except LookupError:
-        raise ConfigurationError([await too_late(durable, id_, order)]) from None
+        return await too_late(durable, id_, order)
     if order.do != "answer":
         return said[0]
     if await durable.end_of(id_) is None:
         return f"{said[0]}; {GO_ON}"
     # What a person was asked from outside is replied to with the answer: nothing of it is left to go on.
     return f"{said[0]}; {await over(durable, id_)}; 'organism show {id_}' shows how"
+
+
+async def done_before(durable: Durable, order: Order) -> str | None:
+    """What is said of an order that was carried out before; ``None`` where it has no id, or was not. Raises IdTakenError and JournalError."""
+    once = order.once
+    if once is None:
+        return None
+    name = order.thread or ""
+    if order.account is not None:
+        name = chain_of_limits("" if order.account == CEILING else f"{ACCOUNT}{order.account}")
+    if not await durable.done_before(name, once):
+        return None
+    return f"order {told(once.id)} ({amounts(once)}) was carried out before: nothing was changed"
 
 
 def _thread_in(kernel: Kernel, chain: str, id_: str) -> Thread:
@@ -89,7 +105,8 @@ def _changed(kernel: Kernel, thread: Thread, order: Order, at: float) -> str:
             return f"thread {thread.id} is cancelled"
         case _:
             before = thread.budget
-            kernel.calls.set_limits(thread, raised(before, more(named(thread), before, order.units or {})), at)
+            higher = raised(before, more(named(thread), before, order.units or {}))
+            kernel.calls.set_limits(thread, higher, at, order.once)
             return raised_to(named(thread), before, thread.budget)
 
 
@@ -122,12 +139,17 @@ def _figure(value: Any) -> str:
 
 
 async def too_late(durable: Durable, id_: str, order: Order) -> str:
-    """What is said of an order to a thread that is over, with the way out where there is one."""
+    """What is said of an order to a thread that is over, where it has come to what is ordered. Otherwise raises ConfigurationError, with the way
+    out where there is one.
+    """
     said = await over(durable, id_)
-    if order.do != "add-budget":
-        return said
-    unit = next(iter(order.units or {}), UNITS[0])
-    return f"{said}; to continue a copy with a higher limit: organism fork {id_} --set budget.{unit}=LIMIT"
+    end = await durable.end_of(id_)
+    if order.do == "cancel" and end is not None and end.outcome == "cancelled":
+        return f"{said}: nothing was changed"
+    if order.do == "add-budget":
+        unit = next(iter(order.units or {}), UNITS[0])
+        said = f"{said}; to continue a copy with a higher limit: organism fork {id_} --set budget.{unit}=LIMIT"
+    raise ConfigurationError([said])
 
 
 async def over(durable: Durable, id_: str) -> str:

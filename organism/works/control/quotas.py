@@ -9,6 +9,7 @@ from organism.errors import ConfigurationError
 from organism.kernel.windows import roll_hint
 from organism.names import chain_of_limits
 from organism.pump.accounts import checked_account, named, node_of, raise_limits
+from organism.pump.handles import give_more
 from organism.works.control.changes import changed_from
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ async def given_more(kernel: Kernel, durable: Durable, handle: AccountHandle, or
     JournalError.
     """
     node = node_of(kernel, handle.id, at)
-    return await _done(node, lambda: handle.add_budget(**(order.units or {})), durable)
+    return await _done(node, lambda: give_more(handle, order.units or {}, order.once), durable)
 
 
 async def given_more_in(kernel: Kernel, durable: Durable, order: Order, at: float) -> str:
@@ -37,7 +38,7 @@ async def given_more_in(kernel: Kernel, durable: Durable, order: Order, at: floa
             "counts what one process spends (window: run), and none works on the journal: raise the limit in the file"
         )
         raise ConfigurationError([f"{named(node)} {problem}"])
-    return await _done(node, lambda: raise_limits(kernel, node, order.units or {}, at), durable)
+    return await _done(node, lambda: raise_limits(kernel, node, order.units or {}, at, order.once), durable)
 
 
 async def _done(node: Node, give_more: Callable[[], object], durable: Durable) -> str:

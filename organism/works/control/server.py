@@ -9,14 +9,25 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from attrs import evolve
 
 from organism.errors import ConfigurationError, JournalError, OrganismError
 from organism.journal import place_of, socket_path
 from organism.journal.pruning import Mark
 from organism.names import CONVERSATION, ambiguous, begun, counted, excerpt
+from organism.pump.handles import give_more
 from organism.threads.lineage import root_of
 from organism.works import dead, inbox
-from organism.works.control.changes import REASON, more, named, raised_to, sub_thread, too_late, written_down
+from organism.works.control.changes import (
+    REASON,
+    done_before,
+    more,
+    named,
+    raised_to,
+    sub_thread,
+    too_late,
+    written_down,
+)
 from organism.works.control.lines import PATIENCE, line_of
 from organism.works.control.orders import Order
 from organism.works.control.quotas import given_more
@@ -49,6 +60,7 @@ class Control:
         self._durable = durable
         self._ingress = ingress
         self._talking = 0
+        self._once = anyio.Lock()
 
     async def serve(self) -> None:
         """Listens until it is cancelled. One that cannot listen says so, and the organism works on."""
@@ -94,12 +106,24 @@ class Control:
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            return {"ok": True, **await self._do(Order.of_line(line))}
+            return {"ok": True, **await self.carry_out(Order.of_line(line))}
         except OrganismError as error:
             return {"ok": False, "error": str(error), "journal": isinstance(error, JournalError)}
         except Exception as error:  # noqa: BLE001 - whatever was asked, the organism works on
             _log.exception("a request could not be carried out")
             return {"ok": False, "error": f"unexpected {type(error).__name__}"}
+
+    async def carry_out(self, order: Order) -> dict[str, Any]:
+        """Does what is asked, and gives what is said of it. An order with an id that was carried out before changes nothing: ``again`` is said
+        then. Raises OrganismError where it cannot be done.
+        """
+        if order.id is None:
+            return await self._do(order)
+        async with self._once:  # of two that come together, the second is given again
+            if order.account is None and not await self._durable.is_conversation(order.thread or ""):
+                order = evolve(order, thread=await self._meant(order.thread or ""))
+            before = await done_before(self._durable, order)
+            return await self._do(order) if before is None else {"said": before, "again": True}
 
     async def _do(self, order: Order) -> dict[str, Any]:
         if order.do == "status":
@@ -136,13 +160,16 @@ class Control:
             return None
         conversation = self._pump.kernel.state.conversations[found.id]
         before = conversation.budget
-        found.add_budget(**more(named(conversation), before, order.units or {}))
+        give_more(found, more(named(conversation), before, order.units or {}), order.once)
         await self._durable.settled(conversation.chain)
         return {"thread": found.id, "said": raised_to(named(conversation), before, conversation.budget)}
 
     async def _sent_again(self, letter: str) -> dict[str, Any]:
-        """Sends a dead letter again. Raises RoutingError or ConfigurationError where it cannot be, or was before."""
-        handle = await dead.retried(self._pump.kernel, self._durable, self._ingress, letter, anew=True)
+        """Sends a dead letter again, unless it was before. Raises RoutingError or ConfigurationError where it cannot be."""
+        before = await dead.sent_before(self._durable, letter)
+        if before is not None:
+            return {"said": before, "again": True}
+        handle = await dead.retried(self._pump.kernel, self._durable, self._ingress, letter)
         return {"thread": handle.id, "said": dead.said_of(letter, handle.id)}
 
     def _done(self, order: Order, thread: Thread) -> str:
@@ -165,7 +192,7 @@ class Control:
                 return f"thread {thread.id} is cancelled"
             case _:
                 before = thread.budget
-                handle.add_budget(**more(named(thread), before, order.units or {}))
+                give_more(handle, more(named(thread), before, order.units or {}), order.once)
                 return raised_to(named(thread), before, thread.budget)
 
     def _answered(self, order: Order) -> str:
@@ -182,7 +209,7 @@ class Control:
         whole = f"{CONVERSATION}{id_}"  # what is left of a conversation may be meant by its own name
         chain = whole if self._durable.left(whole) else await self._durable.chain_of(id_)
         if chain is None or not self._durable.left(chain):
-            raise ConfigurationError([await too_late(self._durable, id_, order)])
+            return await too_late(self._durable, id_, order)
         if order.do != "resume":
             return await written_down(self._durable, chain, id_, order)
         for handle in await self._ingress.take_up(chain):

@@ -1,0 +1,47 @@
+"""An organism that a command starts, and that a signal keeps from starting."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from organism.cli.interrupts import Interrupts
+    from organism.organism import Organism
+
+
+@asynccontextmanager
+async def started(organism: Organism, interrupts: Interrupts) -> AsyncGenerator[int | None]:
+    """The organism runs within the block. Yields the signal that came before it had started, if one did: MCP servers may take long to start.
+    Then it does not run. Raises what keeps it from starting.
+    """
+    ended_by = interrupts.number if interrupts.number is not None else await _start(organism, interrupts)
+    try:
+        yield ended_by
+    finally:
+        if ended_by is None:
+            await organism.close()
+
+
+async def _start(organism: Organism, interrupts: Interrupts) -> int | None:
+    problem: Exception | None = None
+    with anyio.CancelScope() as starting:
+        async with anyio.create_task_group() as beside:
+
+            async def give_up() -> None:
+                await interrupts.wait()
+                starting.cancel()
+
+            beside.start_soon(give_up)
+            try:
+                await organism.start()
+            except Exception as error:  # noqa: BLE001 - raised below: what leaves the block would be a group
+                problem = error
+            beside.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
+    return interrupts.number if starting.cancelled_caught else None

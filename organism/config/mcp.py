@@ -1,0 +1,180 @@
+"""The keys of ``mcp``: servers of the Model Context Protocol, by name."""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import evolve, frozen
+
+from organism.config.backends import NO_SECRETS, VARIABLE, url_problem, variable_problem
+from organism.config.failures import WAITS, with_backoff
+from organism.config.paths import FilePath, FolderPath
+from organism.config.places import shown, where
+from organism.config.references import Reference
+from organism.config.scalars import Wrong
+from organism.config.sections import ListOf, MapOf, Record, Section
+from organism.config.shapes import Found, Number, Schema, Text
+from organism.loader import is_installed
+from organism.mcpsettings import McpServer, McpTools
+from organism.names import is_handler_name, sounds_secret, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from organism.config.drafts import Draft
+    from organism.config.shapes import Reading
+    from organism.config.tree import Scalar
+
+MEANS: Final[Mapping[str, tuple[str, str]]] = {
+    "command": (
+        "",
+        "the program that is started, and its arguments: `[python, server.py]`; it speaks MCP by its standard input and output",
+    ),
+    "env": ("{}", "environment variables for it, beside `PATH`, `HOME` and the like. None that is a secret"),
+    "pass_env": ("[]", "names of variables that it gets from the organism's own environment, as those with secrets"),
+    "cwd": ("", "the folder that it runs in; that of the file where none is named"),
+    "url": ("", "the address of a server that runs already, and speaks MCP by streamable HTTP"),
+    "api_key_env": ("", "the environment variable whose value is sent to a `url`, as `Authorization: Bearer ...`"),
+    "api_key_file": ("", "a file with that key instead"),
+    "timeout": (
+        "30",
+        "seconds that it may take to start, and each call of its tools (there `defaults.timeout` is the default)",
+    ),
+    "backoff": (
+        "[0.5, 30]",
+        "seconds that it is left alone when it could not be started: the first wait, which doubles, and the longest",
+    ),
+}
+"""What the keys of a server mean, by key the default and a sentence."""
+_LIBRARY: Final = "mcp"
+_SCHEME: Final = "mcp:"
+_OF_COMMANDS: Final = ("env", "pass_env", "cwd")
+_OF_URLS: Final = ("api_key_env", "api_key_file")
+
+
+def server_problem(name: str) -> str | None:
+    """What is wrong with the name of a server: the names of its tools begin with it."""
+    if is_handler_name(name):
+        return None
+    return f"{shown(name)} is not a valid server name: small letters, digits, '_' and '-', a letter first, 64 at most"
+
+
+def _env_problem(name: str) -> str | None:
+    if not re.fullmatch(VARIABLE, name):
+        return f"{shown(name)} is not the name of an environment variable"
+    if sounds_secret(name):
+        return (
+            f"a secret does not belong here: set {name} in the environment of the organism, and name it in 'pass_env'"
+        )
+    return None
+
+
+def _server(section: Section) -> Section:
+    """A server, as a section, after it was noted what does not go together in it."""
+    with_backoff(section)
+    kinds = [key for key in ("command", "url") if key in section.table.entries]
+    if not kinds:
+        section.reading.wrong(section.table, "needs 'command: [program, argument]' or 'url: http://...'")
+    elif len(kinds) > 1:
+        section.wrong("url", "is there beside 'command': a server is started, or runs already")
+    elif misplaced := _OF_COMMANDS if kinds == ["url"] else _OF_URLS:
+        for key in misplaced:
+            if key in section.table.entries:
+                section.wrong(key, f"says nothing of a {shown(kinds[0])}: leave it out")
+    if section.values.get("api_key_env") and section.values.get("api_key_file"):
+        section.wrong("api_key_file", "is there beside 'api_key_env': keep one of them")
+    return section
+
+
+def servers_of(top: Section, folder: Path | None) -> Mapping[str, McpServer]:
+    """The settings of the servers, in the order of the file. Only for sections without a mistake."""
+    sections: Mapping[str, Section] = top.values.get("mcp", {})
+    return MappingProxyType({name: _settings(name, section, folder) for name, section in sections.items()})
+
+
+def _settings(name: str, section: Section, folder: Path | None) -> McpServer:
+    said: dict[str, Any] = {"cwd": folder, **section.values}
+    if "env" in said:
+        said["env"] = MappingProxyType(said["env"])
+    if "backoff" in said:
+        said["backoff"] = tuple(said["backoff"])
+    place = where(section.table.place, section.table.path)
+    return McpServer(name=name, place=place, **said)
+
+
+def check_servers(top: Section) -> None:
+    """Notes that what servers take is not installed."""
+    if top.values.get("mcp") and not is_installed(_LIBRARY):
+        line = f"needs '{_LIBRARY}', which is not installed; install organism with its extra '{_LIBRARY}'"
+        top.wrong("mcp", line)
+
+
+@frozen
+class McpReference(Reference):
+    """What may stand among an agent's ``tools``: ``mcp:server`` or ``mcp:server/tool``, and whatever else a reference may be."""
+
+    def _schema(self) -> Schema:
+        return {"anyOf": [{"type": "string", "pattern": "^mcp:."}, super()._schema()]}
+
+    def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
+        if not text.startswith(_SCHEME):
+            return super()._said(text, scalar, reading)
+        server, parted, tool = text.removeprefix(_SCHEME).partition("/")
+        if not server or (parted and not tool):
+            return Wrong(f"{shown(text)} names no tools: write 'mcp:SERVER' for all of a server, or 'mcp:SERVER/TOOL'")
+        return McpTools(server=server, tool=tool or None)
+
+
+def wanted(section: Section, servers: Collection[str] | None = None) -> Iterable[McpTools]:
+    """What an agent's section wants of servers, each with its place; only of those ``servers``, where they are given."""
+    for one in _found(section):
+        if servers is None or one.value.server in servers:
+            yield evolve(one.value, place=where(one.node.place, one.node.path))
+
+
+def check_wanted(handlers: Mapping[str, Draft], servers: Collection[str] | None) -> None:
+    """Notes what agents want of servers that there are not. ``servers``: the names of all, ``None`` where they could not be read."""
+    for handler in handlers.values():
+        if handler.agent is None or servers is None:
+            continue
+        for one in _found(handler.agent):
+            name: str = one.value.server
+            if name not in servers:
+                hint = suggestion(name, servers) or "; declare it in 'mcp'"
+                handler.agent.reading.wrong(one.node, f"{shown(name)} is not an MCP server{hint}")
+
+
+def _found(section: Section) -> list[Found]:
+    found: tuple[Found, ...] = section.values.get("tools", ())
+    return [one for one in found if isinstance(one.value, McpTools)]
+
+
+_SERVER: Final = Record(
+    {
+        "command": ListOf(Text("a program or an argument"), filled=True),
+        "env": MapOf(Text(), _env_problem, form=f"^{VARIABLE}$"),
+        "pass_env": ListOf(
+            Text("the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$"), unique=True
+        ),
+        "cwd": FolderPath(),
+        "url": Text(check=url_problem),
+        "api_key_env": Text("the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$"),
+        "api_key_file": FilePath(),
+        "timeout": Number(above=0),
+        "backoff": WAITS,
+    },
+    named=("mcp",),
+    either=("command", "url"),
+    make=_server,
+    refused={
+        **dict.fromkeys(("api_key", "key", "token", "secret", "password"), NO_SECRETS),
+        "args": "arguments stand behind the program: `command: [program, argument]`",
+        "headers": f"{NO_SECRETS}; it is sent as 'Authorization: Bearer ...'",
+    },
+    tolerant=True,
+)
+MCP: Final = MapOf(_SERVER, server_problem, form="^(?!organism$)[a-z][a-z0-9_-]{0,63}$")
+"""All servers, as sections; :func:`servers_of` makes the settings when there is no mistake anywhere."""

@@ -1,0 +1,65 @@
+"""A study from Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from organism.lab import found, load, of_arms, of_pairs, run
+from tests.config.conftest import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from organism.lab import Cell
+    from organism.results import ThreadResult
+
+DEN = '''
+    from organism import Context, Reply, payload
+
+
+    @payload
+    class Question:
+        text: str
+
+
+    async def think(question: Question, ctx: Context) -> Reply[Question]:
+        """Says how long it may be at it."""
+        return Reply(Question(f"{ctx.labels['arm']}: {ctx.budget.tokens.limit}"))
+'''
+
+
+@pytest.fixture
+def den(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path)
+    made.write("den.py", DEN)
+    made.write("organism.yaml", "organism: den\nhandlers: {thinker: {code: 'den:think'}}\n")
+    made.write(
+        "study.yaml",
+        "study: s\nto: thinker\ninputs: [a, b]\narms: {one: {budget.tokens: 1}, two: {budget.tokens: 2}}\n",
+    )
+    yield made
+    made.forget()
+
+
+@pytest.mark.by_turns
+async def test_a_study_runs_in_an_event_loop_of_ones_own(den: Project) -> None:
+    study = load(den.folder / "study.yaml")
+    assert found(study) == {}
+    heard: list[tuple[Cell, ThreadResult | None, str | None]] = []
+
+    def ended(cell: Cell, result: ThreadResult | None, missing: str | None) -> None:
+        heard.append((cell, result, missing))
+
+    ran = await run(study, ended=ended)
+    assert (ran.ran, ran.missing, ran.stopped) == (4, {}, None)
+    assert [cell for cell, _, _ in heard] == [*study.warm_ups, *study.cells]
+    threads = found(study)
+    said = {(cell.arm, each.result.replies[0][1].fields["text"]) for cell, each in threads.items()}
+    assert said == {("one", "one: 1"), ("two", "two: 2")}
+    assert all(each.left("tokens") == int(each.row.limits["tokens"]) for each in threads.values())
+    assert of_arms(study, threads.values())["two"]["tokens_left"].value == 2
+    assert of_pairs(study, threads.values())["two"]["tokens_left"].value == 1
+    assert (await run(study)).ran == 0
