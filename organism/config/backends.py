@@ -124,8 +124,8 @@ def _is_factory(value: object) -> bool:
     return callable(value) or callable(getattr(value, "make", None))
 
 
-def url_problem(text: str) -> str | None:
-    """What is wrong with the address of a server; keys that stand in it are not shown."""
+def url_problem(text: str, example: str = "http://localhost:11434/v1") -> str | None:
+    """What is wrong with the address of a server, as in the ``example``; keys that stand in it are not shown."""
     try:
         parts = urlsplit(text)
         fine = parts.scheme in {"http", "https"} and bool(parts.hostname)
@@ -135,7 +135,7 @@ def url_problem(text: str) -> str | None:
         fine, secret = False, "@" in text
     if secret:
         return NO_SECRETS  # what stands before an @ is not shown, and neither is a query
-    return None if fine else f"{shown(text)} is not the address of a server, as in 'http://localhost:11434/v1'"
+    return None if fine else f"{shown(text)} is not the address of a server, as in '{example}'"
 
 
 def variable_problem(text: str) -> str | None:

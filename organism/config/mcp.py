@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -160,7 +161,7 @@ _SERVER: Final = Record(
             Text("the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$"), unique=True
         ),
         "cwd": FolderPath(),
-        "url": Text(check=url_problem),
+        "url": Text(check=partial(url_problem, example="http://localhost:9000/mcp")),
         "api_key_env": Text("the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$"),
         "api_key_file": FilePath(),
         "timeout": Number(above=0),

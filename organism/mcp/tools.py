@@ -68,7 +68,8 @@ def with_tools(
         asked = [_timed(each, settings.mcp[each.server].timeout) for each in agent.mcp]
         tools = {tool.handler.name: tool for tool in _tools(name, asked, found, calls, problems)}
         handlers[name] = evolve(handler, agent=evolve(agent, tools=(*agent.tools, *tools.values())))
-        problems += _clashes(handlers[name], settings.handlers)
+        if all(each.server in found for each in asked):  # else nobody knows which tools there are
+            problems += _clashes(handlers[name], settings.handlers)
     if problems:
         raise ConfigurationError(problems)
     return evolve(settings, handlers=MappingProxyType(handlers))
@@ -141,9 +142,8 @@ def _code(
         try:
             arguments = parse_json(message.arguments)
             read(arguments)
-        except (
-            PayloadError
-        ) as error:  # it was sent to what the tool was in an earlier process, or a hook has changed it
+        except PayloadError as error:
+            # It was sent to what the tool was in an earlier process, or a hook has changed it.
             raise HandlerFailedError("validation", f"'{tool.called}' does not take this: {error}") from error
         if ctx.may_have_begun and not tool.repeatable:
             raise Refused(_UNKNOWN.format(tool.called))

@@ -82,9 +82,8 @@ def amounts(order: Ordered) -> str:
 def successor_in(journal: Journal, conversation: str) -> str | None:
     """The conversation that one goes on in, also where that one itself was removed; ``None`` where there is none."""
     name = conversation
-    while (
-        journal.chain(CONVERSATION + (name := successor_of(name))) is not None
-    ):  # one of that name may be no successor
+    while journal.chain(CONVERSATION + (name := successor_of(name))) is not None:
+        # One of that name may be no successor.
         with suppress(JournalError):
             for document in journal.documents(CONVERSATION + name, kinds=("Accepted",)):
                 if any(step.get("before") == conversation for step in document.get("steps", ())):

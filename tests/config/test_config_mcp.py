@@ -57,7 +57,7 @@ MISTAKES = [
     ("{command: [a], url: http://b}", "mcp.files.url: is there beside 'command': a server is started, or runs already"),
     ("{url: http://b, cwd: x}", "mcp.files.cwd: says nothing of a 'url': leave it out"),
     ("{command: [a], api_key_env: K}", "mcp.files.api_key_env: says nothing of a 'command': leave it out"),
-    ("{url: b}", "mcp.files.url: 'b' is not the address of a server, as in 'http://localhost:11434/v1'"),
+    ("{url: b}", "mcp.files.url: 'b' is not the address of a server, as in 'http://localhost:9000/mcp'"),
     (
         "{url: 'http://me:pw@b'}",
         "mcp.files.url: a key does not belong here: name the environment variable that holds it (api_key_env) or a file (api_key_file)",

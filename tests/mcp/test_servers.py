@@ -126,10 +126,11 @@ BROKEN = [
 async def test_an_organism_does_not_start_without_its_servers(notes: Notes, keys: dict[str, Any], problem: str) -> None:
     given = {**keys, "env": {"NOTES": str(notes.log), **keys.get("env", {})}}
     server = keys if "url" in keys else {**notes.server(), **given}
-    organism = notes.organism(ScriptedModel([]), server=server)
-    with pytest.raises(ConfigurationError, match=r"mcp\.notes: ") as caught:
+    organism = notes.organism(ScriptedModel([]), server=server, agent={"tool_calls": {"notes_lookup": 1}})
+    with pytest.raises(ConfigurationError) as caught:
         await organism.start()
-    assert re.search(problem, str(caught.value)), str(caught.value)
+    (mistake,) = caught.value.mistakes  # and none of its tools, which nobody knows
+    assert re.search(rf"mcp\.notes: .*{problem}", mistake), mistake
     await organism.close()
     assert children() == []
 
