@@ -30,6 +30,7 @@ from organism.pump.text_listeners import TextListeners
 from organism.pump.thread_pool import ThreadPool
 from organism.record import facts
 from organism.replay.context import Recorded, RecordedAgent
+from organism.replay.histories import Histories
 from organism.replay.player import Odd, Player
 from organism.replay.script import END, REFUSED
 from organism.replay.verdict import asked_otherwise, both, judge
@@ -113,6 +114,9 @@ class Stage:
         self._restarts = {place + entries for place, entries, _, _ in self._forks}
         self._group: TaskGroup | None = None
         self.event, self.heed = runtime.event, runtime.heed()
+        self.histories = Histories(self)
+        self._next_one: runtime.Event | None = None
+        """Set when the next fact has been gone through, where somebody waits for that."""
 
     # For contexts
 
@@ -144,6 +148,16 @@ class Stage:
             found = self._handles[id_] = made
         return found
 
+    def passed(self) -> Sequence[Fact]:
+        """The facts that have been gone through."""
+        return self._record[: self.place + 1]
+
+    async def next_one(self) -> None:
+        """Waits until another one has."""
+        if self._next_one is None:
+            self._next_one = self.event()
+        await self._next_one.wait()
+
     # The run
 
     async def run(self) -> None:
@@ -159,6 +173,9 @@ class Stage:
                     await self._arrive(place, fact, *self._due[place])
                 self._fold.apply(fact)
                 self.place = place
+                if self._next_one is not None:
+                    self._next_one.set()
+                    self._next_one = None
                 await self._after(fact)
             for player in self._running.values():
                 self._leave(player)
