@@ -27,14 +27,12 @@ from organism.cli.text import one_line
 from organism.errors import ConfigurationError, EscalatedError, JournalError, OrganismError
 from organism.likeness import without_secrets
 from organism.names import suggestion
+from organism.pump.garbage import OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import FrameType
     from typing import Never, TextIO
-
-OBJECTS: Final = 20_000
-"""How many objects may have come before garbage is looked for among them."""
 
 GROUPS: Final = {
     "Run": {

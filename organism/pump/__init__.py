@@ -17,4 +17,5 @@ Reading order:
 * ``writer``, ``disk_thread`` - writing the journal; ``outlet``: the one way out to listeners; ``text_listeners``: text that agents are writing
 * ``thread_pool``, ``watchdog`` - plain functions in threads of the operating system; handlers that block the event loop
 * ``runtime``, ``own_loop`` - what differs between trio and asyncio; the one event loop that an organism belongs to
+* ``garbage`` - how often Python looks for it meanwhile
 """

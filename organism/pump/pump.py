@@ -12,6 +12,7 @@ from organism.pump import runtime
 from organism.pump.aside import Aside
 from organism.pump.deadlines import Deadlines
 from organism.pump.escalation import Escalation
+from organism.pump.garbage import SELDOM
 from organism.pump.orders import Orders
 from organism.pump.own_loop import OwnLoop
 from organism.pump.pauses import Pauses
@@ -114,6 +115,12 @@ class Pump:
         once the pump takes work.
         """
         self._stop = stop
+        with SELDOM:
+            await self._run(started, stop)
+        if self.escalation.why:
+            raise EscalatedError(self.escalation.why)
+
+    async def _run(self, started: Callable[[], None], stop: anyio.Event) -> None:
         async with anyio.create_task_group() as group:
             self.workers.group = group
             group.start_soon(self.deadlines.keep)
@@ -141,8 +148,6 @@ class Pump:
                     self.workers.take_up_all(group)
                     group.start_soon(self._tell_what_ended)
             group.cancel_scope.cancel()
-        if self.escalation.why:
-            raise EscalatedError(self.escalation.why)
 
     async def _tell_what_ended(self) -> None:
         """Writes what is recorded so far, so that handles hear of threads that ended before the organism stopped: no later process will say so."""
