@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import fields, frozen
@@ -61,12 +62,14 @@ class Ending:
 
     def as_list(self) -> list[Any]:
         """The fields as JSON values; :meth:`of_list` reads them."""
-        values = [getattr(self, name) for name in _NAMES]
+        values: list[Any] = list(_VALUES(self))
         for place in _MAPPINGS:
             values[place] = dict(values[place])
         for place in _LISTS:
             values[place] = list(values[place])
-        values[_USAGE] = [_number(getattr(self.usage, name)) for name in _FIGURES]
+        values[_USAGE] = usage = list(_USED(self.usage))
+        for place in _NOT_WHOLE:
+            usage[place] = _number(usage[place])
         return values
 
     def as_bytes(self) -> bytes:
@@ -102,7 +105,9 @@ _new_ending: Final = maker(Ending)
 _NAMES: Final = tuple(field.name for field in fields(Ending))
 _UNITS: Final = tuple(field.name for field in fields(Limits))
 _FIGURES: Final = tuple(field.name for field in fields(Usage))
+_VALUES, _USED, _LIMITED = attrgetter(*_NAMES), attrgetter(*_FIGURES), attrgetter(*_UNITS)
 _COST: Final = _FIGURES.index("cost_usd")
+_NOT_WHOLE: Final = (_COST, _FIGURES.index("seconds"))
 _BEGAN, _USAGE, _LABELS = map(_NAMES.index, ("began", "usage", "labels"))
 _MAPPINGS: Final = tuple(map(_NAMES.index, ("labels", "limits")))
 _LISTS: Final = tuple(map(_NAMES.index, ("accounts", "warnings")))
@@ -139,8 +144,8 @@ def _number(value: Any) -> Any:
 
 def limits_as_json(limits: Limits) -> dict[str, Any]:
     """The limits that there are, as the entries have them."""
-    known = ((name, getattr(limits, name)) for name in _UNITS)
-    return {name: _number(value) for name, value in known if value is not None}
+    known = zip(_UNITS, _LIMITED(limits), strict=True)
+    return {name: value if value.__class__ is int else _number(value) for name, value in known if value is not None}
 
 
 class Terms:
