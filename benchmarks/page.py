@@ -174,7 +174,8 @@ def _peers(part: dict[str, Any]) -> str:
     used = ", ".join(f"{name} {version}" for name, version in part["versions"].items())
     return "\n".join([
         "## Beside others\n",
-        ("Ours and each peer took turns at the same task; rates are per second. Compare the ratios. *Aim* is the ratio that we want.\n"),
+        ("Ours and each peer took turns at the same task; rates are per second. Compare the ratios. *Aim* is the ratio that we want."
+         " Each runs as it comes: while an organism is open Python [looks for garbage](how-to/call-from-python.md#in-a-service) seldom, in the others as often as ever.\n"),
         _circumstances(part),
         _beside(part["rows"], "organism"),
         f"Peers: {used}.\n",
@@ -213,7 +214,7 @@ def _floors(part: dict[str, Any]) -> str:
     return "\n".join([
         "## What cannot be left out\n",
         ("How close is this to the least that Python, trio and the disk take for such work? Bare prototypes without any rule"
-        " (`benchmarks/floors.py`, `benchmarks/durable.py --bare`), measured in the same run:\n"),
+        " (`benchmarks/floors.py`, `benchmarks/durable.py --bare`), measured in the same run, with garbage looked for as seldom as while an organism runs:\n"),
         _table(["work", "bare", "us of CPU", "a second", "ours, us of CPU", "a second", "what makes the difference"], rows),
     ])  # fmt: skip
 
