@@ -70,7 +70,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             line = f"{record.levelname} {record.getMessage()}"
-            if "no delivery" not in line or __file__ in line:
+            if "is not a delivery" not in line or __file__ in line:
                 lines.append(line)
                 barks.put(line)
 
