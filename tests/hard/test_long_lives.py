@@ -134,7 +134,7 @@ async def test_organisms_that_are_opened_and_closed_leave_nothing_behind(tmp_pat
 
     def alive() -> int:
         gc.collect()
-        return sum(type(each).__module__.startswith("organism.") for each in gc.get_objects())
+        return sum(str(type(each).__module__).startswith("organism.") for each in gc.get_objects())
 
     await live()
     await live()
