@@ -126,8 +126,9 @@ async def test_organisms_that_are_opened_and_closed_leave_nothing_behind(tmp_pat
     def open_files() -> int:
         return sum(1 for _ in FILES.iterdir()) if FILES.exists() else 0
 
-    def ours() -> list[str]:
-        own = [each for each in threading.enumerate() if each.name.startswith("organism")]
+    def ours(others: set[threading.Thread]) -> list[str]:
+        """Threads of organisms, but for those that ``others`` have left."""
+        own = [each for each in threading.enumerate() if each not in others and each.name.startswith("organism")]
         for each in own:
             each.join(10)  # it was told to end, and may still be about to
         return [each.name for each in own if each.is_alive()]
@@ -136,13 +137,15 @@ async def test_organisms_that_are_opened_and_closed_leave_nothing_behind(tmp_pat
         gc.collect()
         return sum(str(type(each).__module__).startswith("organism.") for each in gc.get_objects())
 
+    others = set(threading.enumerate())
     await live()
     await live()
-    before = (ours(), open_files(), alive())
+    assert ours(others) == []
+    files, objects = open_files(), alive()
     for _ in range(10):
         await live()
-    assert (ours(), open_files()) == ([], before[1])
-    assert alive() - before[2] < 10
+    assert (ours(others), open_files()) == ([], files)
+    assert alive() - objects < 10
 
 
 async def test_a_thread_that_fails_again_and_again_keeps_the_first_of_its_failures() -> None:
