@@ -124,7 +124,8 @@ def load(path: Path, *, environ: Mapping[str, str] = NOTHING, checks: Checks | N
     section: Section = _STUDY.read(tree, reading)
     loading = _Loading(section, path, environ, checks)
     study = loading.study()
-    wrong = _all_of(mistakes) + [each for each in loading.wrong if each not in _all_of(mistakes)]
+    ours = _all_of(mistakes)
+    wrong = ours + [each for each in loading.wrong if each not in ours]
     if wrong or study is None:
         raise ConfigurationError(wrong)
     return study

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.errors import ConfigurationError, JournalError
 from organism.journal import Lock, open_journal
+from organism.journal.disk import Disk
 from organism.journal.lock import identity
 from organism.lab.study import UNITS
 from organism.usage import Tally
@@ -146,10 +147,11 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """All of it or nothing, whenever the process is killed."""
+    """All of it or nothing, whenever the process is killed or the power fails."""
     beside = path.with_name(f"{path.name}.new")
     with beside.open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+    Disk(durable=True).sync_folder(path.parent)

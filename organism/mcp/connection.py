@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST
 
-from organism.durations import duration
+from organism.durations import backoff, duration
 from organism.errors import OrganismError, Refused
 from organism.mcp.results import result_text
 from organism.mcp.run import Run, Watched, said
@@ -207,8 +207,7 @@ class Connection:
             return
         run.counted = True
         self._failures = 0 if run.answered else self._failures + 1
-        first, longest = self._server.backoff
-        wait = 0.0 if run.answered else min(longest, first * 2 ** min(self._failures - 1, 30))
+        wait = 0.0 if run.answered else backoff(*self._server.backoff, failures=self._failures)
         self._not_before = anyio.current_time() + wait
 
     def _check_wait(self) -> None:

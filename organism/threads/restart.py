@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import define, field, frozen
 
+from organism.durations import backoff
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from organism.settings import OnFailure
 
 log: Final = logging.getLogger("organism.handlers")
-
-FARTHEST: Final = 32
-"""The backoff doubles so many times at most: any configuration has reached its longest wait by then, and the power stays finite."""
 
 DEAD: Final = frozenset({"crashed", "timeout"})
 """Failures that are the handler's own: they count for its circuit breaker, and a message that fails so for good is a dead letter whatever
@@ -79,7 +78,7 @@ def again_at(
     if failed >= policy.attempts or code not in policy.retry_on:
         return None
     first, longest = policy.backoff
-    wait = min(longest, first * 2 ** min(failed - 1, FARTHEST))
+    wait = backoff(first, longest, failures=failed)
     wait = wait / 2 + wait / 2 * draw
     since = tried[0].began if tried else began
     return None if ran + wait - since > policy.within else now + wait

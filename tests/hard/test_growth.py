@@ -389,26 +389,20 @@ async def test_more_of_them_cost_no_more_each(case: Callable[[int, Steps], Await
 
 @interpreted
 @pytest.mark.by_turns
-async def test_a_message_that_waits_for_its_next_attempt_is_found_in_its_thread() -> None:
-    await check(retried, few=100, within_lines=True)
-
-
-@interpreted
-@pytest.mark.by_turns
-async def test_a_level_is_crossed_without_a_look_at_those_crossed_before() -> None:
-    await check(levels, few=50, within_lines=True)
-
-
-@interpreted
-@pytest.mark.by_turns
-async def test_a_thread_waits_for_people_without_a_look_at_what_has_ended_below_it() -> None:
-    await check(rests, few=50, within_lines=True)
-
-
-@interpreted
-@pytest.mark.by_turns
-async def test_a_fact_is_told_only_to_those_who_listen_to_its_thread() -> None:
-    await check(heard, few=60, within_lines=True)
+@pytest.mark.parametrize(
+    ("case", "few"),
+    [
+        pytest.param(retried, 100, id="a message that waits for its next attempt is found in its thread"),
+        pytest.param(levels, 50, id="a level is crossed without a look at those crossed before"),
+        pytest.param(rests, 50, id="a thread waits for people without a look at what has ended below it"),
+        pytest.param(heard, 60, id="a fact is told only to those who listen to its thread"),
+    ],
+)
+async def test_more_of_them_cost_no_more_each_within_a_line(
+    case: Callable[[int, Steps], Awaitable[None]], few: int
+) -> None:
+    """What a comprehension or a built-in does over many things is one line, so these look at what is done within it."""
+    await check(case, few=few, within_lines=True)
 
 
 @interpreted

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define
 
 from organism.budget.levels import has_reached
+from organism.durations import backoff
 from organism.quick import maker
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from organism.models.contract import BackendError
     from organism.settings import Level, ModelSettings, Strategy
-
-_DOUBLINGS: Final = 60
-"""Beyond this the backoff of any configuration has long reached its longest; it keeps the power finite."""
 
 
 @define(kw_only=True)
@@ -100,7 +98,7 @@ class Way:
         self._failures[backend] = failures + 1
         if retry_after is not None and retry_after >= 0:
             return self.pause(retry_after)
-        longest = min(self._longest, self._first * 2.0 ** min(failures, _DOUBLINGS))
+        longest = backoff(self._first, self._longest, failures=failures + 1)
         return longest * (1 - self._dice() / 2)
 
 
