@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from organism.config.keywords import Keywords
     from organism.journal import MemoryJournal
+    from organism.models.routing.shared import SharedLimits
     from organism.pump.accounts import AccountHandle
     from organism.pump.bare import BareThread
     from organism.pump.handles import ConversationHandle, ThreadHandle
@@ -73,6 +74,7 @@ class Organism(Learner):
 
     _parts: ClassVar = Works
     """What it is put together from while it runs."""
+    _limits: SharedLimits | None = None
 
     def __init__(
         self,
@@ -99,10 +101,11 @@ class Organism(Learner):
         return cls.of(config.load(Path(path), set=set or {}, environ=dict(os.environ), checks=_checks()), seed=seed)
 
     @classmethod
-    def of(cls, settings: Settings, *, seed: int | None = None) -> Self:
-        """Makes an organism from settings that are already read and checked."""
+    def of(cls, settings: Settings, *, seed: int | None = None, limits: SharedLimits | None = None) -> Self:
+        """Makes an organism from settings that are read and checked. All with the same ``limits`` keep rates and places of backends together."""
         organism = cls.__new__(cls)
         organism._setup(settings, seed)  # noqa: SLF001 - its own
+        organism._limits = limits  # noqa: SLF001 - its own
         return organism
 
     def _setup(self, settings: Settings, seed: int | None) -> None:
@@ -135,7 +138,7 @@ class Organism(Learner):
             )
             self._now = clock.now
             environ = dict(os.environ)
-            await made_ready(self.settings.models, environ=environ, at=self._wall())
+            await made_ready(self.settings.models, environ=environ, at=datetime.fromtimestamp(clock.now(), UTC))
             works = self._assembled(environ, variables_of(self), clock)
             await works.open()
             self._works = works
@@ -145,7 +148,7 @@ class Organism(Learner):
     def _assembled(self, environ: Mapping[str, str], variables: Context, clock: Clock) -> Works:
         return self._parts(
             self.settings, self.kernel, self._handlers, audience=self._audience, handles=self._handles, environ=environ,
-            variables=variables, dice=self._random, clock=clock, names=self._names, learned=self._learning.begin(),
+            variables=variables, dice=self._random, clock=clock, names=self._names, learned=self._learning.begin(), limits=self._limits,
         )  # fmt: skip
 
     async def drain(self, grace: float) -> None:
@@ -441,9 +444,6 @@ class Organism(Learner):
 
     def _listen(self) -> None:
         self.kernel.book.listen(self._audience.listener)
-
-    def _wall(self) -> datetime:
-        return datetime.fromtimestamp(self._now(), UTC)
 
 
 def _checks() -> BackendChecks:

@@ -72,6 +72,7 @@ RUNTIME: Final = (
     "organism",
     "testing",
     "server",
+    "lab",
     "cli",
 )
 LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
@@ -408,7 +409,18 @@ def lengths(modules: Sequence[Module]) -> Iterator[Breach]:
                     yield module.breach(node, f"has more than {FUNCTION_LINES} lines in {node.name}()")
 
 
-CHECKS: Final[tuple[Check, ...]] = (rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths)
+def provider_names(modules: Sequence[Module]) -> Iterator[Breach]:
+    """Whether a provider is one of ours is asked of ``built_in``: what somebody has written may be called like one."""
+    for module in modules:
+        for node in module.nodes:
+            sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else ()
+            if any(isinstance(side, ast.Attribute) and side.attr == "provider" for side in sides):
+                yield module.breach(node, "compares the name of a provider; ask its 'built_in'")
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths, provider_names,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -520,6 +532,13 @@ BROKEN: Final = [
     ),
     (lengths, "organism.pump.loop", "def f():\n" + "    x = 1\n" * FUNCTION_LINES, "has more than 60 lines in f()"),
     (lengths, "organism.pump.loop", "x = 1\n" * (MODULE_LINES + 1), "has more than 450 lines"),
+    (
+        provider_names,
+        "organism.models.prices",
+        "free = each.provider == 'simulated'",
+        "compares the name of a provider",
+    ),
+    (provider_names, "organism.models.prices", "free = each.provider in FREE", "compares the name of a provider"),
 ]
 
 

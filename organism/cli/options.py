@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 GRACE: Final = 5.0
 """Seconds that what runs has to end when the process is interrupted, where nobody says otherwise."""
+OF_GRACE: Final = Parameter(
+    metavar="SECONDS",
+    help=f"How long running work may take to finish after Ctrl-C, SIGTERM or SIGHUP; {GRACE:g} by default.",
+)
+"""What ``--grace`` says of itself."""
 
 
 ANSWERED: Final = ("ID", "--send", "X")
@@ -84,24 +89,23 @@ class OverWithJournal(Over):
         return one_line(shlex.join(["organism", command, *words, *of_file, *of_journal]))
 
 
+def check_grace(grace: float) -> None:
+    """Raises ConfigurationError for what is no number of seconds."""
+    if not 0 <= grace < math.inf:
+        raise ConfigurationError([f"--grace {grace:g}: must be a number of seconds, 0 or more"])
+
+
 @frozen(kw_only=True)
 class Options(OverWithJournal):
     """The options of what runs an organism. Raises ConfigurationError for times that are no number of seconds."""
 
     quiet: Annotated[bool, Parameter(help="Print only the replies.")] = False
     verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), help="Log every thread that ends.")] = False
-    grace: Annotated[
-        float,
-        Parameter(
-            metavar="SECONDS",
-            help=f"How long running work may take to finish after Ctrl-C, SIGTERM or SIGHUP; {GRACE:g} by default.",
-        ),
-    ] = GRACE
+    grace: Annotated[float, OF_GRACE] = GRACE
     debug: Debug = False  # again: it is the last that help names
 
     def __attrs_post_init__(self) -> None:
-        if not 0 <= self.grace < math.inf:
-            raise ConfigurationError([f"--grace {self.grace:g}: must be a number of seconds, 0 or more"])
+        check_grace(self.grace)
 
 
 @frozen(kw_only=True)

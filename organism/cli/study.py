@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 import os
+import signal
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,13 @@ import anyio
 from cyclopts import Group, Parameter
 
 from organism.cli.arguments import Debug, Given  # noqa: TC001 - cyclopts reads annotations
+from organism.cli.conduct import LAST, interrupted
 from organism.cli.exit_codes import COMPLETED, FAILED
+from organism.cli.interrupts import Interrupts
 from organism.cli.log_lines import logging_to
+from organism.cli.options import GRACE, OF_GRACE, check_grace
+from organism.cli.signals import exit_code
+from organism.cli.starting import unless_interrupted
 from organism.cli.study_tables import figures, plan
 from organism.cli.tables import csv_line, money
 from organism.cli.text import one_line
@@ -55,6 +61,7 @@ def study(
     json: Annotated[bool, Parameter(help="JSON lines: an object for each thread.")] = False,
     calls: Annotated[bool, Parameter(help="With --csv or --json: a row for each model call instead.")] = False,
     quiet: Annotated[bool, Parameter(help="Print only the results.")] = False,
+    grace: Annotated[float, OF_GRACE] = GRACE,
     debug: Debug = False,
     streams: Given,
 ) -> int:
@@ -66,6 +73,7 @@ def study(
     Example: organism study study.yaml --dry-run
     """
     _check(dry_run=dry_run, report=report, csv=csv, json=json, calls=calls)
+    check_grace(grace)
     with redirect_stdout(streams.err):  # what the user's modules print while they are imported
         read = load(file, environ=dict(os.environ), checks=BackendChecks(dict(os.environ), datetime.now(UTC)))
     there = found(read)
@@ -75,7 +83,10 @@ def study(
     ran: Ran | None = None
     if not report:
         with logging_to(streams, verbose=False, debug=debug), redirect_stdout(streams.err):
-            ran = _run(read, there, streams, quiet=quiet)
+            came = _run(read, there, streams, quiet=quiet, grace=grace)
+        if isinstance(came, int):
+            return came
+        ran = came
         there = found(read)
     results = [there[cell] for cell in _in_order(read) if cell in there]
     if csv or json:
@@ -98,8 +109,8 @@ def _check(*, dry_run: bool, report: bool, csv: bool, json: bool, calls: bool) -
         raise ConfigurationError(wrong)
 
 
-def _run(study: Study, there: Mapping[Cell, Found], streams: Streams, *, quiet: bool) -> Ran:
-    """Runs what is left of it, a line on standard error for each thread."""
+def _run(study: Study, there: Mapping[Cell, Found], streams: Streams, *, quiet: bool, grace: float) -> Ran | int:
+    """Runs what is left of it, a line on standard error for each thread; the exit code where a signal ended that."""
     if not quiet:
         notes = dict.fromkeys(note for arm in study.arms for note in arm.settings.notes)
         for line in (*plan(study, there), *(f"note: {note}" for note in notes)):
@@ -117,16 +128,19 @@ def _run(study: Study, there: Mapping[Cell, Found], streams: Streams, *, quiet: 
             done = "" if cell.warms_up else f"{number} of {left}: "
             streams.note(f"{done}{which}: {_said(result)}")
 
-    async def main() -> Ran:
-        return await run(study, ended=ended)
+    async def main() -> Ran | None:
+        return await unless_interrupted(
+            lambda: run(study, ended=ended, grace=grace),
+            interrupts,
+            came=lambda: streams.note(interrupted(grace, lasts=True)),
+        )
 
-    try:
-        return anyio.run(main, backend=study.arms[0].settings.runtime)
-    except Exception:
-        raise
-    except BaseException:
+    with Interrupts(streams.clear, at_most=grace + LAST) as interrupts:
+        ran = anyio.run(main, backend=study.arms[0].settings.runtime)
+    if ran is None:
         streams.note("the study is not over: run it again, and it goes on from here")
-        raise
+        return exit_code(interrupts.number or signal.SIGINT)
+    return ran
 
 
 def _said(result: ThreadResult | None) -> str:
@@ -166,6 +180,11 @@ def _told(study: Study, results: Sequence[Found], ran: Ran | None, streams: Stre
     lacking = len(study.cells) - sum(each.missing is None for each in results)
     if ran is not None and ran.stopped is not None:
         streams.note(f"stopped: {one_line(ran.stopped)}")
+    for each in results:
+        if each.result.outcome == "paused":
+            streams.note(
+                f"{one_line(each.result.thread)} waits: see 'organism inbox --journal sqlite:{one_line(str(each.journal))}'"
+            )
     if lacking:
         verb = "is" if lacking == 1 else "are"
         streams.note(

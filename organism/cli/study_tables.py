@@ -10,6 +10,7 @@ from organism.lab import of_arms, of_pairs
 from organism.lab.figures import OUTCOMES
 from organism.lab.study import UNITS
 from organism.names import counted
+from organism.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,10 +33,11 @@ def plan(study: Study, there: Mapping[Cell, Found]) -> Iterator[str]:
     """What a study runs, in which order, and what that costs at most."""
     done = sum(each.missing is None for each in there.values())
     every, warm_ups = len(study.cells), len(study.warm_ups)
+    at_once = f", {study.concurrency} at the same time" if study.concurrency > 1 else ""
     how = {"interleaved": "arms interleaved", "blocked": "one arm after the other"}[study.order]
     yield (
         f"study {study.name}: {counted(len(study.arms), 'arm')} x {counted(len(study.inputs), 'input')} x "
-        f"{counted(study.repeats, 'repeat')} = {counted(every, 'thread')}, {how} in an order drawn from seed {study.seed}; "
+        f"{counted(study.repeats, 'repeat')} = {counted(every, 'thread')}{at_once}, {how} in an order drawn from seed {study.seed}; "
         f"{done} of them are done; {counted(warm_ups, 'thread')} before to warm up"
     )
     for arm in study.arms:
@@ -46,6 +48,8 @@ def plan(study: Study, there: Mapping[Cell, Found]) -> Iterator[str]:
     limits = [(unit, limit) for unit in UNITS if (limit := getattr(study.ceiling, unit)) is not None]
     if limits:
         yield "ceiling: " + ", ".join(f"{_amount(unit, limit)} {unit}" for unit, limit in limits)
+    if any(arm.settings.ceiling.limits != Limits() for arm in study.arms):
+        yield f"note: the 'ceiling' in {one_line(study.organism.name)} counts for each thread by itself here; that of the study counts all of them"
     yield f"kept in: {one_line(str(study.folder))}"
 
 

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from organism.errors import JournalError
 from organism.journal.codec import decode_entry
-from organism.lab.folder import journals_of, opened
+from organism.lab.folder import journals_of, opened, places
 from organism.lab.study import Cell
 from organism.names import is_within
 from organism.record.calls import CallRow, call_rows
 from organism.works.rows import ThreadRow, threads_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from organism.journal import Journal
     from organism.lab.study import Study
@@ -63,17 +64,30 @@ class Found:
 def found(study: Study, cells: Iterable[Cell] | None = None) -> dict[Cell, Found]:
     """The threads that are there of these cells (all, but for the warm-up). Raises JournalError where a journal is damaged."""
     every: dict[Cell, Found] = {}
-    by_home: defaultdict[str, list[Cell]] = defaultdict(list)
+    by_home: defaultdict[str, dict[str, Cell]] = defaultdict(dict)
     for cell in study.cells if cells is None else cells:
-        by_home[cell.home].append(cell)
-    for home, those in by_home.items():
+        by_home[cell.home][study.id_of(cell)] = cell
+    # First those under way: another process may move them meanwhile into the journals that are looked at then.
+    for place in places(study):
+        there = by_home[place.home].get(place.thread)
+        try:
+            _look(place.path, place.attempt, {} if there is None else {place.thread: there}, every)
+        except JournalError:
+            if place.path.exists():
+                raise
+    for home, cells_there in by_home.items():
         for attempt, path in journals_of(study, home):
-            with opened(path) as journal:
-                for cell in those:
-                    there = _found(journal, study.id_of(cell), cell, attempt, path)
-                    if there is not None:
-                        every[cell] = there
+            _look(path, attempt, cells_there, every)
     return every
+
+
+def _look(path: Path, attempt: int, cells: Mapping[str, Cell], every: dict[Cell, Found]) -> None:
+    """Notes the cells, which are given by the ids of their threads, that are in this journal."""
+    with opened(path) as journal:
+        for id_, cell in cells.items():
+            there = _found(journal, id_, cell, attempt, path)
+            if there is not None and (cell not in every or every[cell].attempt <= attempt):
+                every[cell] = there
 
 
 def _found(journal: Journal, id_: str, cell: Cell, attempt: int, path: Path) -> Found | None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _FILE: Final = "organism.yaml"
 _BUDGET: Final = "budget"
 _MOST: Final = 100_000
+_AT_ONCE: Final = 100
+"""Each thread that runs has half a dozen files open, and a process may often have a thousand."""
 _OURS: Final = {
     "journal": "each arm has a journal of its own, below 'folder'",
     "runtime": "all arms run on one event loop: write it into the organism's file",
@@ -88,6 +90,7 @@ _STUDY: Final = Record(
         "seed": Whole(),
         "order": Choice(get_args(Order)),
         "warm_up": Whole(most=_MOST),
+        "concurrency": Whole(least=1, most=_AT_ONCE),
         "ceiling": Record(
             {unit: CEILING.keys[unit] for unit in UNITS},
             named=("ceiling",),
@@ -169,7 +172,11 @@ class _Loading:
         if not values.get("arms") and section.whole("arms"):
             section.wrong("arms", "has no arms: name one at least, as in `plain: {}`")
         inputs = self._inputs(arms)
-        said = {key: values[key] for key in ("repeats", "seed", "order", "warm_up", "ceiling") if key in values}
+        said = {
+            key: values[key]
+            for key in ("repeats", "seed", "order", "warm_up", "concurrency", "ceiling")
+            if key in values
+        }
         if section.wrong_keys or self._found or not arms:
             return None
         name = values["study"]
@@ -185,6 +192,7 @@ class _Loading:
         )
         made = evolve(made, warm_up=min(made.warm_up, len(inputs)))
         self._check_ceiling(made)
+        self._check_recording(made)
         return made
 
     def _arms(self, file: Path) -> Iterator[Arm]:
@@ -234,7 +242,9 @@ class _Loading:
         return found
 
     def _check_ceiling(self, study: Study) -> None:
-        """Notes units of the ceiling in which the threads of an arm are not limited: nobody could say whether one more fits."""
+        """Notes units of the ceiling in which the threads of an arm are not limited: nobody could say whether one more fits. And those that
+        the organism has a ceiling of, and the study has none of: nothing would be left of what somebody relies on.
+        """
         for unit in UNITS:
             if getattr(study.ceiling, unit) is None or study.most(unit) is not None:
                 continue
@@ -245,6 +255,20 @@ class _Loading:
             ] or ["the warm-up"]
             out = f"set budget.{unit} in the organism's file or in the arms, and with budget.grants_by also budget.grants_up_to"
             self._section.wrong("ceiling", f"threads of {one_of(names)} may take any number of {unit}: {out}")
+        for unit in UNITS:
+            limited = any(getattr(arm.settings.ceiling.limits, unit) is not None for arm in study.arms)
+            if limited and getattr(study.ceiling, unit) is None:
+                said = f"the 'ceiling' in {study.organism.name} limits {unit} for all threads, and counts for each by itself in a study"
+                self._section.wrong("ceiling", f"{said}: set ceiling.{unit} here for all of them together")
+
+    def _check_recording(self, study: Study) -> None:
+        """Notes that threads would write to one recording side by side: which answer came first could not be told from it."""
+        names = [arm.name for arm in study.arms if arm.settings.record is not None or arm.before.record is not None]
+        if names and study.concurrency > 1:
+            out = "leave 'concurrency' out while you record"
+            self._section.wrong(
+                "concurrency", f"{one_of(names)} has a 'record', which keeps calls in their order: {out}"
+            )
 
     def _digest(self, file: Path) -> str:
         """What tells this organism from another one: its file, and what the environment sets over it."""

@@ -1,34 +1,41 @@
 """What is kept of a study: a record of what its threads have in common, what the warm-up has learned, and a journal for each arm.
 
 A thread that is run again goes into the arm's next journal (``plain.2.db``), so that it has the same id, and the same draws, as before.
+While it is under way, each thread has a journal of its own; once it has ended, it is moved into that of its arm.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from contextlib import contextmanager
+import re
+from contextlib import closing, contextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from organism.errors import ConfigurationError, JournalError
+from attrs import frozen
+
+from organism.errors import ConfigurationError, JournalError, JournalHeldError
 from organism.journal import Lock, open_journal
 from organism.journal.disk import Disk
 from organism.journal.lock import identity
-from organism.lab.study import UNITS
+from organism.lab.study import UNITS, WARM_UP
+from organism.names import is_of_limits
 from organism.usage import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
-    from pathlib import Path
 
     from organism.journal import Journal
-    from organism.lab.study import Study
+    from organism.lab.study import Cell, Study
 
 _RECORD: Final = "study.json"
 _LEARNED: Final = "learned.json"
+_UNDER_WAY: Final = "under-way"
+_NAME: Final = re.compile(r"(?P<home>[^.]+)\.(?P<attempt>[1-9][0-9]{0,8})\.(?P<thread>[^.]+)\.db", re.ASCII)
+"""Of the journal of a thread that is under way; names have no dots."""
 _FORMAT: Final = 1
-_MOST: Final = 1000
-"""Journals of an arm: nobody runs a thread as often."""
 
 
 def journal_of(study: Study, home: str, attempt: int = 1) -> Path:
@@ -43,11 +50,93 @@ def url_of(path: Path) -> str:
 
 def journals_of(study: Study, home: str) -> Iterator[tuple[int, Path]]:
     """The journals of an arm that are there, by the number of the attempt."""
-    for attempt in range(1, _MOST):
+    again = [path.name.split(".")[1] for path in study.folder.glob(f"{home}.*.db")]
+    for attempt in [1, *sorted(int(each) for each in again if each.isdecimal())]:
         path = journal_of(study, home, attempt)
-        if not path.exists():
-            return
-        yield attempt, path
+        if path.exists():
+            yield attempt, path
+
+
+@frozen(kw_only=True)
+class Place:
+    """Where a thread is while it is under way (``path``), and where it belongs once it has ended: the journal of ``home``, or that with the
+    threads that were run again for the so-manieth time.
+    """
+
+    folder: Path
+    home: str
+    attempt: int
+    thread: str
+
+    @classmethod
+    def of(cls, study: Study, cell: Cell, attempt: int) -> Place:
+        """The place of a cell's thread."""
+        return cls(folder=study.folder, home=cell.home, attempt=attempt, thread=study.id_of(cell))
+
+    @property
+    def path(self) -> Path:
+        """The file of its own journal."""
+        return self.folder / _UNDER_WAY / f"{self.home}.{self.attempt}.{self.thread}.db"
+
+
+def places(study: Study) -> list[Place]:
+    """The threads that are under way, or were when a process ended, the first attempt first."""
+    return [each for each in _every(study) if not _is_moved(study, each)]
+
+
+def _every(study: Study) -> list[Place]:
+    names = [path.name for path in (study.folder / _UNDER_WAY).glob("*.db")]
+    every = [
+        Place(folder=study.folder, home=match["home"], attempt=int(match["attempt"]), thread=match["thread"])
+        for match in map(_NAME.fullmatch, names)
+        if match
+    ]
+    return sorted(every, key=lambda each: (each.attempt, each.path))
+
+
+def settle(study: Study, place: Place) -> bool:
+    """Moves a thread that has ended into the journal where it belongs; whether it is there. It is not while it has not ended, nor where
+    another process works on that journal: then a later run moves it. Raises JournalError.
+    """
+    if not _is_moved(study, place):
+        with opened(place.path) as journal:
+            chains = [each for each in journal.chains() if not is_of_limits(each.root)]
+            if not chains or any(each.open for each in chains):
+                return False
+            documents = {each.root: list(journal.documents(each.root)) for each in chains}
+        path = journal_of(study, place.home, place.attempt)
+        lock = Lock(path, _who(study))
+        try:
+            lock.take()
+        except JournalHeldError:
+            return False
+        try:
+            with closing(open_journal(url_of(path), lock=lock)) as journal:
+                # The thread that is looked for goes last: where it is, all is.
+                for root in sorted(documents, key=lambda each: each == place.thread):
+                    if journal.chain(root) is None:
+                        journal.put(root, documents[root])
+        finally:
+            lock.release()
+    # Killed before this, it is in both, and is found where it was moved to.
+    for end in ("-wal", "-shm", ".lock", ""):
+        with suppress(FileNotFoundError):
+            place.path.with_name(place.path.name + end).unlink()
+    return True
+
+
+def settle_all(study: Study) -> None:
+    """Moves all threads that have ended, and that a killed process has left. Raises JournalError."""
+    for place in _every(study):
+        settle(study, place)
+
+
+def _is_moved(study: Study, place: Place) -> bool:
+    path = journal_of(study, place.home, place.attempt)
+    if not path.exists():
+        return False
+    with opened(path) as journal:
+        return journal.chain(place.thread) is not None
 
 
 @contextmanager
@@ -63,14 +152,18 @@ def opened(path: Path) -> Generator[Journal]:
 @contextmanager
 def owned(study: Study) -> Generator[None]:
     """While the block is open, no other process runs the study. Raises JournalHeldError where one does, and makes the folder."""
-    who = identity(0, organism=study.name)
-    del who["since"]  # nobody asked the clock
-    lock = Lock(study.folder / _RECORD, who)
+    lock = Lock(study.folder / _RECORD, _who(study))
     lock.take()
     try:
         yield
     finally:
         lock.release()
+
+
+def _who(study: Study) -> dict[str, str]:
+    who = identity(0, organism=study.name)
+    del who["since"]  # nobody asked the clock
+    return who
 
 
 def begin(study: Study) -> None:
@@ -118,15 +211,24 @@ def keep_learned(study: Study, found: list[dict[str, Any]]) -> None:
     _write(study.folder / _LEARNED, {"format": _FORMAT, "learned": found})
 
 
-def spent(path: Path) -> dict[str, Any]:
-    """What all threads of a journal have spent, by the units of a ceiling; threads that were interrupted too."""
+def spent_by_all(study: Study) -> dict[Path, dict[str, Decimal]]:
+    """What all threads have spent until now, by journal. Raises JournalError."""
+    homes = (WARM_UP, *(arm.name for arm in study.arms))
+    paths = [*(path for home in homes for _, path in journals_of(study, home)), *(each.path for each in places(study))]
+    return {path: spent(path) for path in paths}
+
+
+def spent(path: Path) -> dict[str, Decimal]:
+    """What all threads of a journal have spent, by the units of a ceiling; threads that were interrupted too. Nothing where there is none."""
+    if not path.exists():
+        return dict.fromkeys(UNITS, Decimal(0))
     tally = Tally()
     with opened(path) as journal:
         for row in journal.spendings():
             if row.tells is None:
                 tally.add(row.amounts, row.details, estimated=row.estimated, unpriced=row.unpriced)
     usage = tally.usage()
-    return {unit: getattr(usage, unit) for unit in UNITS}
+    return {unit: Decimal(getattr(usage, unit)) for unit in UNITS}
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,21 +1,24 @@
-"""Running a study: the warm-up, and then one thread after the other, each in an organism of its own that knows what the warm-up learned.
+"""Running a study: the warm-up, and then all threads, each in an organism of its own that knows what the warm-up learned.
 
-So no thread holds more or less than it would alone, whatever ran before it, and whichever process it runs in.
+So no thread holds more or less than it would alone, whatever runs before or beside it, and whichever process it runs in. What they share is
+what the provider would see the sum of: the places and rates of backends; and the ceiling of the study.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
+import anyio.to_thread
 from attrs import define, evolve, field, frozen
 
-from organism.errors import JournalError, OrganismError
+from organism.errors import OrganismError
 from organism.lab import folder
+from organism.lab.ceiling import Ceiling
 from organism.lab.cells import found, missing
-from organism.lab.study import UNITS, WARM_UP, Cell, Study
+from organism.lab.study import Cell, Study
+from organism.models.routing.shared import SharedLimits
 from organism.names import counted
 from organism.organism import Organism
 from organism.results import ThreadResult
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from organism.context.interface import Context
     from organism.hooks import CompletionEvent
+    from organism.lab.cells import Found
 
 Ended = Callable[[Cell, ThreadResult | None, str | None], object]
 _IN_A_ROW: Final = 3
@@ -42,20 +46,22 @@ class Ran:
     stopped: str | None
 
 
-async def run(study: Study, *, ended: Ended | None = None) -> Ran:
+async def run(study: Study, *, ended: Ended | None = None, grace: float = 0) -> Ran:
     """Runs what is left of a study: threads that have a result stay as they are, unfinished ones are continued, and missing ones begin anew.
 
-    ``ended`` is called with each cell, those of the warm-up first, what its thread came to, and why that is missing, if it is.
+    ``ended`` is called with each cell, those of the warm-up first and all in the order of the study, what its thread came to, and why that
+    is missing, if it is. Cancelled, it begins nothing more, and what runs has ``grace`` seconds to finish; what does not is continued next time.
+
     Raises ConfigurationError where the folder has threads of another study, JournalHeldError while another process runs this one, and other
-    JournalErrors; whatever else goes wrong with a thread makes that one missing.
+    JournalErrors of the folder; whatever else goes wrong with a thread makes that one missing.
     """
     with folder.owned(study):
         folder.begin(study)
-        running = _Running(study, ended)
-        running.count()
-        stopped = await running.run(study.warm_ups, at_most=1)
+        folder.settle_all(study)
+        running = _Running(study, ended, grace, Ceiling(study, folder.spent_by_all(study)))
+        stopped = await running.run(study.warm_ups, concurrency=1, at_most=1)
         if stopped is None:
-            stopped = await running.run(study.cells, at_most=_IN_A_ROW)
+            stopped = await running.run(study.cells, concurrency=study.concurrency, at_most=_IN_A_ROW)
         return Ran(ran=running.ran, missing=running.missing, stopped=stopped)
 
 
@@ -65,47 +71,52 @@ class _Running:
 
     study: Study
     ended: Ended | None
+    grace: float
+    ceiling: Ceiling
     ran: int = 0
     missing: dict[Cell, str] = field(factory=dict[Cell, str])
-    spent: dict[Path, dict[str, Any]] = field(factory=dict[Path, dict[str, Any]])
-    """By journal."""
+    limits: SharedLimits = field(factory=SharedLimits)
+    learned: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
+    moving: anyio.Lock = field(factory=anyio.Lock)
+    """Held by whoever moves a thread into the journal of its arm, which one does at a time."""
 
-    async def run(self, cells: Sequence[Cell], *, at_most: int) -> str | None:
+    async def run(self, cells: Sequence[Cell], *, concurrency: int, at_most: int) -> str | None:
         """The threads of these cells that have no result yet; why some were not begun, if so. ``at_most``: so many that come to nothing, one
         after the other, say that the next ones would not either.
         """
         there = found(self.study, cells)
-        in_a_row = 0
-        for cell in cells:
-            known = there.get(cell)
-            if known is not None and known.missing is None:
-                continue
-            lacking = self._too_dear(cell)
-            if lacking is not None:
-                return lacking
-            attempt = 1 if known is None else known.attempt + known.ended
-            result, why = await self._thread(cell, folder.journal_of(self.study, cell.home, attempt))
-            if self.ended is not None:
-                self.ended(cell, result, why)
-            if why is None:
-                self.ran += not cell.warms_up
-                in_a_row = 0
-                continue
-            self.missing[cell] = why
-            in_a_row += 1
-            if in_a_row == at_most:
-                return (
-                    "the warm-up came to nothing"
-                    if cell.warms_up
-                    else f"{counted(at_most, 'thread')} in a row came to nothing"
-                )
-        return None
+        self.learned = folder.learned(self.study)
+        line = _Line(self, at_most)
+        problem: Exception | None = None
+        async with anyio.create_task_group() as group:
 
-    async def _thread(self, cell: Cell, path: Path) -> tuple[ThreadResult | None, str | None]:
-        """What a cell's thread comes to, and why that is missing, if it is."""
-        study, id_ = self.study, self.study.id_of(cell)
-        organism = Organism.of(evolve(study.settings_of(cell), journal=folder.url_of(path)))
-        organism.learn_from(folder.learned(study))
+            async def one(cell: Cell, place: folder.Place) -> None:
+                nonlocal problem
+                try:
+                    line.came(cell, *await self._thread(cell, place))
+                except Exception as error:  # noqa: BLE001 - raised below: what leaves the block would be a group
+                    problem = problem or error
+                    group.cancel_scope.cancel()
+
+            for cell in cells:
+                known = there.get(cell)
+                if known is not None and known.missing is None:
+                    continue
+                place = _place_of(self.study, cell, known)
+                if not await line.has_room(cell, place, concurrency):
+                    break
+                line.begin(cell)
+                group.start_soon(one, cell, place)
+        if problem is not None:
+            raise problem
+        return line.stopped
+
+    async def _thread(self, cell: Cell, place: folder.Place) -> tuple[ThreadResult | None, str | None]:
+        """What a cell's thread comes to, and why that is missing, if it is. Then it is where it belongs, and what it has cost is settled."""
+        study, id_ = self.study, place.thread
+        url = folder.url_of(place.path)
+        organism = Organism.of(evolve(study.settings_of(cell), journal=url), limits=self.limits)
+        organism.learn_from(folder.learned(study) if cell.warms_up else self.learned)
 
         def keep(_event: CompletionEvent, _ctx: Context) -> None:
             # Before the handler has the answer: once its thread has ended, all that it learned is kept, wherever the process is killed.
@@ -115,42 +126,101 @@ class _Running:
             organism.add_hook("after_model_call", keep)
         result, why = None, None
         try:
-            async with organism:
+            await organism.start()
+            try:
                 payload = study.inputs[cell.input - 1]
                 thread = await organism.send(study.to, payload, id=id_, labels=study.labels_of(cell))
                 if thread.paused:  # when it was left
                     thread.resume()
                 result = await thread.result()
                 why = missing(result, await organism.calls(id_))
-        except JournalError:
-            raise
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await organism.close(grace=self.grace)
         except OrganismError as error:
             why = (
                 str(error) if result is None else why
             )  # else the organism has ended with its thread, as `on_failure` may say
-        self._count(path)
+        async with self.moving:
+            self.ceiling.settle(place.path, await anyio.to_thread.run_sync(self._settled, place))
         return result, why
 
-    def count(self) -> None:
-        """Counts what earlier runs have spent."""
-        for home in (WARM_UP, *(arm.name for arm in self.study.arms)):
-            for _, path in folder.journals_of(self.study, home):
-                self._count(path)
+    def _settled(self, place: folder.Place) -> dict[str, Any]:
+        """What a thread has spent. It is moved into the journal of its arm, if it has ended."""
+        spent = folder.spent(place.path)
+        if place.path.exists():
+            folder.settle(self.study, place)
+        return spent
 
-    def _count(self, path: Path) -> None:
-        if path.exists():
-            self.spent[path] = folder.spent(path)
 
-    def _too_dear(self, cell: Cell) -> str | None:
-        """Why a thread could pass the study's ceiling; ``None`` if it cannot."""
-        for unit in UNITS:
-            limit, costs = getattr(self.study.ceiling, unit), self.study.most_of(cell, unit)
-            if limit is None or costs is None:
-                continue
-            spent = sum((Decimal(each[unit]) for each in self.spent.values()), Decimal(0))
-            if spent + costs > limit:
-                return (
-                    f"of the ceiling of {limit:,} {unit}, {spent:,} are spent, and the next thread may take {costs:,}: raise "
-                    f"ceiling.{unit}, and run the study again"
-                )
-        return None
+def _place_of(study: Study, cell: Cell, known: Found | None) -> folder.Place:
+    """Where the thread of a cell goes on, or begins anew where what is known of it has ended."""
+    if known is None:
+        return folder.Place.of(study, cell, 1)
+    place = folder.Place.of(study, cell, known.attempt)
+    goes_on = not known.ended and known.journal == place.path
+    return place if goes_on else folder.Place.of(study, cell, known.attempt + 1)
+
+
+@define(eq=False)
+class _Line:
+    """The threads of a run in the order in which they are begun, which is that in which they are told of."""
+
+    running: _Running
+    at_most: int
+    stopped: str | None = None
+    _begun: dict[Cell, tuple[ThreadResult | None, str | None] | None] = field(
+        factory=dict["Cell", "tuple[ThreadResult | None, str | None] | None"], init=False
+    )
+    """Those that were not told of yet, with what they came to."""
+    _moved: anyio.Event = field(factory=anyio.Event, init=False)
+    """Set when another one has ended."""
+    _in_a_row: int = field(default=0, init=False)
+
+    async def has_room(self, cell: Cell, place: folder.Place, concurrency: int) -> bool:
+        """Waits until a thread may be begun, and holds what it may cost; whether it may be. Where the ceiling does not bear it beside those that
+        run, it may yet do so when they have ended: each costs less than is held for it.
+        """
+        while self.stopped is None:
+            running = sum(came is None for came in self._begun.values())
+            if running < concurrency:
+                lacking = self.running.ceiling.hold(cell, place.path)
+                if lacking is None:
+                    return True
+                if not running:
+                    self.stopped = lacking
+                    break
+            await self._moved.wait()
+            self._moved = anyio.Event()
+        return False
+
+    def begin(self, cell: Cell) -> None:
+        """The thread of a cell is begun."""
+        self._begun[cell] = None
+
+    def came(self, cell: Cell, result: ThreadResult | None, why: str | None) -> None:
+        """The thread of a cell came to this. It is told of once those before it were."""
+        self._begun[cell] = result, why
+        self._moved.set()
+        for first, known in [*self._begun.items()]:
+            if known is None:
+                return
+            del self._begun[first]
+            self._tell(first, *known)
+
+    def _tell(self, cell: Cell, result: ThreadResult | None, why: str | None) -> None:
+        running = self.running
+        if running.ended is not None:
+            running.ended(cell, result, why)
+        if why is None:
+            running.ran += not cell.warms_up
+            self._in_a_row = 0
+            return
+        running.missing[cell] = why
+        self._in_a_row += 1
+        if self._in_a_row == self.at_most and self.stopped is None:
+            self.stopped = (
+                "the warm-up came to nothing"
+                if cell.warms_up
+                else f"{counted(self.at_most, 'thread')} in a row came to nothing"
+            )

@@ -61,8 +61,8 @@ class Cell:
 
 @frozen(kw_only=True)
 class Study:
-    """A study, read and checked. ``inputs`` are payloads for the handler ``to``; ``ceiling`` is of all its threads together. ``digest`` tells
-    the organism's file, as it was read, from every other.
+    """A study, read and checked. ``inputs`` are payloads for the handler ``to``; ``ceiling`` is of all its threads together, and
+    ``concurrency`` how many of them run at the same time. ``digest`` tells the organism's file, as it was read, from every other.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Study:
     seed: int = 0
     order: Order = "interleaved"
     warm_up: int = 1
+    concurrency: int = 1
     ceiling: Limits = field(factory=Limits)
 
     def arm(self, name: str) -> Arm:
@@ -147,7 +148,7 @@ class Study:
         return evolve(settings, models=models)
 
     def _drawn(self, backend: BackendSettings, repeat: int) -> BackendSettings:
-        if backend.provider != _SIMULATED:
+        if backend.built_in != _SIMULATED:
             return backend
         seed = self._seed(repeat, backend.options.get("seed", 0))
         return evolve(backend, options={**backend.options, "seed": seed})

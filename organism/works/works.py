@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from organism.kernel import Kernel
     from organism.mcp.servers import Servers
     from organism.models.routing.router import Dice
+    from organism.models.routing.shared import SharedLimits
     from organism.models.tokens.estimates import Learned
     from organism.pump.clock import Clock
     from organism.pump.live_handles import LiveHandles
@@ -69,7 +70,8 @@ class Works:
     """The router, the pump with what keeps it running, the way in, and the journal of one organism while it runs.
 
     ``clock`` is the organism's, ``names`` are those of threads, ``dice`` spreads retries, and ``variables`` are the
-    context variables that every delivery gets a copy of. ``learned`` is what is known of the models.
+    context variables that every delivery gets a copy of. ``learned`` is what is known of the models, ``limits`` are those of backends that
+    it keeps together with other organisms.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Works:
         clock: Clock,
         names: Names,
         learned: Learned,
+        limits: SharedLimits | None = None,
     ) -> None:
         self._settings = settings
         self._environ = environ
@@ -108,6 +111,7 @@ class Works:
             within=runtime.within(),
             heed=runtime.heed(),
             learned=learned,
+            limits=limits,
         )
         audience.marked.know([*known_secrets(settings.models, environ=environ), *secrets_of(settings, environ)])
         backends = (backend for model in settings.models.values() for backend in model.backends)

@@ -208,6 +208,8 @@ def test_a_simulated_model_draws_the_same_in_each_arm_and_something_else_in_each
 
 def test_what_is_done_is_not_run_again(den: Desk) -> None:
     first = den.organism("study", "--csv")
+    for of_others in ("notes.db", "plain.x.dens-1-1.db"):
+        (den.folder / "dens.study/under-way" / of_others).write_text("not ours", "utf-8")
     again = den.organism("study", "--csv")
     assert (again.code, again.out) == (0, first.out)
     assert calls(den) == CALLS
@@ -301,13 +303,14 @@ def test_who_waits_for_a_person_is_missing_until_there_is_an_answer(den: Desk) -
     assert ran.code == 1
     assert ran.err.count("missing: ") == 3
     assert "is paused" in ran.err
-    journal = f"sqlite:{den.folder}/dens.study/plain.db"
+    journal = next(line for line in ran.err.splitlines() if " waits: " in line).rpartition(" ")[2].rstrip("'")
     waits = den.organism("inbox", "--journal", journal, "--json").objects
     answer = '{"Answer": {"text": "ours", "drawn": 7}}'
     assert den.organism("answer", waits[0]["id"], "--send", answer, "--journal", journal).code == 0
     again = den.organism("study", "--csv")
     done = [row for row in rows(again) if not row["missing"]]
     assert [row["attempt"] for row in done] == ["1"]
+    assert (den.folder / "dens.study" / f"{done[0]['arm']}.db").exists()
 
 
 def test_a_study_does_not_pass_its_ceiling(den: Desk) -> None:
@@ -337,6 +340,27 @@ def test_a_dry_run_says_what_would_be_run_and_runs_nothing(den: Desk) -> None:
         "at most: 5,940 tokens, 45 model_calls, 2,700 messages",
         "kept in: dens.study",
     ]
+    assert not (den.folder / "dens.study").exists()
+
+
+def test_the_plan_says_how_many_run_at_the_same_time_and_what_counts_for_each_alone(den: Desk) -> None:
+    den.write("study.yaml", f"{STUDY}    concurrency: 3\n    ceiling: {{tokens: 6000}}\n")
+    den.write("organism.yaml", f"{ORGANISM}    ceiling: {{tokens: 5000, window: day}}\n")
+    first, *_, last = lines = den.organism("study", "--dry-run").out.splitlines()
+    assert "= 8 threads, 3 at the same time, arms interleaved" in first
+    note = "note: the 'ceiling' in organism.yaml counts for each thread by itself here; that of the study counts all of them"
+    assert note in lines
+    assert last == "kept in: dens.study"
+    assert den.organism("study", "--quiet").code == 0
+    assert calls(den) == CALLS
+
+
+def test_a_ceiling_of_the_organism_is_not_lost_in_a_study_without_one(den: Desk) -> None:
+    den.write("organism.yaml", f"{ORGANISM}    ceiling: {{tokens: 5000, window: day}}\n")
+    ran = den.organism("study")
+    said = "the 'ceiling' in organism.yaml limits tokens for all threads, and counts for each by itself in a study"
+    assert ran.code == 2
+    assert f"{said}: set ceiling.tokens here for all of them together" in ran.err
     assert not (den.folder / "dens.study").exists()
 
 
@@ -404,6 +428,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("inputs: [What is a den?, {Question: {text: Whose is it?}}]", "inputs: in.jsonl", "there is no file 'in.jsonl'"),
     ("repeats: 2", "ceiling: {cost_usd: 1}", "study.yaml:7:10 ceiling: threads of 'plain' or 'small' may take any number"),
     ("repeats: 2", "ceiling: {window: day}", "study.yaml:7:11 ceiling.window: a study has no window"),
+    ("repeats: 2", "concurrency: 0", "study.yaml:7:14 concurrency: 0 is too little"),
     ("repeats: 2", "organism: other.yaml", "study.yaml:7:11 organism: there is no file 'other.yaml'"),
 ]  # fmt: skip
 
@@ -417,6 +442,16 @@ def test_a_mistake_is_told_with_its_place(den: Desk, before: str, after: str, sa
     assert said in ran.err
     assert "Traceback" not in ran.err
     assert not (den.folder / "dens.study").exists()
+
+
+def test_a_study_that_records_runs_one_thread_after_the_other(den: Desk) -> None:
+    """A recording keeps calls in their order, which nobody could tell from it."""
+    den.write("study.yaml", f"{STUDY.replace('plain: {}', 'plain: {record: calls.jsonl}')}    concurrency: 2\n")
+    ran = den.organism("study")
+    assert (ran.code, ran.out) == (2, "")
+    assert "study.yaml:8:14 concurrency: 'plain' has a 'record', which keeps calls in their order: leave" in ran.err
+    den.write("study.yaml", STUDY.replace("plain: {}", "plain: {record: calls.jsonl}"))
+    assert den.organism("study", "--quiet").code == 0
 
 
 def test_mistakes_of_the_study_and_of_each_arm_are_told_at_once(den: Desk) -> None:
@@ -463,6 +498,7 @@ def test_what_is_no_study_is_told_what_a_study_is(den: Desk, text: str | None, s
         (("--csv", "--json"), "--json and --csv cannot go together"),
         (("--dry-run", "--report"), "--dry-run and --report cannot go together"),
         (("--calls",), "--calls: needs --csv or --json"),
+        (("--grace", "-1"), "--grace -1: must be a number of seconds, 0 or more"),
     ],
 )
 def test_options_that_cannot_go_together(den: Desk, options: tuple[str, ...], said: str) -> None:
@@ -482,6 +518,7 @@ def test_an_interrupted_study_says_how_to_go_on(den: Desk) -> None:
     den.write("ends_at", "4")
     ran = den.process("study", "--quiet")
     assert (ran.code, ran.out) == (130, "")
+    assert "interrupted: running work has 5 s to finish" in ran.err
     assert ran.err.splitlines()[-1] == "the study is not over: run it again, and it goes on from here"
     assert "Traceback" not in ran.err
     assert den.organism("study", "--quiet").code == 0

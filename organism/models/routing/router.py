@@ -20,8 +20,9 @@ from organism.models.routing.circuit_breaker import Circuit
 from organism.models.routing.deployments import Deployment
 from organism.models.routing.failover import Way, downgraded, order_of
 from organism.models.routing.ledger import claim_of
-from organism.models.routing.rate_limits import Bell, Pace
+from organism.models.routing.rate_limits import Bell
 from organism.models.routing.runs import Run
+from organism.models.routing.shared import SharedLimits
 from organism.models.routing.streams import overheard, reading
 from organism.models.tokens.estimates import Estimates, Learned
 from organism.models.tokens.prompt_cache import PromptCache
@@ -63,6 +64,7 @@ class Router:
     that is another one.
     ``random`` spreads the backoff, ``clock`` (aware) dates the prices. Waiting goes by anyio's clock, which ``time`` reads;
     ``within`` makes blocks that are cancelled after so many seconds of it, and ``heed`` raises where the task is cancelled already.
+    ``limits`` are rates and places that it keeps together with other routers.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Router:
         within: Callable[[float], AbstractContextManager[object]] = anyio.move_on_after,
         heed: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint_if_cancelled,
         learned: Learned | None = None,
+        limits: SharedLimits | None = None,
     ) -> None:
         self._models = models
         self._make, self._begin, self._renew = backends, begin, renew
@@ -85,6 +88,7 @@ class Router:
         self._clocks = Clocks(now=clock, time=time, within=within, heed=heed)
         self._closed = False
         self._estimates: Learned = {} if learned is None else learned
+        self._limits = SharedLimits() if limits is None else limits
         self._deployments: dict[int, Deployment] = {}
         self._prompts = PromptCache()
         self._windows: dict[str, int | None] = {}
@@ -217,16 +221,18 @@ class Router:
 
     def _deployed(self, alias: str, model: ModelSettings) -> list[Deployment]:
         deployments = [
-            self._deployment(settings, settings.place or f"models.{alias}.backends[{index}]")
+            self._deployment(settings, f"models.{alias}.backends[{index}]")
             for index, settings in enumerate(model.backends)
         ]
         return sorted(deployments, key=lambda deployment: deployment.settings.priority)
 
-    def _deployment(self, settings: BackendSettings, place: str) -> Deployment:
-        """The one deployment of these settings: aliases that share a backend share its limits. ``id`` is a safe key: the settings live as long as
-        the router.
+    def _deployment(self, settings: BackendSettings, below: str) -> Deployment:
+        """The one deployment of these settings, ``below`` is where they stand: aliases that share a backend share its limits. ``id`` is a safe
+        key: the settings live as long as the router.
         """
         if id(settings) not in self._deployments:
+            slots, pace = self._limits.of(settings, below)
+            place = settings.place or below
             # What was measured of a model holds for every alias and priority under which it is used.
             model = (settings.provider, settings.base_url, settings.model)
             self._deployments[id(settings)] = Deployment(
@@ -237,10 +243,8 @@ class Router:
                 begin=partial(self._begin, settings),
                 renew=partial(self._renew, settings),
                 estimates=self._estimates.setdefault(model, Estimates()),
-                slots=anyio.Semaphore(settings.max_concurrent, fast_acquire=True),
-                pace=Pace(
-                    requests_per_minute=settings.requests_per_minute, tokens_per_minute=settings.tokens_per_minute
-                ),
+                slots=slots,
+                pace=pace,
                 circuit=Circuit(name=f"{settings.name} ({place})", changed=self._bell.ring),
                 bell=self._bell,
                 rates=lasting_rates(settings),
