@@ -166,6 +166,8 @@ def _said(pruned: Pruned, *, dry_run: bool) -> list[str]:
     did = "would remove" if dry_run else "removed"
     stay = "stays" if pruned.stay == 1 else "stay"
     gone = f"{counted(pruned.gone, 'thread')} of {size(pruned.gone_size)}"
+    if pruned.records:
+        gone += f" and {counted(pruned.records, 'record')} of raised limits"
     return [*lines, f"{did} {gone}; {counted(pruned.stay, 'thread')} of {size(pruned.stay_size)} {stay}"]
 
 

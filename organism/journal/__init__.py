@@ -3,8 +3,8 @@
 The rooms, in the order to read them: ``contract`` (what a journal does) and ``check`` (the proof of it), ``standing`` (what the facts
 of a chain come to) and ``memory``; ``values``, ``forms``, ``texts``, ``writers`` and ``codec`` (facts as JSON objects and back), ``chain``
 (what makes every change show); ``sqlite_file``, ``sqlite_reader``, ``sqlite_flaws`` and ``sqlite`` (one file); ``filenames``, ``disk``, ``lines``,
-``folder_index``, ``folder_gone``, ``folder_flaws`` and ``folder`` (a file of JSON lines a root thread), ``session_log`` (the same lines for
-people, beside any journal);
+``folder_index``, ``folder_known``, ``folder_roll``, ``folder_gone``, ``folder_flaws``, ``folder_reader`` and ``folder`` (a file of JSON lines a root
+thread), ``session_log`` (the same lines for people, beside any journal);
 ``pruning`` (which finished chains go where it is made smaller); ``opening`` and ``lock`` (which journal, and whose).
 """
 

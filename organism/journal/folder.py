@@ -3,50 +3,46 @@
 from __future__ import annotations
 
 import logging
-import math
-from contextlib import suppress
-from io import FileIO
-from operator import attrgetter
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import evolve
+
 from organism.errors import JournalError
-from organism.journal.chain import canonical, content_of, head_of
-from organism.journal.codec import decode, written_of
-from organism.journal.contract import is_meant, nothing
-from organism.journal.folder_flaws import flaws_of
-from organism.journal.folder_gone import Gone
-from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Index, Summary
-from organism.journal.folder_known import Known, chain_of, end_of, endings_of, known_of
+from organism.journal.chain import canonical, content_of
+from organism.journal.codec import check_not_newer, decode, written_of
+from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Summary
+from organism.journal.folder_known import Known
+from organism.journal.folder_reader import LinesReader
+from organism.journal.folder_roll import Told
 from organism.journal.imported import checked
-from organism.journal.lines import End, LineFiles
-from organism.journal.lock import lock_path
-from organism.journal.presence import Presence, barred
+from organism.journal.presence import barred
 from organism.journal.room import make_folder
-from organism.journal.standing import Ledger, begins_chain
+from organism.journal.standing import begins_chain
 from organism.names import CONVERSATION, told
 from organism.record.facts import Forked, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from organism.journal.contract import Chain
     from organism.journal.disk import Disk
-    from organism.journal.endings import Ending
+    from organism.journal.lines import End
     from organism.journal.lock import Lock
     from organism.journal.secrets import Marked
     from organism.payloads import Vocabulary
     from organism.record.facts import Fact
-    from organism.usage import Spending
 
 _log: Final = logging.getLogger("organism.journal")
+_DEARER: Final = 20
+"""How many times as long it takes to read a byte of an entry as to look at one of the index."""
 _IDLE: Final = 1_000
 """Conversations between two turns whose standing is kept; that of others is read again."""
 _TAIL: Final = 4_096
 """Bytes of a file that are looked at to see whether it ends as the index says."""
 
 
-class LinesJournal:
+class LinesJournal(LinesReader):
     """The journal in ``folder``, which is made with the first write.
 
     With a ``vocabulary``, what is read has its payloads as objects, without one as PlainPayload. ``durable``: what is written
@@ -66,43 +62,8 @@ class LinesJournal:
         lock: Lock | None = None,
         marked: Marked | None = None,
     ) -> None:
-        self.folder = folder
+        super().__init__(folder, vocabulary, durable=durable, readonly=readonly, disk=disk, lock=lock)
         self._marked = marked
-        self._vocabulary = vocabulary
-        self._readonly = readonly
-        self._files = LineFiles(folder, durable=durable, disk=disk)
-        self._index = Index(folder, self._files.disk)
-        self._gone = Gone(self._index, self._is_in, self._turns_of)
-        self._presence = Presence(folder, lock)
-        self._known: dict[str, Known] = {}
-        self._damaged: dict[str, tuple[tuple[int, int], Known]] = {}
-        """What is sound of damaged chains, each with the size and the time of its file when it was read."""
-        self._sound: set[str] = set()
-        """The last hashes of chains that are over and were seen to end so."""
-        self._names: set[int] | None = None
-        """The hashes of the ids of all that was ever opened in a chain, but of root threads, once all were looked through: what is not
-        among them need not be looked for.
-        """
-        self._closed = False
-        if folder.exists() and not folder.is_dir():
-            raise JournalError(f"{folder} is a file; a journal of JSON lines is a folder (sqlite:PATH is a file)")
-        if readonly and not folder.is_dir():
-            raise JournalError(
-                f"{folder} does not exist; 'organism run' creates it, or name another journal with --journal"
-            )
-        if readonly and not (self._index.is_there() or self._files.are_there() or lock_path(folder).exists()):
-            raise JournalError(f"{folder} holds no journal: neither {NAME} nor a file of a thread is in there")
-        self._presence.began()
-        self._snapshots = self._tidied()
-
-    @property
-    def lasting(self) -> bool:
-        """It outlives the process."""
-        return True
-
-    def path(self, root: str) -> Path:
-        """The file of a chain, whether it is there or not."""
-        return self._files.path(root)
 
     def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         """Writes facts to the ends of the files of their chains, to each all or nothing."""
@@ -174,92 +135,6 @@ class LinesJournal:
                 why = error.strerror or error if isinstance(error, OSError) else error
                 _log.warning("%s: the index could not be written (%s); the chains are read instead", self.folder, why)
 
-    def read(self, root: str) -> tuple[Fact, ...]:
-        """The facts of a chain; raises JournalError with the file and line of what is damaged, missing or unknown."""
-        return tuple(fact for fact, _ in self._facts(root, None, self._vocabulary))
-
-    def recall(self, root: str) -> tuple[Fact, ...]:
-        """The facts from the last snapshot on; what is before it is not read, as far as the index knows."""
-        snapshot = self._snapshots.get(root)
-        facts: Sequence[Fact] = ()
-        if snapshot is not None:
-            with suppress(JournalError):  # where the index does not fit the file, the file is right
-                facts = [fact for fact, _ in self._facts(root, end_of(snapshot), self._vocabulary)]
-        if not facts or not isinstance(facts[0], Snapshot):
-            facts = self.read(root)
-        last = next((place for place in range(len(facts) - 1, -1, -1) if isinstance(facts[place], Snapshot)), 0)
-        return tuple(facts[last:])
-
-    def documents(
-        self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
-    ) -> Iterator[Mapping[str, Any]]:
-        """The entries behind number ``after`` as JSON objects, each checked; of these facts or of all, ``of`` this thread or of all."""
-        known = self._known.get(root)
-        after = after if known is None else max(after, known.standing.before(of))
-        for line in self._files.lines(root, self._files.near(root, after) if after else None):
-            if line.number > after and is_meant(line.entry, kinds, of):
-                yield line.entry
-
-    def chain(self, root: str) -> Chain | None:
-        """The chain of this name. If it is not over it is read, unless this journal has written it."""
-        known = self._as_told(root, self._index.read(of=root))
-        return None if isinstance(known, Known) and not known.is_there else chain_of(known)
-
-    def chains(self, *, open: bool | None = None) -> tuple[Chain, ...]:  # noqa: A002 - the contract's name
-        """The chains there are, the oldest first. Those that are not over are read, unless this journal has written them."""
-        found = [each for each in map(chain_of, self._all()) if open in {None, each.open}]
-        return tuple(sorted(found, key=attrgetter("began", "root")))
-
-    def endings(self, *, since: float = -math.inf) -> tuple[Sequence[Chain], Iterator[tuple[str, Ending | None]]]:
-        """What is kept of root threads that ended, the one that began last first, behind the chains that it does not tell of."""
-        return endings_of(self._all(), since)
-
-    def root_of(self, thread: str) -> str | None:
-        """The chain that a thread belongs to."""
-        if self._first_line(thread):
-            return thread
-        if self._names is not None and hash(thread) not in self._names:
-            return None
-        for known in self._known.values():
-            if thread in known.standing.threads:
-                return known.standing.root
-        names = set[int]()
-        for summary in self._summaries():
-            if thread in summary.threads:
-                return summary.root
-            names.update(map(hash, summary.threads))
-        if not self._readonly:  # else another process may open more
-            self._names = names
-        return None
-
-    def spendings(self) -> tuple[Spending, ...]:
-        """All that was ever spent."""
-        while True:
-            removed = self._gone.lines()
-            ledger = self._gone.spent(removed.values(), self._summaries())
-            for summary in self._summaries():
-                ledger.take_in(Ledger.from_json(summary.spent))
-            if not self._readonly or self._gone.lines().keys() == removed.keys():
-                return ledger.rows()  # else its owner has removed some since they were listed
-
-    def removed(self) -> tuple[Spending, ...]:
-        """What chains spent that were removed."""
-        return self._gone.spent(self._gone.lines().values(), self._summaries()).rows()
-
-    def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
-        """(entries, bytes) behind the last snapshot, and that one's bytes."""
-        known = self._known.get(root) or self._read(root)
-        end = known.end
-        return (end.head.number - known.snapshot, end.size - known.snapshot_end, known.snapshot_size)
-
-    def verify(self, root: str) -> str | None:
-        """The first bad line of a chain, as ``FILE:LINE: problem``; ``None`` where all are sound."""
-        return self._files.verify(root)
-
-    def flaws(self, looked_at: Callable[[], object] = nothing) -> tuple[tuple[str | None, str], ...]:
-        """All that is not as it was written, in files and index, with the root of its chain."""
-        return tuple(flaws_of(self._files, self._index, lambda root: self._facts(root, None, None), looked_at))
-
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
         wrong = self._barred()
@@ -281,7 +156,7 @@ class LinesJournal:
         """Removes chains that are over; what they spent stays in the index. What is said there of one whose file stays does not count."""
         if (wrong := self._barred()) is not None:
             raise wrong
-        going = [self._removable(root) for root in roots]
+        going = self._going(roots)
         path = self.folder / NAME
         try:
             self._gone.goes(going)
@@ -292,17 +167,32 @@ class LinesJournal:
         except OSError as error:
             raise JournalError(f"{path} cannot be removed: {error.strerror or error}") from error
 
-    def _removable(self, root: str) -> Summary:
-        if not self._first_line(root):
-            raise JournalError(f"{self.folder}: thread {told(root)} is not there")
+    def _going(self, roots: Sequence[str]) -> list[Summary]:
+        """How these chains stand that are to be removed, by the index where they are long: to read an entry takes many times as long as to pass
+        over as much of the index.
+        """
+        for root in roots:
+            if not self._first_line(root):
+                raise JournalError(f"{self.folder}: thread {told(root)} is not there")
+        index = self.folder / NAME
+        by_index = index.exists() and index.stat().st_size < _DEARER * sum(
+            self.path(root).stat().st_size for root in roots
+        )
+        with closing(Told(index)) if by_index else nullcontext() as found:
+            return [self._removable(root, None if found is None else found.last_of(root)) for root in roots]
+
+    def _removable(self, root: str, over: Summary | None) -> Summary:
+        if over is not None and root not in self._known and self._ends_so(over):
+            try:
+                for entry in self.documents(root, after=over.entries - 1):
+                    check_not_newer(entry)
+            except JournalError as error:
+                raise JournalError(f"{self.path(root)}: {error}; nothing was removed") from None
+            return evolve(over, kind=REMOVED, ending=None)
         known = self._known.get(root) or self._read(root)
         if not known.standing.over:
             raise JournalError(f"{self.path(root)}: is not finished; only a chain that is over can be removed")
         return known.summary(REMOVED)
-
-    def _turns_of(self, root: str) -> Iterator[tuple[int, str]]:
-        """The entries with which root threads of a chain ended, by number and hash."""
-        return ((each["n"], each["hash"]) for each in self.documents(root, kinds={"Ended"}))
 
     def close(self) -> None:
         """Nothing is open between two writes; nothing more is written, but how conversations stand."""
@@ -315,15 +205,6 @@ class LinesJournal:
     def _barred(self) -> JournalError | None:
         """Why nothing is written any more, or ever."""
         return barred(f"the journal in {self.folder}", closed=self._closed, readonly=self._readonly)
-
-    # What is known of chains
-
-    def _facts(self, root: str, start: End | None, words: Vocabulary | None) -> Iterator[tuple[Fact, End]]:
-        for line in self._files.lines(root, start):
-            try:
-                yield decode(content_of(line.entry), words), End(head_of(line.entry), line.end)
-            except JournalError as error:
-                raise JournalError(f"{self.path(root)}:{line.number}: {error}") from None
 
     def _load(self, root: str) -> None:
         """Makes a chain known that may be there already; it is checked from its last snapshot on."""
@@ -341,110 +222,3 @@ class LinesJournal:
         except OSError as error:
             raise JournalError(f"{self.path(root)} cannot be written: {error.strerror or error}") from error
         self._files.goes_on(root, known.end)
-
-    def _read(self, root: str) -> Known:
-        """A chain as its file has it; from the snapshot on that the index knows, where that fits."""
-        snapshot = self._snapshots.get(root)
-        if snapshot is not None:
-            with suppress(JournalError):
-                known = known_of(snapshot)
-                self._go_on(known)
-                if known.snapshot:
-                    return known
-        known = Known.new(root)
-        self._go_on(known)
-        return known
-
-    def _go_on(self, known: Known) -> None:
-        for fact, end in self._facts(known.standing.root, known.end if known.end.size else None, None):
-            known.take_in(fact, end)
-
-    def _all(self) -> Iterator[Summary | Known]:
-        """Every chain: as its summary where it is over, else as it is known, or found."""
-        index = self._index.read()
-        lacking: list[Summary] = []
-        for root in self._files.roots():
-            known = self._as_told(root, index)
-            if not isinstance(known, Known):
-                yield known
-                continue
-            if root not in self._known and known.end.size and not known.damaged:
-                if known.standing.over:
-                    lacking.append(known.summary(OVER))
-                elif not self._readonly:
-                    self._known[root] = known
-            if known.is_there:
-                yield known
-        if not (self._readonly or self._closed):
-            with suppress(OSError, JournalError):  # then they are read again the next time
-                self._index.mend(lacking)
-
-    def _as_told(self, root: str, index: Mapping[tuple[str, str], Summary]) -> Summary | Known:
-        """A chain as it is known, or as the index has it where that fits its file, or else as it is found there."""
-        known, over = self._known.get(root), index.get((OVER, root))
-        if known is None and over is not None and self._ends_so(over):
-            return over
-        return known or self._found(root)
-
-    def _found(self, root: str) -> Known:
-        """A chain as its file has it, up to what is damaged; that is said once, and keeps nobody from the other chains."""
-        try:
-            there = self.path(root).stat()
-            mark = (there.st_size, there.st_mtime_ns)
-        except OSError:
-            mark = (0, 0)
-        seen = self._damaged.get(root)
-        if seen is not None and seen[0] == mark:
-            return seen[1]
-        try:
-            return self._read(root)
-        except JournalError as error:
-            _log.warning("%s; the entries before that are kept, and nothing is written after them", error)
-        known = Known.new(root, damaged=True)
-        with suppress(JournalError):
-            self._go_on(known)
-        self._damaged[root] = (mark, known)
-        return known
-
-    def _ends_so(self, summary: Summary) -> bool:
-        """Whether the file of a chain ends as its summary says: the size alone stays when a power cut leaves a hole at the end."""
-        with suppress(OSError):
-            if self.path(summary.root).stat().st_size == summary.size:
-                if summary.hash is not None and summary.hash not in self._sound and self._is_in(summary):
-                    self._sound.add(summary.hash)
-                return summary.hash in self._sound
-        return False
-
-    def _summaries(self) -> Iterator[Summary]:
-        """How every chain stands."""
-        return (known.summary(OVER) if isinstance(known, Known) else known for known in self._all())
-
-    def _first_line(self, root: str) -> bool:
-        """Whether there is anything of a chain."""
-        try:
-            with self.path(root).open("rb") as file:
-                return file.readline().endswith(b"\n")
-        except OSError:
-            return False
-
-    def _tidied(self) -> dict[str, Summary]:
-        """Reads the index, which the owner keeps short. Gives the last snapshots of chains that go on."""
-        index = self._index.read(but=OVER)
-        if not self._readonly:
-            with suppress(OSError):
-                self._index.shrink(sum(1 for _ in self.folder.iterdir()), stands=self._is_in)
-        return {root: summary for (kind, root), summary in index.items() if kind == SNAPSHOT}
-
-    def _is_in(self, summary: Summary) -> bool:
-        """Whether the file of a chain holds what its summary tells of, whether it has gone on since or not, and is none of the same name
-        that came later.
-        """
-        end = f'"hash":"{summary.hash}"}}\n'.encode()
-        try:
-            with FileIO(self.path(summary.root)) as file:
-                file.seek(max(0, summary.size - _TAIL))
-                tail = file.read(min(_TAIL, summary.size))
-                last = tail.rfind(b"\n", 0, -1) + 1
-                return tail.endswith(end) and b"\0" not in tail[last:]
-        except OSError:
-            return False

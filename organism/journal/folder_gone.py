@@ -46,8 +46,10 @@ class Gone:
         """The lines, each under the last hash of its chain, or its number. Raises JournalError."""
         return {name: line for (kind, name), line in self._index.read(but=OVER).items() if kind == REMOVED}
 
-    def spent(self, lines: Iterable[Summary], chains: Iterable[Summary]) -> Ledger:
-        """What these lines tell of beside what is counted with the ``chains`` that are there, which are all."""
+    def spent(self, lines: Iterable[Summary], ending_with: Callable[[Counter[str]], Iterable[Summary]]) -> Ledger:
+        """What these lines tell of beside what is counted with the chains that are there: ``ending_with`` gives those of them that have one of
+        these marks, among others.
+        """
         ledger, marks, standing = Ledger(), Counter[str](), dict[str, list[Summary]]()
         for line in lines:
             if self._stands(line):
@@ -55,7 +57,7 @@ class Gone:
             else:
                 ledger.take_in(Ledger.from_json(line.spent))
                 marks.update(marks_in(line))
-        for chain in chains if marks else ():
+        for chain in ending_with(marks) if marks else ():
             if marks[mark_of(chain)] > marks[f"{TAKEN_OUT}{mark_of(chain)}"]:
                 ledger.take_in(_beyond(chain, standing.get(chain.root, ())), times=-1)
         return ledger

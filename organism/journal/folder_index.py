@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, evolve, frozen
@@ -46,6 +47,8 @@ _SUM: Final = 16
 _MARK: Final = b',"sum":"'
 _QUOTES: Final = 3
 """Bytes that stand around a name in a list."""
+_STEP: Final = 1 << 20
+"""Bytes that are looked at together."""
 _LEAST: Final = 250
 """Bytes of a line in which nothing is listed."""
 _ROW: Final = 100
@@ -143,12 +146,13 @@ class Index:
         if lacking:
             self.add(lacking)
 
-    def shrink(self, chains: int, *, stands: Callable[[Summary], bool]) -> None:
+    def shrink(self, chains: Callable[[], int], *, stands: Callable[[Summary], bool]) -> None:
         """Writes it anew where most of it is out of date, by how many chains there are; raises OSError.
 
         Of all removed chains one line stays, but for those whose file ``stands``.
         """
-        if sum(1 for _ in self._raw()) <= _ENOUGH + 2 * chains:
+        lines = self._length()
+        if lines <= _ENOUGH or lines <= _ENOUGH + 2 * chains():
             return
         self._anew(gone=lambda summary: summary.kind == REMOVED and not stands(summary))
 
@@ -166,6 +170,12 @@ class Index:
         new.replace(self._path)
         self._size = len(data)
         self._flawed.clear()
+
+    def _length(self) -> int:
+        """How many lines it has."""
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            return sum(raw.count(b"\n") for raw in iter(lambda: file.read(_STEP), b""))
+        return 0
 
     def _raw(self) -> Iterator[bytes]:
         """Its lines, up to what a crash cut off."""
@@ -188,7 +198,7 @@ class Index:
             if wanted not in raw or (passed is not None and passed in raw):
                 continue
             try:
-                yield number, _summary(raw)
+                yield number, summary_of(raw)
             except (ValueError, TypeError, KeyError, RecursionError):
                 if number not in self._flawed:
                     self._flawed.add(number)
@@ -235,8 +245,8 @@ def _sum(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest()[:_SUM].encode()
 
 
-def _summary(raw: bytes) -> Summary:
-    """The summary that a line holds; raises ValueError, TypeError or KeyError for one that was changed."""
+def summary_of(raw: bytes) -> Summary:
+    """The summary that a line holds; raises ValueError, TypeError, KeyError or RecursionError for one that was changed."""
     body, mark, end = raw.rpartition(_MARK)
     if mark and end != _sum(body + b"}") + b'"}\n':
         raise ValueError("its checksum does not match")

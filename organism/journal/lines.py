@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import field, frozen
@@ -23,7 +24,7 @@ from organism.journal.room import make_folder
 from organism.names import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Container, Iterable, Iterator
     from pathlib import Path
     from typing import BinaryIO, NoReturn
 
@@ -205,23 +206,24 @@ class LineFiles:
 
     def roots(self) -> tuple[str, ...]:
         """The root threads that there are files of, in the order of their names."""
-        found = (self._root(name) for name in sorted(self._names()))
+        found = (self.root_in(each.name) for each in sorted(self.found(), key=attrgetter("name")))
         return tuple(root for root in found if root is not None)
 
     def are_there(self) -> bool:
         """Whether there is any file that may be ours."""
-        return any(True for _ in self._names())
+        return any(True for _ in self.found())
 
-    def _names(self) -> Iterator[str]:
+    def found(self, known: Container[str] = ()) -> Iterator[os.DirEntry[str]]:
+        """The files that may be ours, in no order; those of ``known`` names are. Raises JournalError."""
         try:
             with os.scandir(self.folder) as found:
-                yield from (each.name for each in found if is_file_name(each.name))
+                yield from (each for each in found if each.name in known or is_file_name(each.name))
         except FileNotFoundError:
             return
         except OSError as error:
             raise JournalError(f"{self.folder} cannot be read: {error.strerror or error}") from error
 
-    def _root(self, name: str) -> str | None:
+    def root_in(self, name: str) -> str | None:
         """The thread of a file; nothing for what is no file of ours. One with a long id stands in its lines, and where none says so
         the file goes by its own name, and is damaged.
         """

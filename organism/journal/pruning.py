@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, frozen
 
-from organism.names import CONVERSATION
+from organism.names import CONVERSATION, is_of_limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -28,7 +28,8 @@ class Mark:
 @frozen(kw_only=True)
 class Pruned:
     """What went (``gone`` chains of ``gone_size`` bytes), and what stays, of which some ``lasting`` are conversations between two
-    turns and some are ``open``. ``first`` are the first that went: (root, instant of the last entry, bytes) each.
+    turns and some are ``open``. ``first`` are the first that went: (root, instant of the last entry, bytes) each. ``records`` of raised limits went
+    beside them.
     """
 
     first: Sequence[tuple[str, float, int]]
@@ -38,10 +39,11 @@ class Pruned:
     stay_size: int
     lasting: int
     open: int
+    records: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self)
+        """As JSON has it, and as earlier versions did where nothing is new in it."""
+        return {key: value for key, value in asdict(self).items() if key != "records" or value}
 
     @classmethod
     def of_json(cls, given: Mapping[str, Any]) -> Pruned:
@@ -67,7 +69,10 @@ def chosen(chains: Iterable[Chain], mark: Mark) -> list[Chain]:
 
 
 def outcome(going: Sequence[Chain], staying: Collection[Chain]) -> Pruned:
-    """What is said of it."""
+    """What is said of it. The story of raised limits is no thread; they hold without it."""
+    records = sum(is_of_limits(chain.root) for chain in going)
+    going = [chain for chain in going if not is_of_limits(chain.root)]
+    staying = [chain for chain in staying if not is_of_limits(chain.root)]
     return Pruned(
         first=[(chain.root, chain.last, chain.size) for chain in going[:_LISTED]],
         gone=len(going),
@@ -76,6 +81,7 @@ def outcome(going: Sequence[Chain], staying: Collection[Chain]) -> Pruned:
         stay_size=size_of(staying),
         lasting=sum(_lasts(chain) and not chain.open for chain in staying),
         open=sum(chain.open for chain in staying),
+        records=records,
     )
 
 

@@ -68,7 +68,11 @@ def test_what_was_given_is_in_the_log_and_no_thread(desk: Desk) -> None:
     assert "account:tenant:acme  QuotaRaised amounts=[0,0,0,0,7,0]" in line
     assert [row["thread"] for row in desk.organism("threads", "--json").objects] == [thread]
     assert desk.organism("verify").out.startswith("sound: 1 thread and 1 record of raised limits with ")
-    assert {json.loads(line)["root"] for line in desk.organism("export").out.splitlines()} == {thread}
+    ran = desk.organism("export")
+    assert {json.loads(line)["root"] for line in ran.out.splitlines()} == {thread}
+    note = "note: not exported: raised limits of accounts or of the ceiling; a copy of the journal itself has all\n"
+    assert ran.err.endswith(note)
+    assert note not in desk.organism("export", thread).err
     for command in ("show", "pause", "cancel", "fork", "replay", "export"):
         ran = desk.organism(command, "account:tenant:acme")
         assert (ran.code, ran.err.splitlines()[-1]) == (
@@ -76,7 +80,12 @@ def test_what_was_given_is_in_the_log_and_no_thread(desk: Desk) -> None:
         ), command  # fmt: skip
     assert desk.organism("log", "acc").code == 2
     # What is removed is the story of it: the limit stays.
-    assert desk.organism("prune", "--before", "2999-01-01").code == 0
+    ran = desk.organism("prune", "--before", "2999-01-01")
+    assert (ran.code, "account:" in ran.out) == (0, False)
+    assert re.search(
+        r"\nremoved 1 thread of [\d.]+ kB and 1 record of raised limits; 0 threads of 0 B stay\n$", ran.out
+    )
+    assert "what removed threads have spent and raised limits of accounts" in desk.organism("export").err
     assert desk.organism("log", "account:tenant:acme").code == 2
     ran = desk.organism("add-budget", "--account", "tenant=acme", "model_calls=1")
     assert ran.out == "account tenant:acme: model_calls 8 -> 9; for good\n"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from organism import Context, Organism, Reply
 from organism.journal import SqliteJournal, open_journal
 from organism.journal.check import _thread_image as image_of
-from organism.journal.folder_index import NAME, _line, _summary
+from organism.journal.folder_index import NAME, _line, summary_of
 from organism.journal.secrets import Marked
 from organism.record.facts import Ended, LimitsSet, Snapshot
 from organism.record.images import Image
@@ -199,7 +199,7 @@ def test_of_a_folder_of_an_earlier_version_the_entries_are_read(tmp_path: Path) 
     with closing(open_journal(URLS[1], folder=tmp_path, durable=False)) as journal:
         assert not journal.write(record().facts)
     index = tmp_path / "x" / NAME
-    lines = [_summary(raw) for raw in index.read_bytes().splitlines(keepends=True)]
+    lines = [summary_of(raw) for raw in index.read_bytes().splitlines(keepends=True)]
     index.write_bytes(b"".join(_line(evolve(each, ending=None, terms=None)) for each in lines))
     assert check_kept(tmp_path, URLS[1]) == 0
 

@@ -23,11 +23,13 @@ from tests.journal.fact_values import ended
 from tests.journal.test_standing import accepted, held, opened, posted, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from io import FileIO
     from pathlib import Path
 
-    from organism.journal.folder_index import Summary
+    from organism.journal.folder_known import Known
+    from organism.journal.folder_roll import Roll
     from organism.record.facts import Fact
 
 STORY: list[Fact] = [accepted(opened("r"), posted("r"), opened("r.2")), held(1), settled(1, 3)]
@@ -180,14 +182,14 @@ def test_a_reader_counts_what_is_removed_while_it_looks(tmp_path: Path, monkeypa
     one = journal_of(tmp_path, STORY, [ended("r"), ended("r.2")])
     spent = one.spendings()
     reader = LinesJournal(tmp_path, readonly=True)
-    looked = reader._summaries
+    looked = reader._looked_over
 
-    def late() -> Iterator[Summary]:
+    def late() -> AbstractContextManager[tuple[Roll, Sequence[Known]]]:
         if one.chains():
             one.remove("r")
         return looked()
 
-    monkeypatch.setattr(reader, "_summaries", late)
+    monkeypatch.setattr(reader, "_looked_over", late)
     assert reader.spendings() == spent
 
 
