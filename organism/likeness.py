@@ -7,16 +7,6 @@ from typing import Final
 
 INSTEAD: Final = "[secret]"
 
-_MARKS: Final = (
-    ("-", ("sk-", "xox", "PRIVATE KEY")),
-    ("_", ("ghp_", "github_pat_", "hf_")),
-    ("K", ("AKIA",)),
-    ("I", ("AIza",)),
-)
-"""What stands in every text that a pattern matches, under a character of it: to look for one character takes a tenth of the time
-that a word takes, and every record is looked through. The last mark is ``earer ``, whose characters stand everywhere.
-"""
-
 _FREE: Final = r"(?:(?<![A-Za-z0-9_-])|(?<=\\[bfnrt])|(?<=\\u[0-9a-f]{4})|(?<=_x[0-9A-F]{4}_))"
 """Where a word begins; also behind an escape of JSON (a line feed is written as ``\\n``) or of XML, which ends in a letter or an underscore."""
 _MIXED: Final = r"(?=[A-Za-z0-9_-]*[0-9])(?=[A-Za-z0-9_-]*[A-Z])"
@@ -47,13 +37,17 @@ _CUT: Final = re.compile(rf"-----BEGIN {_NAME}(?:\\[nr])+[A-Za-z0-9+/]{{40,}}+(?
 
 def without_secrets(text: str) -> str:
     """A JSON text with every secret replaced. No pattern crosses the end of a string in it."""
-    for character, marks in _MARKS:
-        if character in text:
-            for mark in marks:
-                if mark in text:
-                    return _replaced(text)
-    # From the end a search takes two thirds of the time.
-    return text if text.rfind("earer ") < 0 else _replaced(text)
+    # One of these stands in every text that a pattern matches. To look for a character takes a tenth of the time that a word takes, a loop
+    # twice as long, and every record is looked through. The characters of "earer " stand everywhere; from the end it takes two thirds of the time.
+    if (
+        ("-" in text and ("sk-" in text or "xox" in text or "PRIVATE KEY" in text))
+        or ("_" in text and ("ghp_" in text or "github_pat_" in text or "hf_" in text))
+        or ("K" in text and "AKIA" in text)
+        or ("I" in text and "AIza" in text)
+        or text.rfind("earer ") >= 0
+    ):
+        return _replaced(text)
+    return text
 
 
 def _replaced(text: str) -> str:

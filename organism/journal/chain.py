@@ -7,8 +7,8 @@ What a chain cannot tell is whether entries are missing after its last one.
 
 from __future__ import annotations
 
-import hashlib
 import json
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -71,13 +71,13 @@ def utf8(text: str) -> bytes:
 def seal(content: bytes, head: Head) -> tuple[bytes, Head]:
     """The bytes of the entry that follows ``head`` with this canonical content, and the head that it makes."""
     body = _linked(content, head.number + 1, head.hash)
-    hashed = hashlib.sha256(body).hexdigest()
+    hashed = sha256(body).hexdigest()
     return b'%b,"hash":"%b"}' % (body[:-1], hashed.encode()), Head(head.number + 1, hashed)
 
 
 def sealed_hash(content: bytes, number: int, before: str | None) -> bytes:
     """The hash alone, in bytes, of an entry with this number, behind the one with the hash ``before``."""
-    return hashlib.sha256(_linked(content, number, before)).digest()
+    return sha256(_linked(content, number, before)).digest()
 
 
 def _linked(content: bytes, number: int, before: str | None) -> bytes:
@@ -89,7 +89,7 @@ def _linked(content: bytes, number: int, before: str | None) -> bytes:
 def is_sealed(raw: bytes, entry: Mapping[str, Any]) -> bool:
     """Whether these bytes, which were read as ``entry``, have the hash that they say."""
     said = b',"hash":"%b"}' % str(entry.get("hash")).encode("utf-8", "replace")
-    return raw.endswith(said) and hashlib.sha256(raw[: -len(said)] + b"}").hexdigest() == entry.get("hash")
+    return raw.endswith(said) and sha256(raw[: -len(said)] + b"}").hexdigest() == entry.get("hash")
 
 
 def line_of(entry: Mapping[str, Any]) -> bytes:

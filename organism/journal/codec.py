@@ -57,7 +57,7 @@ def contents(fact: Fact, root: str, mark: bytes, marked: Marked | None = None) -
     texts: Texts = {}
     try:
         found = _WRITERS[fact.__class__](fact, texts, root)
-        hidden = marked is not None and marked.in_texts((found, *texts))
+        hidden = marked is not None and marked.forms and marked.in_texts((found, *texts))
         if hidden or without_secrets(found) != found or not (found.isascii() or _is_utf8(found)):
             # A secret, or half a character, may go from one text into the next: then no mark stands for another text.
             raw = shown = utf8(_censored(found, root, texts, marked))

@@ -67,7 +67,7 @@ class Ending:
             values[place] = dict(values[place])
         for place in _LISTS:
             values[place] = list(values[place])
-        values[_USAGE] = usage = list(_USED(self.usage))
+        values[_USAGE] = usage = [*_USED(self.usage), *([True] if self.usage.unpriced else [])]
         for place in _NOT_WHOLE:
             usage[place] = _number(usage[place])
         return values
@@ -87,7 +87,9 @@ class Ending:
     def of_list(read: object) -> Ending:
         """What :meth:`as_list` gave; raises ValueError for anything else."""
         values = _checked(read, _FORM)
-        usage = _checked(values[_USAGE], _FORM_OF_USAGE)
+        usage = values[_USAGE]
+        unpriced = len(usage) == len(_FIGURES) + 1 and usage[-1] is True  # it stands there only where it is so
+        usage = _checked(usage[:-1] if unpriced else usage, _FORM_OF_USAGE)
         cost = amount_of(usage[_COST])
         if cost is None or not (is_instant(values[_BEGAN]) and is_instant(values[_BEGAN + 1])):
             raise ValueError("its instants, or what it cost, cannot be read")
@@ -95,7 +97,7 @@ class Ending:
         texts = [*values[_LABELS].values(), *chain.from_iterable(values[place] for place in _LISTS)]
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a text of it is none")
-        values[_USAGE] = new_usage(**dict(zip(_FIGURES, usage, strict=True)))
+        values[_USAGE] = new_usage(**dict(zip(_FIGURES, usage, strict=True)), unpriced=unpriced or None)
         for place in _LISTS:
             values[place] = tuple(values[place])
         return _new_ending(*values)
@@ -104,7 +106,7 @@ class Ending:
 _new_ending: Final = maker(Ending)
 _NAMES: Final = tuple(field.name for field in fields(Ending))
 _UNITS: Final = tuple(field.name for field in fields(Limits))
-_FIGURES: Final = tuple(field.name for field in fields(Usage))
+_FIGURES: Final = tuple(field.name for field in fields(Usage) if field.name != "unpriced")
 _VALUES, _USED, _LIMITED = attrgetter(*_NAMES), attrgetter(*_FIGURES), attrgetter(*_UNITS)
 _COST: Final = _FIGURES.index("cost_usd")
 _NOT_WHOLE: Final = (_COST, _FIGURES.index("seconds"))

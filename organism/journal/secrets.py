@@ -35,7 +35,8 @@ class Marked:
 
     def __init__(self) -> None:
         self._texts: tuple[str, ...] = ()
-        self._forms: tuple[str, ...] = ()
+        self.forms: tuple[str, ...] = ()
+        """How they stand in JSON and XML."""
         self._spoken: tuple[str, ...] = ()
 
     def mark(self, texts: Iterable[str]) -> None:
@@ -58,7 +59,7 @@ class Marked:
     def _add(self, new: Iterable[str]) -> None:
         # A secret that holds another one is looked for first.
         known = sorted({*self._texts, *new}, key=len, reverse=True)
-        self._forms = tuple(dict.fromkeys(form for text in known for form in _forms(text)))
+        self.forms = tuple(dict.fromkeys(form for text in known for form in _forms(text)))
         spoken = {
             form
             for text in known
@@ -76,10 +77,10 @@ class Marked:
 
     def in_texts(self, texts: Iterable[str]) -> bool:
         """Whether one of them stands in one of these, as JSON and XML write it."""
-        if not self._forms:
+        if not self.forms:
             return False
         texts = tuple(texts)
-        for form in self._forms:  # written out, since every record passes here
+        for form in self.forms:  # written out, since every record passes here
             for text in texts:
                 if form in text:
                     return True

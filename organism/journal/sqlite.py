@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
@@ -18,7 +19,7 @@ from organism.journal.codec import check_not_newer, contents, decode
 from organism.journal.endings import Terms
 from organism.journal.imported import checked
 from organism.journal.presence import Presence
-from organism.journal.sqlite_end import COLUMNS, End, Work, end_of, extend
+from organism.journal.sqlite_end import COLUMNS, End, Work, bound, end_of, extend
 from organism.journal.sqlite_file import closed_on_failure, concerns_all, said, short
 from organism.journal.sqlite_flaws import SUMS, SqliteFlaws
 from organism.journal.sqlite_reader import blob, text_of
@@ -269,8 +270,9 @@ class SqliteJournal(SqliteFlaws):
         """
         failed: dict[str, JournalError] = {}
         ends, marked = work.ends, self._marked
-        forked = {root for root, fact in batch if fact.__class__ is Forked}
-        unknown = {root for root, _ in batch if root not in self._ends}
+        forks = Forked in set(map(type, map(itemgetter(1), batch)))
+        forked = {root for root, fact in batch if fact.__class__ is Forked} if forks else set[str]()
+        unknown = set(map(itemgetter(0), batch)).difference(self._ends)
         there = self._there(unknown) if unknown else unknown
         for root, fact in batch:
             if root in failed:
@@ -278,7 +280,7 @@ class SqliteJournal(SqliteFlaws):
             try:
                 end = ends.get(root)
                 if end is None:
-                    if not (root in there or root in self._ends or begins_chain(fact)):
+                    if root in unknown and not (root in there or begins_chain(fact)):
                         continue
                     end = self._end(root, fact, work, there=root in there, own=root in forked)
                 extend(work, end, root, fact, *contents(fact, root, end.mark, marked))
@@ -289,7 +291,7 @@ class SqliteJournal(SqliteFlaws):
 
     def _there(self, roots: Collection[str]) -> set[str]:
         """Those of these chains that the file holds. To ask for each alone took five times as long."""
-        waiting, found = list(map(blob, roots)), set[str]()
+        waiting, found = [bound(blob(root)) for root in roots], set[str]()
         for start in range(0, len(waiting), _ASKED):
             some = waiting[start : start + _ASKED]
             marks = ", ".join("?" * len(some))
@@ -297,7 +299,9 @@ class SqliteJournal(SqliteFlaws):
                 rows = self._ask(f"SELECT root FROM chains WHERE root IN ({marks})", *some)  # noqa: S608 - marks
                 found.update(text_of(root) for (root,) in rows)
             except JournalError:
-                found.update(map(text_of, some))  # each is asked for alone then, and it is said what is wrong with it
+                found.update(
+                    map(text_of, map(bytes, some))
+                )  # each is asked for alone then, and it is said what is wrong with it
         return found
 
     def _end(self, root: str, first: Fact, work: Work, *, there: bool, own: bool) -> End:
@@ -305,19 +309,18 @@ class SqliteJournal(SqliteFlaws):
         checked. ``own``: what it spends is summed on its own, since a fork of it may turn out to have spent nothing.
         """
         end = self._ends.pop(root, None)
-        row = self._row(root) if there and end is None else None
-        if row is not None:
-            end = end_of(root, row, tuple(self._plain(root, row)))
-        elif end is None:
-            self._chains += 1
-            end = End(
-                self._chains, blob(root), root_mark(root), Standing(root, terms=Terms()), new=True, began=first.at
-            )
-        end.standing.forget_the_oldest()
-        end.before, end.threads = end.number, len(end.standing.threads)
-        end.standing.spent = Ledger() if own else work.spent
+        if end is None:
+            row = self._row(root) if there else None
+            end = self._new(root, first) if row is None else end_of(root, row, tuple(self._plain(root, row)))
+        standing = end.standing
+        end.before, end.threads = end.number, len(standing.threads)
+        standing.spent = Ledger() if own else work.spent
         work.ends[root] = end
         return end
+
+    def _new(self, root: str, first: Fact) -> End:
+        self._chains += 1
+        return End(self._chains, blob(root), root_mark(root), Standing(root, terms=Terms()), new=True, began=first.at)
 
     def _plain(self, root: str, row: Row) -> Iterable[Fact]:
         return self._facts(root, row, max(0, row.snapshot - 1), None)
@@ -338,6 +341,8 @@ class SqliteJournal(SqliteFlaws):
             return error
         kept = self._ends
         kept.update(work.ends)
+        for end in work.opening:  # in the file they can be looked up from now on
+            end.standing.forget_the_oldest()
         for end in work.stale:  # any other stays open
             end.noted = end.number
             end.new, end.open = False, not end.over
@@ -377,7 +382,7 @@ class SqliteJournal(SqliteFlaws):
             self._db.execute(_insertion(len(some) // COLUMNS), some)
         if work.stale:
             self._note(work.stale)
-        threads = [(blob(thread), end.id) for end in work.opening for thread in end.standing.opened(end.threads)]
+        threads = [(bound(blob(thread)), end.id) for end in work.opening for thread in end.standing.opened(end.threads)]
         if threads:
             # A name may come twice in a chain, a turn's by hand and a sub-thread's, and behind a snapshot nobody knows of the first.
             self._db.executemany("INSERT OR IGNORE INTO threads VALUES (?, ?)", threads)
@@ -388,7 +393,7 @@ class SqliteJournal(SqliteFlaws):
 
     def _sum(self, statement: str, spent: Ledger) -> None:
         if spent.sums:
-            rows = [(key[0], *map(blob, key[1:]), *sums) for key, sums in spent.sums.items()]
+            rows = [(key[0], *map(bound, map(blob, key[1:])), *sums) for key, sums in spent.sums.items()]
             self._db.executemany(statement, rows)
 
     def _note(self, stale: Sequence[End]) -> None:

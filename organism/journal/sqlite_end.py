@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from organism.journal.sqlite_reader import Row
     from organism.record.facts import Fact
 
+bound: Final = bytearray
+"""Bytes as statements take them. For each ``bytes`` the binding looks for an adapter, and raises and forgets two exceptions: of a row with two of
+them that took nearly as long as SQLite itself does.
+"""
 COLUMNS: Final = 4
 """Of an entry: its chain, number, hash and body."""
 
@@ -57,8 +61,8 @@ class End:
     def row(self) -> tuple[Any, ...]:
         """What is written of it."""
         return (
-            self.id, self.root, int(not self.over), self.number, self.size, self.began, self.last, bytes.fromhex(self.hash or ""),
-            self.snapshot, self.snapshot_end, self.snapshot_size, self.terms,
+            self.id, bound(self.root), int(not self.over), self.number, self.size, self.began, self.last, bound.fromhex(self.hash or ""),
+            self.snapshot, self.snapshot_end, self.snapshot_size, None if self.terms is None else bound(self.terms),
         )  # fmt: skip
 
 
@@ -73,7 +77,7 @@ class Work:
     entries: list[Any] = field(factory=list[Any])
     spent: Ledger = field(factory=Ledger)
     back: Ledger = field(factory=Ledger)
-    endings: list[tuple[int, int, float, bytes]] = field(factory=list[tuple[int, int, float, bytes]])
+    endings: list[tuple[int, int, float, bytearray]] = field(factory=list[tuple[int, int, float, bytearray]])
     stale: list[End] = field(init=False, factory=list[End])
     opening: list[End] = field(init=False, factory=list[End])
 
@@ -98,18 +102,19 @@ def extend(work: Work, end: End, root: str, fact: Fact, content: bytes, body: by
     size = len(body)
     end.size += size
     end.last = fact.at
-    work.entries.extend((end.id, number, hashed, body))
+    work.entries.extend((end.id, number, bound(hashed), bound(body)))
     if fact.__class__ is Snapshot:
         end.snapshot, end.snapshot_end, end.snapshot_size = number, end.size, size
         end.terms = None if end.standing.terms is None else end.standing.terms.as_bytes()
     standing = end.standing
     try:
         standing.apply(as_written(fact, content, body))
-        for ending in standing.endings:
-            work.endings.append((end.id, ending.entry, ending.began, ending.as_bytes()))
+        if standing.endings:
+            for ending in standing.endings:
+                work.endings.append((end.id, ending.entry, ending.began, bound(ending.as_bytes())))
+            standing.endings.clear()
     except (ValueError, OverflowError) as error:
         raise JournalError(f"thread {told(root)}: {type(fact).__name__} cannot be written: {error}") from error
-    standing.endings.clear()
 
 
 def end_of(root: str, row: Row, facts: Iterable[Fact]) -> End:

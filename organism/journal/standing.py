@@ -135,6 +135,8 @@ def _unmarked(under: str) -> tuple[dict[str, str], list[str], list[str]]:
 _CHANGING: Final = frozenset({facts.CallHeld, facts.CallSettled, facts.Ended, facts.QuotaRaised})
 """Facts that change more than their steps do."""
 _TELLING: Final = frozenset(TELLING)
+_STEPS_ALONE: Final = frozenset(facts.FACTS) - _CHANGING - _TELLING - {facts.Forked, facts.Snapshot}
+"""Facts of which the steps say all; most are of these."""
 
 
 def begins_chain(fact: Fact) -> bool:
@@ -214,6 +216,10 @@ class Standing:
         """Takes in the next fact."""
         self.number += 1
         kind = fact.__class__
+        if kind in _STEPS_ALONE and self._begun and not self._copied:
+            if fact.steps:
+                self._take_steps(fact, copied=False)
+            return
         if kind is facts.Forked or kind is facts.Snapshot:
             self._begin_with(fact)
         copied = self._copied > 0

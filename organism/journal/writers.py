@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from json.encoder import encode_basestring
 from typing import Any, Final, TypeVar, assert_never, cast
 
@@ -155,7 +155,7 @@ def _braces(parts: Mapping[str, _Part], source: Source) -> list[str]:
         part = parts[key]
         before, after = (",", "") if behind else ("", "," if key != first else "")
         if part.out is not None:
-            text.put(f"('' if {part.out} else {before + _key(key)!r} + {part.text} + {after!r})")
+            text.put(f"('' if {part.out} else {before + _key(key)!r} + {part.text}{f' + {after!r}' if after else ''})")
         else:
             text.say(before + _key(key))
             if part.known:
@@ -188,6 +188,11 @@ def _other_id(text: str, root: str) -> str:
     return string(text)
 
 
+def _int(v: str, source: Source) -> str:
+    """Calls nothing where it is an int, as it always is; of another class it is told that it is none."""
+    return f'(f"{{{v}}}" if {v}.__class__ is int else {source.constant(_integer)}({v}))'
+
+
 def _by_class(tag: str, classes: Sequence[type]) -> ByClass[Writer]:
     return ByClass(lambda cls: writer(cls, tag), classes)
 
@@ -197,6 +202,9 @@ def _list_writer(tag: str, classes: Sequence[type]) -> Writer:
     some = _by_class(tag, classes)
 
     def write(values: Any, texts: Texts, root: str) -> str:
+        if len(values) == 1:
+            (value,) = values
+            return f"[{some[value.__class__](value, texts, root)}]"
         parts: list[str] = []
         for value in values:
             parts.append(some[value.__class__](value, texts, root))  # noqa: PERF401 - see above
@@ -215,7 +223,7 @@ def _of(form: forms.Form, v: str, source: Source) -> str:  # noqa: C901, PLR0911
         case forms.Plain(cls=cls):
             if cls is bool:
                 return f"('true' if {v} else 'false')"
-            return f"{source.constant(string if cls is str else _integer)}({v})"
+            return f"{source.constant(string)}({v})" if cls is str else _int(v, source)
         case forms.Maybe(inner=inner):
             return f"('null' if {v} is None else {_of(inner, v, source)})"
         case forms.Many(item=forms.Tagged(tag=tag, classes=classes)):
@@ -264,16 +272,16 @@ def payload_text(value: Any, texts: Texts) -> str:
     if isinstance(value, forms.PlainPayload):
         inside = f"{string(value.name)}:{json_text(value.fields)}"
         return marked(f'{{"{MARK}xml":{string(value.xml)},{inside}}}', texts)
-    return PAYLOAD.end + _payload_writer(value.__class__)(value, texts)
+    return _payload_writer(value.__class__)(value, texts)
 
 
 def _payload_behind(value: Any, texts: Texts) -> str:
     """A payload behind its key, with the mark for both."""
-    if isinstance(value, forms.PlainPayload):
+    if value.__class__ is forms.PlainPayload:
         text = payload_text(value, texts)
         known = text.startswith(PAYLOAD.end)
         return PAYLOAD.mark + text.removeprefix(PAYLOAD.end) if known else PAYLOAD.start + text
-    return PAYLOAD.mark + _payload_writer(value.__class__)(value, texts)
+    return _behind_writer(value.__class__)(value, texts)
 
 
 def answer_text(value: Any, texts: Texts, root: str) -> str:
@@ -296,21 +304,24 @@ _FUNCTIONS: Final[Mapping[Any, Inner]] = {
 # Payloads: their XML, and what encode_fields gives, as text.
 
 
-@PerClass
-def _payload_writer(cls: type) -> Inner:
-    """The writer of a payload with its XML, behind ``{"$xml":"<``. A class has a name that begins with a letter or an underscore: it
-    sorts behind the mark.
+def _with_xml(cls: type, begin: str) -> Inner:
+    """The writer of a payload with its XML, with ``begin`` for :data:`PAYLOAD` or its end. A class has a name that begins with a letter or an
+    underscore: it sorts behind the mark.
     """
     source = Source(f"JSON with XML of {cls.__module__}.{cls.__qualname__}")
-    text = Literal("", source)
+    text = Literal(begin, source)
     if not _flat_xml(cls, text, source):
-        text = Literal("", source)
+        text = Literal(begin, source)
         text.put(f"{source.constant(_nested_xml)}(p, t)")
     text.say(f",{string(cls.__name__)}:")
     text.put(f"{source.constant(_fields_writer(cls))}(p, t)")
     text.say("}")
     made: Any = source.function("p, t", text.lines())
     return cast("Inner", made)
+
+
+_payload_writer: Final = PerClass(partial(_with_xml, begin=PAYLOAD.end))
+_behind_writer: Final = PerClass(partial(_with_xml, begin=PAYLOAD.mark))
 
 
 def _nested_xml(value: Any, texts: Texts) -> str:
@@ -396,7 +407,7 @@ def _scalar(type_: Scalar, v: str, source: Source) -> str:  # noqa: PLR0911 - a 
         case Scalar.TEXT:
             return f"{source.constant(json_of)}({v}, t)"
         case Scalar.INTEGER:
-            return f"{source.constant(_integer)}({v})"
+            return _int(v, source)
         case Scalar.FLOAT:
             return f"{source.constant(_float)}({v})"
         case Scalar.BOOLEAN:

@@ -492,3 +492,30 @@ def test_a_name_of_a_chain_that_is_no_text_is_damage(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="is damaged: the name of a chain cannot be read"):
         again.chains()
     again.close()
+
+
+def test_what_a_write_hands_to_sqlite_is_not_sought_an_adapter_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To seek one for each value took nearly as long as SQLite itself. An adapter that is there would be called."""
+    sought: list[bytes] = []
+    adapters: dict[Any, Any] = sqlite3.adapters
+
+    def adapter(value: bytes) -> bytes:
+        sought.append(value)
+        return value
+
+    below = ThreadOpened(thread="r/1", kind="call", handler="h", budget=BudgetSettings(), owner=("r", 1), labels={})
+    posted = Posted(thread="r", seq=1, to="h", payload=PAID, sender="", kind="ingress", frame=("r", 1), opens=True)
+    began: list[tuple[str, Fact]] = [("r", opened("r")), ("s", opened("s"))]
+    further: list[tuple[str, Fact]] = [
+        ("r", Answered(at=2.0, thread="r", seq=1, handler="h", steps=(posted, below))),
+        ("s", ended("s")),
+    ]
+    with closing(SqliteJournal(tmp_path / "journal.db", durable=False)) as journal:
+        monkeypatch.setitem(adapters, (bytes, sqlite3.PrepareProtocol), adapter)
+        assert not journal.write(began)
+        assert not journal.write(further)
+        assert not sought
+        assert [len(journal.read(root)) for root in ("r", "s")] == [2, 2]
+        assert sought
