@@ -31,6 +31,7 @@ from organism.payloads import (
     parse_json,
     payload,
 )
+from organism.payloads.annotations import unnamed
 from organism.payloads.primitives import NAMESPACE
 from organism.settings import HandlerSettings, ToolSettings
 
@@ -244,7 +245,7 @@ def _code(function: Function) -> Callable[[FunctionCall, Any], Coroutine[Any, An
 
 def _as_annotated(annotation: Any, value: Any) -> Any:
     """A field's value as the annotation has it: payloads keep lists as tuples and dicts as frozen ones."""
-    annotation = _unnamed(annotation)
+    annotation = unnamed(annotation)
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in {typing.Union, types.UnionType}:
         one = next((each for each in inner if each is not types.NoneType), None)
@@ -255,19 +256,6 @@ def _as_annotated(annotation: Any, value: Any) -> Any:
     if origin is dict:
         return {key: _as_annotated(inner[1], each) for key, each in value.items()}
     return value
-
-
-def _unnamed(annotation: Any) -> Any:
-    """What an annotation stands for, without the names and texts around it."""
-    while True:
-        if isinstance(annotation, typing.NewType):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":  # ``type X = ...`` of Python 3.12
-            annotation = annotation.__value__
-        elif typing.get_origin(annotation) is Annotated:
-            annotation = typing.get_args(annotation)[0]
-        else:
-            return annotation
 
 
 def text_of(result: Any, name: str) -> str:

@@ -23,6 +23,7 @@ from organism.errors import ConfigurationError
 from organism.message import Reply
 from organism.names import suggestion
 from organism.payloads import is_payload
+from organism.payloads.annotations import unnamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +92,7 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
         )
     resolved = _resolved(annotation, handler, name, parameter.name)
     classes: list[type] = []
-    for one in _members(resolved):
+    for one in resolved:
         if not isinstance(one, type) or not is_payload(one):
             shown = getattr(one, "__qualname__", None) or str(one)
             raise ConfigurationError(
@@ -109,13 +110,12 @@ def replies_of(handler: Callable[..., Any]) -> tuple[type, ...] | None:
     holder = types.SimpleNamespace(__annotations__={"return": annotation})
     try:
         resolved = typing.get_type_hints(holder, getattr(inner, "__globals__", {}))["return"]
+        answers = [one for one in _members(resolved) if one is not types.NoneType]
+        replied = [[*_members(typing.get_args(one)[0])] if typing.get_origin(one) is Reply else [] for one in answers]
     except Exception:  # noqa: BLE001 - it may exist for type checkers alone
         return None
     classes: list[type] = []
-    for one in _members(resolved):
-        if one is types.NoneType:
-            continue
-        said = _members(typing.get_args(one)[0]) if typing.get_origin(one) is Reply else ()
+    for said in replied:
         if not said or not all(isinstance(each, type) and is_payload(each) for each in said):
             return None
         classes += [each for each in said if isinstance(each, type)]
@@ -291,20 +291,23 @@ def _message_parameter(handler: Any, name: str) -> inspect.Parameter:
     return first
 
 
-def _resolved(annotation: object, handler: Any, name: str, parameter: str) -> object:
-    """The annotation as an object. Only this one is evaluated: that of the context may exist for type checkers alone."""
+def _resolved(annotation: object, handler: Any, name: str, parameter: str) -> list[object]:
+    """The members of the annotation as objects. Only this one is evaluated: that of the context may exist for type checkers alone."""
     inner = _called(handler)
     holder = types.SimpleNamespace(__annotations__={parameter: annotation})
     try:
-        return typing.get_type_hints(holder, getattr(inner, "__globals__", {}))[parameter]
+        return [*_members(typing.get_type_hints(holder, getattr(inner, "__globals__", {}))[parameter])]
     except Exception as error:
         raise ConfigurationError(
             [f"{name}: the annotation of '{parameter}' cannot be resolved ({type(error).__name__}: {error}); {_AT_TOP}"]
         ) from error
 
 
-def _members(annotation: object) -> tuple[object, ...]:
-    """The members of a union, or the one class."""
-    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
-        return typing.get_args(annotation)
-    return (annotation,)
+def _members(annotation: object, within: tuple[object, ...] = ()) -> Iterator[object]:
+    """The members of a union, also of those that it names, or the one class. Raises as :func:`unnamed` does."""
+    one = unnamed(annotation)
+    if typing.get_origin(one) not in {typing.Union, types.UnionType}:
+        yield one
+    elif one not in within:  # what it names may name it
+        for each in typing.get_args(one):
+            yield from _members(each, (*within, one))

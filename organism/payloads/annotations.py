@@ -72,6 +72,26 @@ def read(annotation: object, *, where: str) -> tuple[FieldType, str]:
     return type_, " ".join(docs)
 
 
+def unnamed(annotation: Any) -> Any:
+    """What an annotation stands for, without the names and texts around it; one that stands for itself without end, as it is.
+    Raises what a name raises that only type checkers know: Python looks at what ``type X = ...`` names when it is asked for.
+    """
+    for _ in range(_MAX_NESTING):
+        inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else _without_a_name(annotation)
+        if inner is annotation:
+            break
+        annotation = inner
+    return annotation
+
+
+def _without_a_name(annotation: Any) -> Any:
+    if isinstance(annotation, NewType):
+        return annotation.__supertype__
+    if type(annotation).__name__ == "TypeAliasType":  # ``type X = ...`` of Python 3.12
+        return annotation.__value__
+    return annotation
+
+
 def _read(annotation: Any, docs: list[str], depth: int) -> FieldType:
     if depth > _MAX_NESTING:
         raise _Refused(annotation, "nests too deep, or without end; let a payload hold itself instead")
@@ -86,10 +106,9 @@ def _read(annotation: Any, docs: list[str], depth: int) -> FieldType:
 
 
 def _read_plain(annotation: Any, docs: list[str], depth: int) -> FieldType:
-    if isinstance(annotation, NewType):
-        return _read(annotation.__supertype__, docs, depth + 1)
-    if type(annotation).__name__ == "TypeAliasType":  # ``type X = ...`` of Python 3.12
-        return _read(annotation.__value__, docs, depth + 1)
+    stands_for = _without_a_name(annotation)
+    if stands_for is not annotation:
+        return _read(stands_for, docs, depth + 1)
     if isinstance(annotation, TypeVar):
         raise _Refused(annotation, "is a type variable; payloads are not generic, name the type itself")
     if annotation is None or annotation is types.NoneType:

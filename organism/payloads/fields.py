@@ -17,7 +17,7 @@ from organism.payloads.annotations import read
 from organism.payloads.definition import describe, is_payload
 from organism.payloads.faults import Misfit
 from organism.payloads.normal import normaliser
-from organism.payloads.types import MADE, Field
+from organism.payloads.types import MADE, Field, FieldType
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -121,7 +121,7 @@ def _field(cls: type, given: _Given, scope: Scope) -> Field:
         known = next(field for field in describe(given.owner).fields if field.attribute == given.attribute)
         type_, doc = known.type, known.doc
     else:
-        type_, doc = read(_evaluated(cls, given, scope, where), where=where)
+        type_, doc = _read(cls, given, scope, where)
     default = given.default
     if default is not attrs.NOTHING and default is not MADE:
         try:
@@ -139,11 +139,14 @@ def _field(cls: type, given: _Given, scope: Scope) -> Field:
     )
 
 
-def _evaluated(cls: type, given: _Given, scope: Scope, where: str) -> Any:
+def _read(cls: type, given: _Given, scope: Scope, where: str) -> tuple[FieldType, str]:
     if given.annotation is None:
         raise PayloadTypeError(f"{where}: has no type, or None alone; write one, as in '{given.attribute}: str'")
     try:
-        return scope.evaluate(given.annotation, cls, given.owner)
+        # Of what ``type X = ...`` names, Python looks up names no sooner than it is read.
+        return read(scope.evaluate(given.annotation, cls, given.owner), where=where)
+    except PayloadTypeError:
+        raise
     except NameError as error:
         raise NotYetError(
             f"{where}: the annotation {given.annotation!r} names {error.name!r}, which does not exist; define or import it "

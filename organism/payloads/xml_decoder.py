@@ -48,7 +48,7 @@ class _Root:
     @cached_property
     def stranger_in(self) -> Any:
         """Whether a document is not plain."""
-        return stranger_in(self.names, [self.head])
+        return stranger_in(self.names, self.head)
 
     @cached_property
     def schema(self) -> Any:

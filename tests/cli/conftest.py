@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import frozen
 
+from organism.cli import signals
 from organism.cli.main import execute
 from organism.cli.streams import Streams
 from tests.config.conftest import Project
@@ -206,11 +207,11 @@ class Desk(Project):
         program: Sequence[str] = ("-m", "organism.cli"),
         **how: Any,
     ) -> Started:
-        """In a process of its own."""
+        """In a process of its own, where warnings are errors as in this one."""
         return Started(
             [sys.executable, *program, *arguments],
             cwd=self.folder,
-            env={**os.environ, **(environ or {})},
+            env={**os.environ, "PYTHONWARNINGS": "error", **(environ or {})},
             text=True,
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how},
         )
@@ -231,15 +232,16 @@ def ended(process: subprocess.Popen[str], number: int | None = None) -> Ran:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _interrupts_are_heard() -> Iterator[None]:
-    """Also where whoever started the tests ignores SIGINT, as a shell does for what a script runs with ``&``: the processes that
-    tests start would inherit that.
+def _signals_are_heard() -> Iterator[None]:
+    """Also where whoever started the tests ignores them, as a shell does with SIGINT for what a script runs with ``&``, and ``nohup``
+    with SIGHUP: the processes that tests start would inherit that. What is answered here by a function is not ignored there.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    ignored = [number for number in signals.ENDING if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture

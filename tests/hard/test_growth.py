@@ -47,6 +47,8 @@ class Steps:
     def counted(self) -> Generator[None]:
         before = sys.gettrace()
         gc.disable()  # what others left behind is none of its steps
+        # Python 3.12 looks when tracing begins, and never later, whether any frame ever asked for operations.
+        sys._getframe().f_trace_opcodes = self._counts == "opcode"
         sys.settrace(self._call)
         try:
             yield

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import anyio
 import uvicorn
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.context import Context  # noqa: TC002 - the library reads it
@@ -38,29 +36,6 @@ def write(text: str) -> str:
     return "written"
 
 
-@server.tool(annotations=ToolAnnotations(read_only_hint=True))
-async def read_slowly(seconds: float) -> str:
-    """Reads, and takes its time: nothing else is answered meanwhile."""
-    note("read slowly")
-    time.sleep(seconds)  # noqa: ASYNC251 - as those do that hang
-    return "read"
-
-
-@server.tool()
-async def write_slowly(text: str) -> str:
-    """Writes a note that is never done."""
-    note(f"write {text}")
-    await anyio.sleep(3600)
-    return "written"
-
-
-@server.tool()
-def die() -> str:
-    """Ends the server."""
-    note("die")
-    os._exit(3)
-
-
 @server.tool()
 def refuse(why: str) -> CallToolResult:
     """Refuses."""
@@ -79,12 +54,6 @@ def picture() -> CallToolResult:
 def odd(n: int) -> dict[str, int]:
     """Has a name that no provider takes."""
     return {"double": 2 * n}
-
-
-@server.tool()
-def environment() -> list[str]:
-    """Tells what it was given."""
-    return sorted(os.environ)
 
 
 @server.tool()
@@ -119,13 +88,6 @@ def of_before(app: Any) -> Any:
 if __name__ == "__main__":
     note("start")
     sys.stderr.write("notes are kept here\n")
-    if "BROKEN" in os.environ:
-        time.sleep(float(os.environ["BROKEN"]))
-        sys.stderr.write("no such database\n")
-        sys.exit(1)
-    if (LOG.parent / "no more").exists():
-        sys.stderr.write("closed for today\n")
-        sys.exit(1)
     if "http" in sys.argv:
         app: Any = server.streamable_http_app()
         uvicorn.run(of_before(app) if "before" in sys.argv else app, port=int(sys.argv[-1]), log_level="error")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from organism.models.contract import Request
 
 SERVER: Final = Path(__file__).with_name("notes_server.py")
+QUICK: Final = SERVER.with_name("quick_server.py")
 
 
 def calls(*turns: Any) -> ScriptedModel:
@@ -46,9 +47,9 @@ class Notes:
     def noted(self) -> list[str]:
         return self.log.read_text("utf-8").split("\n")[:-1] if self.log.exists() else []
 
-    def server(self, *arguments: str, **keys: Any) -> dict[str, Any]:
+    def server(self, program: Path = QUICK, **keys: Any) -> dict[str, Any]:
         env = {"NOTES": str(self.log), **keys.pop("env", {})}
-        return {"command": [sys.executable, str(SERVER), *arguments], "env": env, **keys}
+        return {"command": [sys.executable, str(program)], "env": env, **keys}
 
     def document(
         self,

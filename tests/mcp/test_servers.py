@@ -17,7 +17,7 @@ from organism.errors import JournalHeldError
 from organism.names import mcp_tool
 from organism.testing import ScriptedModel
 from tests.hard.pump_world import Go, code, echo
-from tests.mcp.notes_world import SERVER, Notes, answer, calls
+from tests.mcp.notes_world import QUICK, SERVER, Notes, answer, calls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ async def test_a_call_is_a_message_to_a_handler_of_its_agent(notes: Notes) -> No
     model = calls(
         [("notes_lookup", {"word": "tea"}), ("notes_lookup", {"word": "cup", "most": 1})], ("notes_write", {})
     )
-    async with notes.organism(model) as organism:
+    async with notes.organism(model, server=notes.server(SERVER)) as organism:
         result = await (await organism.send("clerk", Go())).result()
         by_handler = {name: used.messages for name, used in organism.usage(by="handler").items()}
     lines = result.reply.text.split("\n")
@@ -54,7 +54,7 @@ async def test_what_a_server_answers_is_read_as_text(notes: Notes) -> None:
     odd = mcp_tool("notes", "odd.name/that goes on")
     assert odd.startswith("notes_odd_name_that_goes_on_")
     model = calls(("notes_picture", {}), ("notes_refuse", {"why": "not today"}), (odd, {"n": 4}))
-    async with notes.organism(model) as organism:
+    async with notes.organism(model, server=notes.server(SERVER)) as organism:
         lines = await answer(organism)
     assert lines[:2] == ["drawn", "[image/png, 30 bytes: not shown, only texts are]"]
     assert json.loads(lines[2])["HandlerFailed"]["text"] == "not today"
@@ -104,16 +104,16 @@ async def test_one_that_hangs_is_told_of_and_started_anew(notes: Notes) -> None:
 @pytest.mark.by_turns
 async def test_a_server_says_how_long_its_calls_may_take(notes: Notes) -> None:
     model = calls(("notes_write_slowly", {"text": "x"}), ("notes_lookup", {"word": "tea"}))
-    async with notes.organism(model, server=notes.server(timeout=20), defaults={"timeout": 900}) as organism:
+    async with notes.organism(model, server=notes.server(timeout=5), defaults={"timeout": 900}) as organism:
         lines = await answer(organism)
-    assert "20 s" in json.loads(lines[0])["HandlerFailed"]["text"]
+    assert "5 s" in json.loads(lines[0])["HandlerFailed"]["text"]
     assert lines[1] == "tea: 3 notes"
     assert notes.noted == ["start", "write x", "lookup tea"]  # it lives, and was not started anew
 
 
 BROKEN = [
     ({"env": {"BROKEN": "0"}}, r"could not be started: it has ended; its last words: no such database$"),
-    ({"env": {"BROKEN": "600"}, "timeout": 3}, r"could not be started within 3 s"),
+    ({"env": {"BROKEN": "600"}, "timeout": 1}, r"could not be started within 1 s"),
     ({"command": ["no-such-program-anywhere"]}, r"could not be started: .*no-such-program-anywhere"),
     ({"command": [sys.executable, "-c", "print('hello')"]}, r"has ended; it writes to its standard output what is no"),
     ({"pass_env": ["NO_SUCH_VARIABLE"]}, r"is to get NO_SUCH_VARIABLE, which is not set: set it"),
@@ -224,6 +224,6 @@ async def test_servers_end_where_the_rest_cannot_be_opened(notes: Notes) -> None
 
 def children() -> list[str]:
     """The servers that run."""
-    listing = ["ps", "-o", "args=", "--ppid", str(os.getpid())]
+    listing = ["ps", "-ww", "-o", "args=", "--ppid", str(os.getpid())]  # not cut at the width of a terminal
     found = subprocess.run(listing, capture_output=True, text=True, check=False)  # noqa: S603 - a listing
-    return [line for line in found.stdout.splitlines() if SERVER.name in line]
+    return [line for line in found.stdout.splitlines() if QUICK.name in line]

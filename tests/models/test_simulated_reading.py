@@ -184,6 +184,15 @@ def test_the_best_sentences_fit_the_question_and_differ() -> None:
     assert sum("lays" in sentence for sentence in said) <= 1
 
 
+def test_of_sentences_that_fit_equally_well_the_first_is_the_best_whatever_order_their_words_are_asked_in() -> None:
+    carriers = {"amber": 4, "cedar": 1, "delta": 1}
+    others = [f"Old {word} number {word}{n} sleeps." for word, count in carriers.items() for n in range(count)]
+    text = " ".join(["Amber birch cedar stand there.", "Amber delta ember stand there.", *others])
+    first, second, *_ = found = read([Passage(text)], "amber birch cedar delta ember", DICE, jitter=0)
+    assert first.score == second.score
+    assert [each.text for each in best(found, 1)] == ["Amber birch cedar stand there."]
+
+
 def test_where_nothing_fits_the_first_sentences_stand() -> None:
     found = best(read([Passage("Rain falls every day here. Snow falls rarely there.")], "queens", DICE, jitter=0), 1)
     assert [sentence.text for sentence in found] == ["Rain falls every day here."]

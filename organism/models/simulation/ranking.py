@@ -113,7 +113,8 @@ def _weights(wanted: Counter[str], found: Sequence[_Split], focus: str) -> dict[
 
 def _score(own: Counter[str], weights: Mapping[str, float], length: float) -> float:
     bend = _SATURATION * (1 - _LENGTH + _LENGTH * length)
-    return sum(
+    # ``sum`` rounds by the order of what it adds up, and in another way since Python 3.12: what is equally good is so everywhere.
+    return math.fsum(
         weight * own[term] * (_SATURATION + 1) / (own[term] + bend) for term, weight in weights.items() if term in own
     )
 

@@ -7,6 +7,7 @@ of each kind of other sign, and what two profiles have in common is what the tex
 
 from __future__ import annotations
 
+import math
 from string import ascii_lowercase
 from struct import Struct
 from typing import TYPE_CHECKING, Final, final
@@ -105,7 +106,8 @@ class Text:
         signs = body.translate(_COST)
         # Counted for each cost: the signs of a text one after the other would take ten times as long.
         costs = _OF_ASCII if body.isascii() else _OF_ALL
-        self.most: float = sum([signs.count(number) * cost for number, cost in costs])
+        # ``sum`` of floats differs by the last digit before Python 3.12 and since: a journal would be replayed with another hold.
+        self.most: float = math.fsum([signs.count(number) * cost for number, cost in costs])
         """The tokens that it may be at most where nothing is known of it."""
         self._counts: int | None = None
         self._profile: Profile | None = None
@@ -158,7 +160,7 @@ def _profile(counts: int) -> Profile:
 
 def floor_of(texts: Sequence[Text], size: int) -> float:
     """Tokens a byte to hold for texts of ``size`` bytes together where nothing is known of them: never less than :data:`RATIO`."""
-    return max(RATIO, sum([text.most for text in texts]) / size) if size else RATIO
+    return max(RATIO, math.fsum([text.most for text in texts]) / size) if size else RATIO
 
 
 def unlike(one: Profile, other: Profile, *, times: int = 1) -> float:
