@@ -30,6 +30,10 @@ Strategy = Literal["failover", "round-robin", "least-loaded"]
 WindowKind = Literal["run", "hour", "day", "month", "total"]
 DEFAULT_LEVELS: Final = (Decimal("0.75"), Decimal("0.9"), Decimal("0.95"))
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+PROVIDERS: Final[Mapping[str, str | None]] = MappingProxyType(
+    {"simulated": None, "openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "recorded": None}
+)
+"""The built-in providers, each with the environment variable that its key usually stands in."""
 
 
 def _names(options: Mapping[str, Any]) -> str:
@@ -213,6 +217,11 @@ class BackendSettings:
     """The file that provider ``recorded`` answers from."""
     seller: Seller | None = None
     """Whose prices provider ``recorded`` has; ``None`` where its file says nothing of the model."""
+
+    @property
+    def built_in(self) -> str | None:
+        """The name of a built-in provider; ``None`` for one of the user's own, which may be called like one of those."""
+        return self.provider if self.factory is None else None
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, frozen
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, AsFile, Given
@@ -18,8 +18,8 @@ from organism.cli.options import NOTHING_OVER, OfFile
 from organism.cli.tables import named, plain_amount
 from organism.cli.text import one_line
 from organism.durations import duration
-from organism.models.factories import check_backends
-from organism.models.prices import FREE, check_prices, rates, window_of
+from organism.models.factories import check_backend
+from organism.models.prices import FREE, check_price, rates, window_of
 from organism.models.tokens.usage import Measured
 from organism.names import counted
 from organism.settings import BackendSettings, ModelSettings
@@ -130,14 +130,13 @@ def _alias(
     model: ModelSettings, settings: Settings, environ: Mapping[str, str], at: datetime, *, must_be_priced: bool
 ) -> AliasRow:
     def row(backend: BackendSettings) -> BackendRow:
-        alone = {model.name: evolve(model, backends=(backend,))}
-        problems = check_backends(alone, environ=environ) + check_prices(alone, cost_limited=must_be_priced, at=at)
+        problems = [*check_backend(backend, environ=environ), *(check_price(backend, at=at) if must_be_priced else ())]
         return BackendRow(
             settings=backend,
             price=_priced(backend, at),
             context_window=window_of(backend, at),
             key=_key(backend, environ),
-            problems=tuple(problems),
+            problems=tuple(f"{backend.place}: {problem}" for problem in problems),
         )
 
     users = [each for each in settings.handlers.values() if each.agent is not None and each.agent.model == model.name]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from attrs import evolve, frozen
 
-from organism.config.failures import WAITS, with_backoff
+from organism.config.failures import WAITS
+from organism.config.named import invalid_name
 from organism.config.paths import FilePath
 from organism.config.places import shown, where
 from organism.config.recordings import check_options as check_recorded
@@ -33,6 +35,7 @@ from organism.config.shapes import (
 )
 from organism.names import ORGANISM, is_handler_name, sounds_secret, suggestion
 from organism.settings import (
+    PROVIDERS,
     BackendSettings,
     BudgetSettings,
     ConversationSettings,
@@ -70,8 +73,6 @@ class Checks(Protocol):
         ...
 
 
-_PROVIDERS: Final = ("simulated", "openai", "anthropic", "recorded")
-_USUAL_KEY: Final = MappingProxyType({"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"})
 VARIABLE: Final = "[A-Za-z_][A-Za-z0-9_]*"
 _SECRETS: Final = ("apikey", "accesstoken", "authorization", "password", "secret", "secretkey")
 NO_SECRETS: Final = (
@@ -98,14 +99,14 @@ class _Provider(Reference):
     wanted: str = "a provider"
 
     def _schema(self) -> Schema:
-        return {"anyOf": [{"enum": [*_PROVIDERS]}, super()._schema()]}
+        return {"anyOf": [{"enum": [*PROVIDERS]}, super()._schema()]}
 
     def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
-        if text in _PROVIDERS:
+        if text in PROVIDERS:
             return _Maker(text)
         if ":" not in text:
-            use = f"; use {one_of((*_PROVIDERS, 'package.module:factory'))}"
-            return Wrong(f"{shown(text)} is not a provider{suggestion(text, _PROVIDERS) or use}")
+            use = f"; use {one_of((*PROVIDERS, 'package.module:factory'))}"
+            return Wrong(f"{shown(text)} is not a provider{suggestion(text, PROVIDERS) or use}")
         found: object = loaded(text, scalar, reading)
         if found is BROKEN or _is_factory(found):
             return BROKEN if found is BROKEN else _Maker(text, found)
@@ -145,6 +146,13 @@ def variable_problem(text: str) -> str | None:
     return "is not the name of an environment variable (and not shown, in case it is the key itself)"
 
 
+Variable: Final = partial(Text, "the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$")
+NO_KEYS: Final[Mapping[str, str]] = dict.fromkeys(
+    ("api_key", "apikey", "api-key", "key", "token", "secret", "password"), NO_SECRETS
+)
+"""Under which names somebody may write a key itself."""
+
+
 def _secret_problem(name: str) -> str | None:
     letters = re.sub(r"[^a-z]", "", name.lower())
     return NO_SECRETS if letters.endswith(_SECRETS) else None
@@ -157,12 +165,10 @@ def _backend(section: Section) -> Section:
         section.wrong("api_key_file", "is there beside 'api_key_env': keep one of them")
         wrong |= {"api_key_env"}
     maker: _Maker | None = values.get("provider")
-    if maker is not None and maker.name == "recorded" and maker.factory is None:
+    if maker == _Maker("recorded"):
         right = check_recorded(section)
-        if right is None:
-            wrong |= {"options"}
-        else:
-            values["options"] = right
+        values["options"] = right or {}
+        wrong |= {"options"} if right is None else set[str]()
     return evolve(section, values=values, wrong_keys=wrong)
 
 
@@ -171,7 +177,8 @@ def _backend_of(section: Section) -> BackendSettings:
     said: dict[str, Any] = {"model": "", **section.values}
     maker: _Maker = said.pop("provider")
     if said.get("api_key_file") is None:
-        said.setdefault("api_key_env", _USUAL_KEY.get(maker.name) or getattr(maker.factory, "key_env", None))
+        own = getattr(maker.factory, "key_env", None)
+        said.setdefault("api_key_env", PROVIDERS[maker.name] if maker.factory is None else own)
     if "options" in said:
         said["options"] = MappingProxyType(said["options"])
     place = where(section.table.place, section.table.path)
@@ -247,9 +254,7 @@ def _circle(name: str, to: Mapping[str, str]) -> list[str]:
 
 def alias_problem(name: str) -> str | None:
     """What is wrong with the name of an alias."""
-    if is_handler_name(name) or name == ORGANISM:
-        return None
-    return f"{shown(name)} is not a valid model name: small letters, digits, '_' and '-', a letter first, 64 at most"
+    return None if is_handler_name(name) or name == ORGANISM else invalid_name(name, "model name")
 
 
 _PRICE: Final = Record(
@@ -269,9 +274,7 @@ _BACKEND: Final = Record(
         "provider": _Provider(),
         "model": Text(),
         "base_url": Text(check=url_problem, nullable=True),
-        "api_key_env": Text(
-            "the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$", nullable=True
-        ),
+        "api_key_env": Variable(nullable=True),
         "api_key_file": FilePath(nullable=True),
         "priority": Whole(),
         "requests_per_minute": Whole(least=1, nullable=True, hint=_NO_RATE),
@@ -287,7 +290,7 @@ _BACKEND: Final = Record(
     named=("backends",),
     required=("provider", "model"),
     make=_backend,
-    refused=dict.fromkeys(("api_key", "apikey", "api-key", "key", "token", "secret", "password"), NO_SECRETS),
+    refused=NO_KEYS,
     meant=("api_key_env", "api_key_file"),
     tolerant=True,
 )
@@ -308,7 +311,6 @@ MODEL: Final = Record(
     },
     named=("models",),
     required=("backends",),
-    make=with_backoff,
     tolerant=True,
 )
 """One alias, as a section; :func:`models_of` makes the settings when there is no mistake anywhere."""

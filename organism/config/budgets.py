@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from attrs import evolve, frozen
 
-from organism.config.named import decides_nothing
+from organism.config.named import decides_nothing, invalid_name
 from organism.config.places import shown
 from organism.config.sections import ListOf, MapOf, Record, Section
 from organism.config.shapes import BROKEN, Broken, Choice, Drawing, Exact, Name, Number, Reading, Schema, Whole
@@ -124,7 +124,7 @@ def account_problem(name: str) -> str | None:
     """What is wrong with the name of an account, or of a template for all of its kind."""
     kind, colon, one = name.partition(":")
     if _KIND.fullmatch(kind) is None:
-        return f"{shown(kind)} is not a valid kind of account: small letters, digits, '-' and '_', a letter first, 64 at most"
+        return invalid_name(kind, "kind of account")
     return name_problem(one) if colon else None
 
 

@@ -271,5 +271,5 @@ def _spoken(draft: Draft) -> Iterator[type]:
 def _notes(top: Section, models: Mapping[str, ModelSettings]) -> tuple[str, ...]:
     """What was assumed: the simulated model, where it was not named and nothing above changed it."""
     assumed = top.table.entries["models"].key.layer == 0
-    simulated = assumed and models["default"].backends[0].provider == "simulated"
+    simulated = assumed and models["default"].backends[0].built_in == "simulated"
     return (_SIMULATED_NOTE,) if simulated else ()

@@ -8,13 +8,13 @@ from attrs import frozen
 
 from organism.config.places import shown
 from organism.config.scalars import Wrong
-from organism.config.sections import ListOf, Record, Section
-from organism.config.shapes import Choice, Number, Whole
+from organism.config.sections import ListOf, Record
+from organism.config.shapes import BROKEN, Broken, Choice, Number, Whole
 from organism.settings import OnFailure
 
 if TYPE_CHECKING:
     from organism.config.shapes import Drawing, Reading, Schema
-    from organism.config.tree import Scalar
+    from organism.config.tree import Node, Scalar
 
 _CODES: Final = ("crashed", "timeout", "validation", "routing", "no_reply")
 """What another attempt may mend."""
@@ -39,7 +39,18 @@ class _Code(Choice):
 
 @frozen
 class _Waits(ListOf):
-    """The first and the longest wait between attempts; :func:`with_backoff` looks at both."""
+    """The first and the longest wait between attempts."""
+
+    def read(self, node: Node, reading: Reading) -> tuple[Any, ...] | Broken:
+        pair = super().read(node, reading)
+        if pair is BROKEN:
+            return BROKEN
+        if len(pair) != 2:
+            said = f"needs two numbers, the first and the longest wait in seconds, and has {len(pair)}"
+            return reading.wrong(node, said)
+        if pair[0] > pair[1]:
+            return reading.wrong(node, f"the first wait ({pair[0]:g}) is longer than the longest ({pair[1]:g})")
+        return pair
 
     def schema(self, drawing: Drawing) -> Schema:
         return {**super().schema(drawing), "minItems": 2, "maxItems": 2}
@@ -47,16 +58,6 @@ class _Waits(ListOf):
 
 WAITS: Final = _Waits(Number(), whole=True)
 """Seconds: the first and the longest wait."""
-
-
-def with_backoff(section: Section) -> Section:
-    """Checks the pair ``backoff``, which the shape of a list cannot."""
-    pair = section.values.get("backoff")
-    if pair is not None and len(pair) != 2:
-        section.wrong("backoff", f"needs two numbers, the first and the longest wait in seconds, and has {len(pair)}")
-    elif pair is not None and pair[0] > pair[1]:
-        section.wrong("backoff", f"the first wait ({pair[0]:g}) is longer than the longest ({pair[1]:g})")
-    return section
 
 
 ON_FAILURE: Final = Record(
@@ -68,7 +69,7 @@ ON_FAILURE: Final = Record(
         "retry_on": ListOf(_Code(_CODES), unique=True),
     },
     named=("on_failure",),
-    make=lambda section: OnFailure(**with_backoff(section).values),
+    make=lambda section: OnFailure(**section.values),
     tolerant=True,
 )
 """What comes of a failure of one handler."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import evolve, fields, frozen
 
 from organism.config.budgets import BUDGET
-from organism.config.compaction import COMPACTION, PRUNE, compaction_of
+from organism.config.compaction import COMPACTION, PRUNE
 from organism.config.drafts import Draft, classes_of
 from organism.config.failures import ON_FAILURE
-from organism.config.named import no_model
+from organism.config.named import invalid_name, no_model
 from organism.config.notices import NOTICES
 from organism.config.places import shown
 from organism.config.prompts import PROMPT, check_prompt
@@ -184,8 +184,6 @@ def _agent_of(section: Section, known: Known) -> AgentSettings | None:
         said["min_output_tokens"] = min(_LEAST_OUTPUT, wish)
     elif wish is not None and least is not None and least > wish:
         section.wrong("min_output_tokens", f"{least} is more than the {counted(wish, 'output token')} wished for")
-    if "compaction" in said:
-        said["compaction"] = compaction_of(said["compaction"])
     said.pop("tools", None)  # :func:`with_tools` makes them
     return AgentSettings(**said) if said.get("accepts") and said.get("replies") else None
 
@@ -196,11 +194,7 @@ def name_problem(name: str) -> str | None:
         return f"{shown(name)} is the organism's own name for itself: choose another one"
     if name == REPLY:
         return f"{shown(name)} is the tool with which agents answer: choose another one"
-    if not is_handler_name(name):
-        return (
-            f"{shown(name)} is not a valid handler name: small letters, digits, '_' and '-', a letter first, 64 at most"
-        )
-    return None
+    return None if is_handler_name(name) else invalid_name(name, "handler name")
 
 
 def under_defaults(handler: Node, defaults: Table) -> Node:

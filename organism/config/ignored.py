@@ -47,7 +47,7 @@ def ignored(handlers: Mapping[str, HandlerSettings], models: Mapping[str, ModelS
         if agent is None or agent.seed is None or agent.model not in models:
             continue
         for backend in models[agent.model].backends:
-            if backend.provider in _WITHOUT_SEED:
+            if backend.built_in in _WITHOUT_SEED:
                 yield (
                     f"handler '{name}': its seed is not sent to {backend.provider}/{backend.model}, whose protocol has none; "
                     "its answers will differ from run to run"

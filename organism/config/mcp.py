@@ -7,27 +7,20 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import evolve, frozen
-
-from organism.config.backends import NO_SECRETS, VARIABLE, url_problem, variable_problem
-from organism.config.failures import WAITS, with_backoff
+from organism.config.backends import NO_KEYS, NO_SECRETS, VARIABLE, Variable, url_problem
+from organism.config.failures import WAITS
+from organism.config.named import invalid_name
 from organism.config.paths import FilePath, FolderPath
 from organism.config.places import shown, where
-from organism.config.references import Reference
-from organism.config.scalars import Wrong
 from organism.config.sections import ListOf, MapOf, Record, Section
-from organism.config.shapes import Found, Number, Schema, Text
+from organism.config.shapes import Number, Text
 from organism.loader import is_installed
-from organism.mcpsettings import McpServer, McpTools
-from organism.names import is_handler_name, sounds_secret, suggestion
+from organism.mcpsettings import McpServer
+from organism.names import is_handler_name, sounds_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from organism.config.drafts import Draft
-    from organism.config.shapes import Reading
-    from organism.config.tree import Scalar
 
 MEANS: Final[Mapping[str, tuple[str, str]]] = {
     "command": (
@@ -51,16 +44,13 @@ MEANS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """What the keys of a server mean, by key the default and a sentence."""
 _LIBRARY: Final = "mcp"
-_SCHEME: Final = "mcp:"
 _OF_COMMANDS: Final = ("env", "pass_env", "cwd")
 _OF_URLS: Final = ("api_key_env", "api_key_file")
 
 
 def server_problem(name: str) -> str | None:
     """What is wrong with the name of a server: the names of its tools begin with it."""
-    if is_handler_name(name):
-        return None
-    return f"{shown(name)} is not a valid server name: small letters, digits, '_' and '-', a letter first, 64 at most"
+    return None if is_handler_name(name) else invalid_name(name, "server name")
 
 
 def _env_problem(name: str) -> str | None:
@@ -75,7 +65,6 @@ def _env_problem(name: str) -> str | None:
 
 def _server(section: Section) -> Section:
     """A server, as a section, after it was noted what does not go together in it."""
-    with_backoff(section)
     kinds = [key for key in ("command", "url") if key in section.table.entries]
     if not kinds:
         section.reading.wrong(section.table, "needs 'command: [program, argument]' or 'url: http://...'")
@@ -100,8 +89,6 @@ def _settings(name: str, section: Section, folder: Path | None) -> McpServer:
     said: dict[str, Any] = {"cwd": folder, **section.values}
     if "env" in said:
         said["env"] = MappingProxyType(said["env"])
-    if "backoff" in said:
-        said["backoff"] = tuple(said["backoff"])
     place = where(section.table.place, section.table.path)
     return McpServer(name=name, place=place, **said)
 
@@ -113,56 +100,14 @@ def check_servers(top: Section) -> None:
         top.wrong("mcp", line)
 
 
-@frozen
-class McpReference(Reference):
-    """What may stand among an agent's ``tools``: ``mcp:server`` or ``mcp:server/tool``, and whatever else a reference may be."""
-
-    def _schema(self) -> Schema:
-        return {"anyOf": [{"type": "string", "pattern": "^mcp:."}, super()._schema()]}
-
-    def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
-        if not text.startswith(_SCHEME):
-            return super()._said(text, scalar, reading)
-        server, parted, tool = text.removeprefix(_SCHEME).partition("/")
-        if not server or (parted and not tool):
-            return Wrong(f"{shown(text)} names no tools: write 'mcp:SERVER' for all of a server, or 'mcp:SERVER/TOOL'")
-        return McpTools(server=server, tool=tool or None)
-
-
-def wanted(section: Section, servers: Collection[str] | None = None) -> Iterable[McpTools]:
-    """What an agent's section wants of servers, each with its place; only of those ``servers``, where they are given."""
-    for one in _found(section):
-        if servers is None or one.value.server in servers:
-            yield evolve(one.value, place=where(one.node.place, one.node.path))
-
-
-def check_wanted(handlers: Mapping[str, Draft], servers: Collection[str] | None) -> None:
-    """Notes what agents want of servers that there are not. ``servers``: the names of all, ``None`` where they could not be read."""
-    for handler in handlers.values():
-        if handler.agent is None or servers is None:
-            continue
-        for one in _found(handler.agent):
-            name: str = one.value.server
-            if name not in servers:
-                hint = suggestion(name, servers) or "; declare it in 'mcp'"
-                handler.agent.reading.wrong(one.node, f"{shown(name)} is not an MCP server{hint}")
-
-
-def _found(section: Section) -> list[Found]:
-    found: tuple[Found, ...] = section.values.get("tools", ())
-    return [one for one in found if isinstance(one.value, McpTools)]
-
-
 _SERVER: Final = Record(
     {
         "command": ListOf(Text("a program or an argument"), filled=True),
         "env": MapOf(Text(), _env_problem, form=f"^{VARIABLE}$"),
-        "pass_env": ListOf(
-            Text("the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$"), unique=True
-        ),
+        "pass_env": ListOf(Variable(), unique=True),
         "cwd": FolderPath(),
         "url": Text(check=partial(url_problem, example="http://localhost:9000/mcp")),
-        "api_key_env": Text("the name of an environment variable", check=variable_problem, form=f"^{VARIABLE}$"),
+        "api_key_env": Variable(),
         "api_key_file": FilePath(),
         "timeout": Number(above=0),
         "backoff": WAITS,
@@ -171,7 +116,7 @@ _SERVER: Final = Record(
     either=("command", "url"),
     make=_server,
     refused={
-        **dict.fromkeys(("api_key", "key", "token", "secret", "password"), NO_SECRETS),
+        **NO_KEYS,
         "args": "arguments stand behind the program: `command: [program, argument]`",
         "headers": f"{NO_SECRETS}; it is sent as 'Authorization: Bearer ...'",
     },

@@ -39,6 +39,11 @@ def check_names(
                 reading.wrong(node, why_not)
 
 
+def invalid_name(name: str, what: str) -> str:
+    """What is wrong with a name that is not as those of handlers are; ``what`` would be called so."""
+    return f"{shown(name)} is not a valid {what}: small letters, digits, '_' and '-', a letter first, 64 at most"
+
+
 def no_handler(name: str, handlers: Collection[str], guesses: Guesses | None = None) -> str:
     """What is wrong with a name that is none of these handlers'."""
     if name == ORGANISM:

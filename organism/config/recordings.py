@@ -57,7 +57,7 @@ def with_recordings(
 
 def with_recording(backend: BackendSettings, record: Path | None, folder: Path | None) -> BackendSettings:
     """A backend with its file, where it is a recorded one; as :func:`with_recordings`."""
-    if backend.provider != "recorded" or backend.factory is not None:
+    if backend.built_in != "recorded":
         return backend
     file = backend.options.get("file")
     path = record if file is None else located(str(file), folder)

@@ -112,10 +112,15 @@ def text(scalar: Scalar) -> str | Wrong:
 def whole(scalar: Scalar) -> int | Wrong:
     """A whole number."""
     value = _numeral(scalar, "a whole number", ("whole",))
-    if isinstance(value, Decimal) and value.is_finite() and value.adjusted() <= 100 and value % 1 == 0:
+    if (
+        isinstance(value, Decimal)
+        and value.is_finite()
+        and value.adjusted() <= 100
+        and value == value.to_integral_value()
+    ):
         value = int(value)  # as amounts of money and of grants are, in a program
     if isinstance(value, float | Decimal):
-        return Wrong(f"{shown(value)} is not a whole number")
+        return Wrong(f"{shown(value)} is not a whole number{_in_digits(value)}")
     if isinstance(value, Wrong):
         return value
     # Before int(): Python refuses to read thousands of digits.
@@ -174,7 +179,17 @@ def _numeral(scalar: Scalar, wanted: str, kinds: tuple[Kind, ...]) -> str | int 
     if found == "infinite":
         return Wrong(f"{shown(value)} is not finite")
     way_out = ": write plain digits alone" if found == "text" and any(each.isdigit() for each in value) else ""
+    if found == "decimal":
+        way_out = _in_digits(Decimal(value))
     return Wrong(f"{shown(value)} is not {wanted}{way_out}")
+
+
+def _in_digits(value: float | Decimal) -> str:
+    """How to write a number that is whole, as a limit may be where the number was computed, or has an exponent."""
+    read = Decimal(str(value))
+    return (
+        f": write {read:.0f}" if read.is_finite() and read.adjusted() < 16 and read == read.to_integral_value() else ""
+    )
 
 
 def anything(scalar: Scalar) -> Any | Wrong:  # noqa: PLR0911 - one line a kind

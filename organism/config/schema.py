@@ -19,12 +19,10 @@ def file_schema() -> Schema:
     """What a file may hold, for editors: keys, values and what they mean. What only their whole can tell, such as whether a name is that
     of a handler, is left to ``organism check``.
     """
-    drawing = Drawing(
-        {section: {key: _told(*said) for key, said in keys.items()} for section, keys in MEANINGS.items()}
-    )
-    TOP.schema(drawing)
-    top = drawing.sections.pop(TOP.named[0])
-    return {"$schema": DIALECT, "title": TITLE, **top, "$defs": drawing.sections}
+    drawn = drawing()
+    TOP.schema(drawn)
+    top = drawn.sections.pop(TOP.named[0])
+    return {"$schema": DIALECT, "title": TITLE, **top, "$defs": drawn.sections}
 
 
 def drawing() -> Drawing:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve, frozen
 
 from organism.agentsettings import ToolCalls, ToolOutput
-from organism.config.mcp import McpReference, check_wanted, wanted
-from organism.config.places import shown
-from organism.config.scalars import is_null
+from organism.config.places import shown, where
+from organism.config.references import Reference
+from organism.config.scalars import Wrong, is_null
 from organism.config.sections import ListOf, MapOf, Record, Section
 from organism.config.shapes import BROKEN, Drawing, Found, Located, Reading, Schema, Whole, one_of, or_null
 from organism.config.tree import Node, Scalar
 from organism.config.yamltext import table_in
 from organism.functions import Function, as_handler, declared
+from organism.mcpsettings import McpTools
 from organism.names import ORGANISM, REPLY, mcp_tool, suggestion, tool_for
 from organism.payloads.primitives import ASKED
 
@@ -26,13 +27,25 @@ if TYPE_CHECKING:
     from organism.settings import AgentSettings
 
 _DEFAULT: Final = "default"
+_OF_SERVER: Final = "mcp:"
 
 
 @frozen
-class _ToolShape(McpReference):
+class _ToolShape(Reference):
     """``module:name``, or the function itself in Python; ``mcp:server`` or ``mcp:server/tool``."""
 
     wanted: str = "a reference to a function, as in 'module:name', or to tools of an MCP server, as in 'mcp:server'"
+
+    def _schema(self) -> Schema:
+        return {"anyOf": [{"type": "string", "pattern": "^mcp:."}, super()._schema()]}
+
+    def _said(self, text: str, scalar: Scalar, reading: Reading, /) -> Any:
+        if not text.startswith(_OF_SERVER):
+            return super()._said(text, scalar, reading)
+        server, parted, tool = text.removeprefix(_OF_SERVER).partition("/")
+        if not server or (parted and not tool):
+            return Wrong(f"{shown(text)} names no tools: write 'mcp:SERVER' for all of a server, or 'mcp:SERVER/TOOL'")
+        return McpTools(server=server, tool=tool or None)
 
     def made(self, found: Any) -> Any:
         return declared(found)
@@ -79,33 +92,47 @@ def with_tools(
     """The agent of this name with its functions as handlers, and what it wants of MCP servers; ``section`` is its own, and the rest is as in
     :func:`as_handler`.
     """
-    functions = [one.value for one in _functions(section)]
+    functions = (one.value for one in _tools(section, Function))
     tools = (as_handler(each, name, peers=peers, options=options, timeout=timeout) for each in functions)
-    return evolve(agent, tools=tuple(tools), mcp=tuple(evolve(each, timeout=timeout) for each in wanted(section)))
+    mcp = (
+        evolve(one.value, timeout=timeout, place=where(one.node.place, one.node.path))
+        for one in _tools(section, McpTools)
+    )
+    return evolve(agent, tools=tuple(tools), mcp=tuple(mcp))
 
 
-def _functions(section: Section) -> list[Found]:
+def _tools(section: Section, kind: type) -> list[Found]:
+    """What of an agent's tools is of this kind."""
     found: tuple[Found, ...] = section.values.get("tools", ())
-    return [one for one in found if isinstance(one.value, Function)]
+    return [one for one in found if isinstance(one.value, kind)]
 
 
 def check_tools(handlers: Mapping[str, Draft], servers: Collection[str] | None) -> None:
     """Notes tools that a model could not tell from its other ones, and limits of tools that an agent does not have. ``servers``: the names
     of all MCP servers, ``None`` where they could not be read.
     """
-    check_wanted(handlers, servers)
     for handler in handlers.values():
         if handler.agent is not None:
+            if servers is not None:
+                _check_servers(handler.agent, servers)
             _check_names(handler.agent, handler, handlers)
             known = handler.agent.whole("tools") and handler.section.whole("peers")
             if known and all(peer in handlers for peer in handler.peers if peer != ORGANISM):
                 _check_limits(handler.agent, handler)
 
 
+def _check_servers(section: Section, servers: Collection[str]) -> None:
+    for one in _tools(section, McpTools):
+        name: str = one.value.server
+        if name not in servers:
+            hint = suggestion(name, servers) or "; declare it in 'mcp'"
+            section.reading.wrong(one.node, f"{shown(name)} is not an MCP server{hint}")
+
+
 def _check_names(section: Section, handler: Draft, handlers: Mapping[str, Draft]) -> None:
     taken = dict(_taken(section, handler, handlers))
     functions: set[str] = set()
-    for one in _functions(section):
+    for one in _tools(section, Function):
         name: str = one.value.name
         if name in taken:
             section.reading.wrong(one.node, f"{shown(name)} is the name of {taken[name]}: rename the function")
@@ -129,8 +156,8 @@ def _taken(section: Section, handler: Draft, handlers: Mapping[str, Draft]) -> I
 
 def _check_limits(section: Section, handler: Draft) -> None:
     """Notes a name in ``tool_calls`` and ``tool_output`` that is none of the agent's tools."""
-    of_servers = list(wanted(section))
-    functions = [one.value.name for one in _functions(section)]
+    of_servers: list[McpTools] = [one.value for one in _tools(section, McpTools)]
+    functions = [one.value.name for one in _tools(section, Function)]
     functions += [mcp_tool(each.server, each.tool) for each in of_servers if each.tool is not None]
     known = [*functions, *(peer for peer in handler.peers if peer != ORGANISM)]
     # What a whole server has is known once it was asked: whoever starts the organism looks again.

@@ -16,6 +16,7 @@ from organism.models.contract import Backend, BackendFactory
 from organism.models.redaction import secrets_beside
 from organism.models.simulation.options import Options, check_options
 from organism.names import suggestion
+from organism.settings import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -42,26 +43,11 @@ _OF_KEYS: Final = frozenset({"model", "base_url", "api_key_env", "api_key_file"}
 """What it depends on whether a key is there, and what is said of it."""
 
 
-def check_backends(
-    models: Mapping[str, ModelSettings], *, environ: Mapping[str, str], known: Mapping[int, Sequence[str]] | None = None
-) -> list[str]:
-    """One placed line for each mistake that would keep a backend from being made; nothing is started. ``known`` are the mistakes of those
-    that were checked, by the ``id`` of their settings.
-    """
-    found = known or {}
-    return [
-        f"{settings.place or f'models.{alias}.backends[{index}]'}: {problem}"
-        for alias, model in models.items()
-        for index, settings in enumerate(model.backends)
-        for problem in (found[id(settings)] if id(settings) in found else check_backend(settings, environ=environ))
-    ]
-
-
 def check_backend(
     settings: BackendSettings, wrong: Collection[str] = (), *, environ: Mapping[str, str]
 ) -> Iterator[str]:
-    """One line for each mistake that would keep a backend from being made; nothing is started. ``wrong`` are the fields that are not
-    as they were meant: nothing is said that would follow from those.
+    """One line without its place for each mistake that would keep a backend from being made; nothing is started. ``wrong`` are the fields
+    that are not as they were meant: nothing is said that would follow from those.
     """
     try:
         factory = factory_of(settings)
@@ -99,12 +85,11 @@ def factory_of(settings: BackendSettings) -> BackendFactory:
         made = cast("Callable[[BackendSettings], Backend]", own)
         _check_call(settings, made, settings)
         return BackendFactory(make=lambda settings, _: made(settings))
-    if settings.provider == "simulated":
+    if settings.built_in == "simulated":
         return _SIMULATED
     module = _MODULES.get(settings.provider)
     if module is None:
-        known = ("simulated", *_MODULES)
-        near, names = suggestion(settings.provider, known), ", ".join((*known, "package.module:factory"))
+        near, names = suggestion(settings.provider, PROVIDERS), ", ".join((*PROVIDERS, "package.module:factory"))
         raise ConfigurationError([f"'{settings.provider}' is not a provider{near}; there are: {names}"])
     try:
         provider: BackendFactory = import_module(module).PROVIDER
@@ -128,28 +113,20 @@ def _check_call(settings: BackendSettings, make: Callable[..., Backend], *given:
 
 def is_checked_quickly(settings: BackendSettings) -> bool:
     """Whether nothing is loaded, and no recording read, to check these."""
-    module = _MODULES.get(settings.provider)
-    if settings.factory is not None or module is None:
-        return True
-    return not is_recorded(settings) and hasattr(sys.modules.get(module), "PROVIDER")
+    module = _MODULES.get(settings.built_in or "")
+    return module is None or (settings.built_in != "recorded" and hasattr(sys.modules.get(module), "PROVIDER"))
 
 
 def is_made_quickly(settings: BackendSettings) -> bool:
     """Whether nothing is loaded or read to make these, as far as it is known: what the user's own do is for them to say."""
     # What is still being loaded has the name of the module, and not yet what it is loaded for.
-    return settings.factory is not None or (
-        settings.provider == "simulated" and hasattr(sys.modules.get(_SIMULATION), "SimulatedModel")
-    )
-
-
-def is_recorded(settings: BackendSettings) -> bool:
-    """Whether these are answered from a recording."""
-    return settings.provider == "recorded" and settings.factory is None
+    loaded = hasattr(sys.modules.get(_SIMULATION), "SimulatedModel")
+    return settings.built_in is None or (settings.built_in == "simulated" and loaded)
 
 
 def known_secrets(models: Mapping[str, ModelSettings], *, environ: Mapping[str, str]) -> tuple[str, ...]:
     """The keys that backends are given, and what is sent beside their requests under names that say what it is. What cannot be read
-    is none; :func:`check_backends` says why.
+    is none; :func:`check_backend` says why.
     """
     found: list[str] = []
     for settings in (each for model in models.values() for each in model.backends):
@@ -164,7 +141,7 @@ def key_of(settings: BackendSettings, factory: BackendFactory, environ: Mapping[
 
     Raises ConfigurationError, in one line without a place, for one that cannot be read, is none, or is missing and needed.
     """
-    if is_recorded(settings):
+    if settings.built_in == "recorded":
         return None
     key = read_key(settings.api_key_env, settings.api_key_file, environ)
     if not key:

@@ -1,7 +1,4 @@
-"""From a backend's settings to its provider: the built-in ones by name, the user's own by what the loader found.
-
-The environment comes in as a mapping: keys are looked up here, and handed to nothing but the provider itself.
-"""
+"""The backends of one organism, from their settings: made in threads where that takes long, recorded, and given other keys."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from attrs import define
 from organism.errors import ConfigurationError
 from organism.models.background import BackgroundWork
 from organism.models.contract import Backend, TakesKeys
-from organism.models.factories import factory_of, is_made_quickly, is_recorded, key_of
+from organism.models.factories import factory_of, is_made_quickly, key_of
 from organism.models.observed import DiscreetBackend
 from organism.models.recordings.playback import recorded_from
 from organism.models.recordings.recorder import Recording
@@ -43,7 +40,8 @@ class _Keyed:
 
 
 class Providers:
-    """Makes the backends of one organism, each recorded where it keeps a recording; those that answer from one file share it.
+    """Makes the backends of one organism, each recorded where it keeps a recording; those that answer from one file share it. What is wrong
+    with their settings was told before (:func:`~organism.models.readiness.made_ready`).
 
     Raises ConfigurationError where the file of the recording cannot be written. ``clock`` (aware) dates what is recorded; what is
     ``marked`` is not.
@@ -66,12 +64,14 @@ class Providers:
         self._recording = None if settings.record is None else Recording(settings.record, clock=clock, marked=marked)
 
     def __call__(self, settings: BackendSettings) -> Backend:
-        """The provider of these settings. Raises ConfigurationError like :func:`make_backend`."""
+        """The provider of these settings. Raises ConfigurationError, in one placed line, where it cannot be made."""
         begun = self._begun.pop(id(settings), None)
         backend = self._made(settings) if begun is None else begun.result()
-        if is_recorded(settings):
+        if settings.built_in == "recorded":
             return backend  # its answers stand in a file already
-        backend = self._discreet(backend, settings)
+        hiding = self._keyed[id(settings)].hiding
+        if settings.built_in is None and hiding:  # ours see to that themselves
+            backend = DiscreetBackend(backend, hiding)
         return backend if self._recording is None else self._recording.of(backend, settings)
 
     def begin(self, settings: BackendSettings) -> BackgroundWork[Backend] | None:
@@ -87,14 +87,23 @@ class Providers:
         return None if begun.over else begun
 
     def _made(self, settings: BackendSettings) -> Backend:
-        made = _made(settings, environ=self._environ, tapes=self._tapes, marked=self._marked)
-        self._keyed[id(settings)] = made
-        return made.backend
-
-    def _discreet(self, backend: Backend, settings: BackendSettings) -> Backend:
-        """A backend whose failures quote none of its secrets. The built-in ones see to that themselves."""
-        hiding = self._keyed[id(settings)].hiding
-        return DiscreetBackend(backend, hiding) if settings.factory is not None and hiding else backend
+        with _placed(settings.place or settings.name):
+            factory = factory_of(settings)
+            key = key_of(settings, factory, self._environ)
+            hiding = Hiding(key, settings.options)
+            try:
+                if settings.built_in == "recorded":
+                    backend: Backend = recorded_from(settings, self._tapes, self._marked)
+                else:
+                    backend = factory.make(settings, key)
+            except ConfigurationError:
+                raise
+            except Exception as error:
+                said = hiding.clean(str(error))
+                line = f"provider '{settings.provider}' cannot be made: {type(error).__name__}: {said}"
+                raise ConfigurationError([line]) from error
+        self._keyed[id(settings)] = _Keyed(backend, key, hiding)
+        return backend
 
     def renew(self, settings: BackendSettings) -> bool:
         """Has the backend of these settings use the key that its file holds by now; whether that is another one than it had.
@@ -126,46 +135,6 @@ class Providers:
             log.exception("%s: provider '%s' fails to take another key", settings.place, settings.provider)
             return False
         return True
-
-
-def make_backend(
-    settings: BackendSettings,
-    *,
-    environ: Mapping[str, str],
-    tapes: dict[Path, Tape] | None = None,
-    marked: Marked | None = None,
-) -> Backend:
-    """The provider of these settings, with its key. ``tapes`` are the recordings that are open, by their path; requests are looked
-    up there without what is ``marked``.
-
-    Raises ConfigurationError, in one placed line, where the provider is unknown or cannot be made, its library is not
-    installed, its options are wrong, or it needs a key and has none.
-    """
-    return _made(settings, environ=environ, tapes=tapes, marked=marked).backend
-
-
-def _made(
-    settings: BackendSettings, *, environ: Mapping[str, str], tapes: dict[Path, Tape] | None, marked: Marked | None
-) -> _Keyed:
-    place = settings.place or f"{settings.provider}/{settings.model}"
-    with _placed(place):
-        factory = factory_of(settings)
-    if problems := factory.check(settings):
-        raise ConfigurationError([f"{place}: {problem}" for problem in problems])
-    if is_recorded(settings):
-        backend = recorded_from(settings, place, {} if tapes is None else tapes, marked)
-        return _Keyed(backend, None, Hiding(None, settings.options))
-    with _placed(place):
-        key = key_of(settings, factory, environ)
-    hiding = Hiding(key, settings.options)
-    try:
-        return _Keyed(factory.make(settings, key), key, hiding)
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        said = hiding.clean(str(error))
-        line = f"provider '{settings.provider}' cannot be made: {type(error).__name__}: {said}"
-        raise ConfigurationError([f"{place}: {line}"]) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from organism.errors import ConfigurationError
 from organism.models.background import BackgroundWork
-from organism.models.factories import check_backend, check_backends, is_checked_quickly
+from organism.models.factories import check_backend, is_checked_quickly
 from organism.models.prices import check_price, lasting_rates, list_is_loaded, rates, window_of
 from organism.models.recordings.sellers import with_seller
 
@@ -46,39 +46,38 @@ async def made_ready(models: Mapping[str, ModelSettings], *, environ: Mapping[st
     Raises ConfigurationError with a placed line for each mistake that would keep a backend from being made; none is.
     """
     backends = [backend for model in models.values() for backend in model.backends]
-    listed = any(backend.provider != "simulated" or backend.factory is not None for backend in backends)
+    listed = any(backend.built_in != "simulated" for backend in backends)
     known: Mapping[int, Sequence[str]] = {}
     if not (all(map(is_checked_quickly, backends)) and (list_is_loaded() or not listed)):
-        checking = BackgroundWork(partial(_checked, models, environ, at))
+        checking = BackgroundWork(partial(_checked, backends, environ, at))
         await checking.wait()
         known = checking.result()
-    if problems := check_backends(models, environ=environ, known=known):
+    problems = [
+        f"{backend.place or backend.name}: {problem}"
+        for backend in backends
+        for problem in (known[id(backend)] if id(backend) in known else check_backend(backend, environ=environ))
+    ]
+    if problems:
         raise ConfigurationError(problems)
-    _look_up_all(models, at)
+    _look_up_all(backends, at)
 
 
 def _checked(
-    models: Mapping[str, ModelSettings], environ: Mapping[str, str], at: datetime
+    backends: Sequence[BackendSettings], environ: Mapping[str, str], at: datetime
 ) -> Mapping[int, Sequence[str]]:
     """The mistakes of those that are not the user's own, which are checked on the event loop; prices are loaded with them."""
     with suppress(Exception):  # what keeps them from being looked up is told where they are needed
-        _look_up_all(models, at)
-    return {
-        id(backend): tuple(check_backend(backend, environ=environ))
-        for model in models.values()
-        for backend in model.backends
-        if backend.factory is None
-    }
+        _look_up_all(backends, at)
+    return {id(each): tuple(check_backend(each, environ=environ)) for each in backends if each.factory is None}
 
 
-def _look_up_all(models: Mapping[str, ModelSettings], at: datetime) -> None:
+def _look_up_all(backends: Sequence[BackendSettings], at: datetime) -> None:
     """Looks every backend's price and window up, as calls will at ``at`` (aware).
 
     The bundled list takes a good part of a second to load, and more on a slow machine. In the middle of a call it would keep the event
     loop for so long, and the handler that made the call would be named for it.
     """
-    for model in models.values():
-        for backend in model.backends:
-            window_of(backend, at)
-            if lasting_rates(backend) is None:
-                rates(backend, at)
+    for backend in backends:
+        window_of(backend, at)
+        if lasting_rates(backend) is None:
+            rates(backend, at)

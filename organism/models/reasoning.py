@@ -26,11 +26,9 @@ _SAYING_NOTHING: Final = frozenset({"role", "name", THINKING, KEPT})
 
 def keeper_of(settings: BackendSettings) -> str | None:
     """The name of those for whom messages keep what this backend gets to see of such things; ``None``: it gets to see all."""
-    if settings.factory is not None:
-        return None
-    return (
-        keeps_for(settings) if settings.provider == "openai" else THINKERS if settings.provider == "anthropic" else None
-    )
+    if settings.built_in == "openai":
+        return keeps_for(settings)
+    return THINKERS if settings.built_in == "anthropic" else None
 
 
 def keeps_for(settings: BackendSettings) -> str:

@@ -66,7 +66,7 @@ def test_a_backend_may_say_what_its_model_takes(project: Project) -> None:
 @pytest.mark.parametrize(
     ("key", "mistake"),
     [
-        ("compaction: {at: 1.5}", "compaction.at: 1.5 is more than the whole window: give a share from 0 to 1"),
+        ("compaction: {at: 1.5}", "compaction.at: 1.5 is too much: 1 is the most; it is a share of the model's window"),
         ("compaction: {at: 0}", "compaction.at: 0 is not above 0"),
         ("compaction: {at: 0.95}", "compaction.at: 'at' (0.95) is above 'hard_limit' (0.9)"),
         ("compaction: {hard_limit: 0.5}", "compaction.hard_limit: 'at' (0.6) is above 'hard_limit' (0.5)"),

@@ -320,6 +320,10 @@ def test_whole_numbers_may_be_decimals_in_a_program_as_grants_are() -> None:
     for odd in ("5.5", "NaN", "sNaN", "Infinity", "1e1000000"):
         with pytest.raises(ConfigurationError, match="is not a whole number"):
             config.budget({"tokens": Decimal(odd)})
+    # More digits than decimals are computed with.
+    assert config.budget({"tokens": Decimal("1e50")}).limits.tokens == 10**50
+    with pytest.raises(ConfigurationError, match=r"tokens: 2000\.0 is not a whole number: write 2000$"):
+        config.budget({"tokens": 2000.0})
 
 
 def test_levels_of_units_that_are_not_named_are_those_above() -> None:

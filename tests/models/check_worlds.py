@@ -10,12 +10,12 @@ import anyio
 from anyio.abc import SocketAttribute
 
 from organism.models.contract import BackendError
-from organism.models.providers import make_backend
 from organism.settings import BackendSettings
 from organism.testing import Says, Scenario, ScriptedModel, Stand
 from tests.models import anthropic_server as messages
 from tests.models import hostile as chat
 from tests.models.hostile import Peer, serving, whole
+from tests.models.made import made
 from tests.models.router_world import Say, Script
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def over_http(provider: str, way: Any) -> Any:
             if scenario is Scenario.UNREACHABLE:
                 url = f"http://127.0.0.1:{await _closed_port()}/v1"
             settings = BackendSettings(provider=provider, model="m", base_url=url, api_key_env="K")
-            backend = make_backend(settings, environ={"K": KEY})
+            backend = made(settings, {"K": KEY})
 
             async def deserted() -> None:
                 await server.until(lambda: not busy)  # connections may wait for the next call

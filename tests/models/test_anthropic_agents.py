@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from organism import ConfigurationError, Context, Reply, config, payload
-from organism.models.factories import check_backends
+from organism.models.factories import check_backend
 from organism.models.reasoning import THINKING
-from organism.settings import BackendSettings, ModelSettings
+from organism.settings import BackendSettings
 from tests.imports import without_library
 from tests.models.anthropic_server import Asked, answer, before_messages, keeping
 from tests.models.hostile import says, whole
@@ -72,7 +72,7 @@ def test_a_seed_that_nobody_hears_is_said() -> None:
 
 def _lines(**said: Any) -> list[str]:
     settings = BackendSettings(provider="anthropic", model="claude-x", place="organism.yaml:3:5", **said)
-    return check_backends({"default": ModelSettings(name="default", backends=(settings,))}, environ={})
+    return [f"{settings.place}: {problem}" for problem in check_backend(settings, environ={})]
 
 
 def test_a_wrong_option_and_a_missing_key_are_a_line_each() -> None:

@@ -12,12 +12,12 @@ import pytest
 from attrs import evolve
 
 from organism.models.contract import BackendError, Piece
-from organism.models.providers import make_backend
 from organism.models.recordings.recorder import Recording
 from organism.models.simulation.backend import SimulatedModel
 from organism.settings import BackendSettings
 from organism.testing import Scenario, Stand, check_backend
 from tests.models.check_worlds import KEY, chat_way, messages_way, over_http, scripted, scripted_backend
+from tests.models.made import made
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -69,7 +69,7 @@ async def test_a_backend_that_is_recorded_keeps_it_and_so_does_its_recording(tmp
     async def again(scenario: Scenario) -> AsyncGenerator[Stand | None]:
         settings = BackendSettings(provider="recorded", model="model", recording=file(scenario))
         hangs = scenario is Scenario.HANGING  # what was cancelled has no answer that could be recorded
-        yield None if hangs else Stand(backend=make_backend(settings, environ={}))
+        yield None if hangs else Stand(backend=made(settings))
 
     assert await check_backend(recorded_once) == ALL
     assert await check_backend(again) == tuple(each for each in ALL if each is not Scenario.HANGING)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 
+from organism import Organism
 from organism.errors import ConfigurationError
 from organism.models.contract import BackendFactory
-from organism.models.factories import check_backends
-from organism.models.providers import make_backend
+from organism.models.readiness import made_ready
 from organism.models.simulation.backend import SimulatedModel
 from organism.settings import BackendSettings, ModelSettings
 from tests.imports import without_library
+from tests.models.made import NOW, made
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,9 +43,7 @@ def _keyed(**more: Any) -> BackendSettings:
 def _line(settings: BackendSettings, environ: dict[str, str] | None = None) -> str:
     """The one line with which it fails, and which the check says as well."""
     with pytest.raises(ConfigurationError) as caught:
-        make_backend(settings, environ=environ or {})
-    models = {"default": ModelSettings(name="default", backends=(settings,))}
-    assert check_backends(models, environ=environ or {}) == list(caught.value.mistakes)
+        made(settings, environ)
     (line,) = caught.value.mistakes
     assert line.startswith(f"{PLACE}: ")
     assert KEY not in line
@@ -52,7 +51,7 @@ def _line(settings: BackendSettings, environ: dict[str, str] | None = None) -> s
 
 
 def test_the_simulated_model_needs_nothing() -> None:
-    assert isinstance(make_backend(BackendSettings(provider="simulated", model="sim-1"), environ={}), SimulatedModel)
+    assert isinstance(made(BackendSettings(provider="simulated", model="sim-1")), SimulatedModel)
 
 
 def test_wrong_options_are_told_with_their_place() -> None:
@@ -67,7 +66,7 @@ def test_openai_with_its_key_or_a_server_that_needs_none() -> None:
         (LOCAL, {"OPENAI_API_KEY": "  "}),
         (evolve(LOCAL, api_key_env=None), {}),
     ):
-        assert type(make_backend(settings, environ=environ)).__name__ == "OpenAIBackend"
+        assert type(made(settings, environ)).__name__ == "OpenAIBackend"
 
 
 @pytest.mark.parametrize(
@@ -87,16 +86,18 @@ def test_a_missing_key_is_one_line_with_the_ways_out(settings: BackendSettings, 
 
 
 def test_the_key_comes_from_the_variable_or_the_file(tmp_path: Path) -> None:
+    keys: list[str | None] = []
+
+    def make(settings: BackendSettings, key: str | None) -> Any:
+        keys.append(key)
+        return Keyed(settings, key)
+
     (tmp_path / "key").write_text(f"{KEY}\n", "utf-8")
-    from_file = evolve(_keyed(), api_key_file=tmp_path / "key")
-    from_variable = evolve(_keyed(), api_key_env="MY_KEY")
-    for settings, environ, key in (
-        (from_file, {}, KEY),
-        (from_variable, {"MY_KEY": f" {KEY} "}, KEY),
-        (_keyed(), {"USUAL_KEY": KEY}, None),
-    ):
-        made: Any = make_backend(settings, environ=environ)
-        assert (made.model, made.key) == ("m", key)
+    keyed = evolve(_keyed(), factory=BackendFactory(make=make, key_env="USUAL_KEY"))
+    made(evolve(keyed, api_key_file=tmp_path / "key"))
+    made(evolve(keyed, api_key_env="MY_KEY"), {"MY_KEY": f" {KEY} "})
+    made(keyed, {"USUAL_KEY": KEY})
+    assert keys == [KEY, KEY, None]
 
 
 def test_a_file_without_a_key(tmp_path: Path) -> None:
@@ -114,8 +115,8 @@ def test_what_is_no_key_is_not_sent_and_not_shown(garbled: str) -> None:
 
 def test_a_function_of_the_settings_is_a_provider_without_a_key() -> None:
     settings = BackendSettings(provider="m:make", factory=lambda said: Keyed(said, None), model="mine", place=PLACE)
-    made: Any = make_backend(settings, environ={})
-    assert made.model == "mine"
+    backend: Any = made(settings)
+    assert backend.model == "mine"
     assert "gets no key; make it an organism BackendFactory" in _line(
         evolve(settings, api_key_env="MY_KEY"), {"MY_KEY": KEY}
     )
@@ -152,12 +153,42 @@ def test_a_provider_that_cannot_be_made_says_why_without_the_key() -> None:
     factory = BackendFactory(make=make)
     settings = BackendSettings(provider="m:f", factory=factory, model="m", api_key_env="MY_KEY", place=PLACE)
     with pytest.raises(ConfigurationError) as caught:
-        make_backend(settings, environ={"MY_KEY": KEY})
+        made(settings, {"MY_KEY": KEY})
     assert caught.value.mistakes == (f"{PLACE}: provider 'm:f' cannot be made: OSError: no route for [key]",)
 
 
-def test_the_check_tells_every_mistake_and_where_it_stands() -> None:
-    wrong = BackendSettings(provider="openai", model="m", options={"n": 2, "stream": True})
-    models = {"a": ModelSettings(name="a", backends=(LOCAL, wrong)), "b": ModelSettings(name="b", backends=(wrong,))}
-    places = [line.partition(": ")[0] for line in check_backends(models, environ={})]
-    assert places == ["models.a.backends[1]"] * 3 + ["models.b.backends[0]"] * 3
+def test_what_a_provider_says_of_itself_when_it_is_made_has_its_place() -> None:
+    def make(settings: BackendSettings, key: str | None) -> Any:
+        raise ConfigurationError(["this server is closed on Sundays"])
+
+    assert _line(evolve(_keyed(), factory=BackendFactory(make=make))) == "this server is closed on Sundays"
+
+
+async def test_an_organism_starts_with_every_mistake_and_where_it_stands() -> None:
+    first = BackendSettings(provider="openai", model="m", options={"n": 2, "stream": True}, place="f:7:9 a.backends[1]")
+    again = evolve(first, place="f:9:9 b.backends[0]")
+    models = {"a": ModelSettings(name="a", backends=(LOCAL, first)), "b": ModelSettings(name="b", backends=(again,))}
+    with pytest.raises(ConfigurationError) as caught:
+        await made_ready(models, environ={}, at=NOW)
+    places = [line.partition(": ")[0] for line in caught.value.mistakes]
+    assert places == [first.place] * 3 + [again.place] * 3
+
+
+def simulated(settings: BackendSettings) -> Any:
+    return SimulatedModel()
+
+
+def openai(settings: BackendSettings) -> Any:
+    return SimulatedModel()
+
+
+@pytest.mark.parametrize("own", [simulated, openai])
+async def test_a_provider_of_the_users_own_is_none_of_ours_whatever_it_is_called(own: Any) -> None:
+    models = {"default": {"backends": [{"provider": own, "model": "own-7"}]}}
+    async with Organism(name="o", models=models) as organism, organism.thread() as thread:
+        (backend,) = organism.settings.models["default"].backends
+        assert (backend.provider, backend.built_in, backend.api_key_env) == (own.__name__, None, None)
+        assert (await thread.complete("Say hello")).text
+    # What it costs is not known, and that is not nothing.
+    with pytest.raises(ConfigurationError, match=f"no price is known for 'own-7' of provider '{own.__name__}'"):
+        Organism(name="o", models=models, budget={"cost_usd": 1})

@@ -13,10 +13,10 @@ import pytest
 
 from organism.errors import ConfigurationError
 from organism.models.contract import BackendError, Request, Response
-from organism.models.providers import make_backend
 from organism.models.simulation.options import check_options
 from organism.models.simulation.tokens import count_tokens, request_tokens
 from organism.settings import BackendSettings
+from tests.models.made import made
 from tests.models.simulated_world import STRING, arguments, ask, listed, record, tool, user
 
 TEXT = "A tide is the rise and fall of the sea. The moon makes the tide. Boats wait for the tide.\n\nWhat is a tide?"
@@ -25,7 +25,7 @@ REPLY = tool("reply", record({"text": STRING}))
 
 def _backend(**options: Any) -> Any:
     settings = BackendSettings(provider="simulated", model="sim-1", options=options, place="organism.yaml:7:9")
-    return make_backend(settings, environ={})
+    return made(settings)
 
 
 def _request(text: str = TEXT, **more: Any) -> Request:
@@ -40,7 +40,8 @@ def _request(text: str = TEXT, **more: Any) -> Request:
         ({"verbosity": 0}, ["option 'verbosity' must be from 0.1 to 10, not 0"]),
         ({"seed": "x"}, ["option 'seed' must be a whole number, not 'x'"]),
         ({"latency": True}, ["option 'latency' must be a number, not True"]),
-        ({"token_latency": float("nan")}, ["option 'token_latency' must be a number, not nan"]),
+        ({"token_latency": float("nan")}, ["option 'token_latency' must be from 0 to 60, not nan"]),
+        ({"latency": 10**5000}, ["option 'latency' must be from 0 to 3600, not a value of type int"]),
         ({"context_window": 10}, ["option 'context_window' must be from 256"]),
     ],
 )

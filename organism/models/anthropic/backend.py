@@ -15,6 +15,7 @@ from organism.models.contract import BackendFactory
 from organism.models.formats import mapping
 from organism.models.transport.sdk import SDKBackend
 from organism.models.transport.sse import EventReader
+from organism.settings import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,5 +89,5 @@ def check(settings: BackendSettings) -> Sequence[str]:
     return [*RULES.problems(settings.options), *seed]
 
 
-PROVIDER: Final = BackendFactory(make=AnthropicBackend, key_env="ANTHROPIC_API_KEY", needs_key=True, check=check)
+PROVIDER: Final = BackendFactory(make=AnthropicBackend, key_env=PROVIDERS["anthropic"], needs_key=True, check=check)
 """See :mod:`organism.models.providers`."""

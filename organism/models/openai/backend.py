@@ -13,6 +13,7 @@ from organism.models.openai.response import Assembler, usage_of
 from organism.models.reasoning import OPENAI_SERVER, keeps_for
 from organism.models.transport.sdk import SDKBackend
 from organism.models.transport.sse import EventReader
+from organism.settings import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,5 +82,5 @@ def check(settings: BackendSettings) -> Sequence[str]:
     return wrong
 
 
-PROVIDER: Final = BackendFactory(make=OpenAIBackend, key_env="OPENAI_API_KEY", needs_key=True, check=check)
+PROVIDER: Final = BackendFactory(make=OpenAIBackend, key_env=PROVIDERS["openai"], needs_key=True, check=check)
 """See :mod:`organism.models.providers`."""

@@ -19,7 +19,7 @@ from organism.models.contract import BackendError, BackendFactory
 from organism.models.formats import pieces_of
 from organism.models.recordings.mismatch import told_of
 from organism.models.recordings.takes import HEAD, Step, Take, document_of, key_of, read, seller_in, shown, text_of
-from organism.names import printable, told
+from organism.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 200
 """Characters that are told of what is wrong with a line: it may quote from there."""
-MISSING: Final = ("error", "fallthrough")
-"""What ``on_missing`` may say; the first is the default."""
 
 
 @define(eq=False)
@@ -187,40 +185,29 @@ class _RecordedStream:
 
 
 def check(settings: BackendSettings) -> Sequence[str]:
-    """What is wrong with the file and the options, one line each. Options of the provider that was recorded may stay."""
-    wrong: list[str] = []
-    how = settings.options.get("on_missing", MISSING[0])
-    if how not in MISSING:
-        wrong.append(f"options.on_missing: {told(how)} is not {' or '.join(map(repr, MISSING))}")
+    """What is wrong with the file, one line each; the options were looked at where they stand."""
     if settings.recording is None:
-        wrong.append("provider 'recorded' has no file; say `options: {file: PATH}`, or `record: PATH` at the top")
-    else:
-        try:
-            # All of it: what is damaged would otherwise be found when the first call goes on to the next backend.
-            Tape.of(settings.recording)
-        except ConfigurationError as error:
-            wrong += error.mistakes
-    return wrong
+        return ["provider 'recorded' has no file; say `options: {file: PATH}`, or `record: PATH` at the top"]
+    try:
+        # All of it: what is damaged would otherwise be found when the first call goes on to the next backend.
+        Tape.of(settings.recording)
+    except ConfigurationError as error:
+        return error.mistakes
+    return ()
 
 
-def recorded_from(
-    settings: BackendSettings, place: str, tapes: dict[Path, Tape], marked: Marked | None = None
-) -> RecordedBackend:
+def recorded_from(settings: BackendSettings, tapes: dict[Path, Tape], marked: Marked | None = None) -> RecordedBackend:
     """The backend of these settings, which were checked; ``tapes`` are those that are open, by their path. Raises ConfigurationError
     where its tape cannot be read any more.
     """
     path = settings.recording
     assert path is not None  # noqa: S101 - it was checked
     if path not in tapes:
-        try:
-            tape = Tape.of(path)
-        except ConfigurationError as error:
-            raise ConfigurationError([f"{place}: {mistake}" for mistake in error.mistakes]) from None
-        tapes.setdefault(path, tape)  # another thread may have read it meanwhile
+        tapes.setdefault(path, Tape.of(path))  # another thread may have read it meanwhile
     return RecordedBackend(tapes[path], settings, marked=marked)
 
 
-PROVIDER: Final = BackendFactory(make=lambda settings, _: recorded_from(settings, settings.place, {}), check=check)
+PROVIDER: Final = BackendFactory(make=lambda settings, _: recorded_from(settings, {}), check=check)
 
 
 def first_seller(path: Path, model: str) -> Seller | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, fields_dict, frozen
 
-from organism.names import suggestion
+from organism.names import suggestion, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,11 +66,11 @@ def _problem(name: str, value: Any) -> str | None:
     """What is wrong with one known option."""
     if name in _WHOLE:
         if not isinstance(value, int) or isinstance(value, bool):
-            return f"option '{name}' must be a whole number, not {value!r}"
-    elif not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        return f"option '{name}' must be a number, not {value!r}"
+            return f"option '{name}' must be a whole number, not {told(value)}"
+    elif not isinstance(value, (int, float)) or isinstance(value, bool):
+        return f"option '{name}' must be a number, not {told(value)}"
     if name in _RANGES:
         low, high = _RANGES[name]
         if not low <= value <= high:
-            return f"option '{name}' must be from {low:g} to {high:g}, not {value!r}"
+            return f"option '{name}' must be from {low:g} to {high:g}, not {told(value)}"
     return None
