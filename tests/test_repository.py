@@ -11,10 +11,13 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from tests.test_architecture import LIBRARIES
 
 ROOT: Final = Path(__file__).parent.parent
 TEXT: Final = (ROOT / "pyproject.toml").read_text("utf-8")
@@ -74,6 +77,33 @@ def test_a_dependency_has_a_floor_and_a_reason(requirement: str) -> None:
     assert found
     assert re.fullmatch(r">=\d+(\.\d+)*", found["rest"]), "a floor, and no ceiling: that would be guessed"
     assert has_a_reason(requirement)
+
+
+EXTRAS: Final = {
+    "mcp": ["mcp"],
+    "models.anthropic": ["anthropic"],
+    "models.openai": ["openai"],
+    "models.transport": ["anthropic", "openai"],
+    "server": ["simulate"],
+    "telemetry": ["otel"],
+}
+"""What is to be installed where a room is loaded, beside what always is."""
+FOR_TYPES: Final = {"httpcore2", "typing_extensions"}
+"""Imported for type checkers alone."""
+
+
+@pytest.mark.parametrize("library", sorted(set(LIBRARIES) - sys.stdlib_module_names - FOR_TYPES))
+def test_what_is_imported_is_asked_for(library: str) -> None:
+    """And not only brought along by something else, which may do without it in its next version."""
+    project = PYPROJECT["project"]
+    always = {name_of(each) for each in project["dependencies"]}
+    brings = {re.sub(r"[-_.]+", "-", each).lower() for each in packages_distributions()[library]}
+    for room in LIBRARIES[library]:
+        for extra in EXTRAS.get(room, [None]):
+            asked = always | {name_of(each) for each in project["optional-dependencies"].get(extra, ())}
+            assert brings & asked, (
+                f"'{library}' of room '{room}' is not asked for{f' by extra {extra}' if extra else ''}"
+            )
 
 
 def test_every_group_is_looked_at() -> None:

@@ -9,7 +9,7 @@ from attrs import evolve
 from organism.kernel.charges import abandoned_charge
 from organism.kernel.fold import Fold
 from organism.kernel.prompts import reports_of
-from organism.kernel.sums import ALL
+from organism.kernel.sums import ALL, Sums
 from organism.record import facts
 from organism.threads.frames import Conversation, Thread
 from organism.threads.lineage import descendants
@@ -106,14 +106,14 @@ def _roots(state: State, chain: str) -> list[Thread]:
 def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
     """Folds a record into the live state. Totals and shared budgets stay as they are: they count it already."""
     state = kernel.state
-    sums, totals, timed, woken = state.pools.sums(), state.sums.totals, state.timed, state.woken
-    state.sums.totals, state.timed, state.woken = {}, [], []
+    pools, sums, timed, woken = state.pools.sums(), state.sums, state.timed, state.woken
+    state.sums, state.timed, state.woken = Sums(), [], []
     folding = Fold(state.settings, state)
     for fact in record:
         folding.apply(fact)
     state.index = None
-    state.sums.totals, state.timed, state.woken = totals, timed, woken
-    state.pools.keep(sums)
+    state.sums, state.timed, state.woken = sums, timed, woken
+    state.pools.keep(pools)
     return folding
 
 

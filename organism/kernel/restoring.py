@@ -147,6 +147,7 @@ def _restore_figures(node: Node, figures: NodeImage) -> None:
     node.details, node.details_own = list(figures.details), list(figures.details_own)
     node.estimated, node.runways = figures.estimated, figures.runways
     node.estimated_own = bool(figures.estimated_own)
+    node.unpriced, node.unpriced_own = bool(figures.unpriced), bool(figures.unpriced_own)
     node.fired = [frozenset(levels) for levels in figures.fired]
     for unit in range(len(NOTHING)):
         aim(node, unit)
@@ -180,7 +181,6 @@ class _Frames:
         frame = Frame(
             self._state.threads[id_], seq, self._state.routes[image.handler], parent, image.depth, None, above
         )
-        frame.top = image.top
         frame.answered = image.answered
         self._made[image.frame] = frame
         if image.open:

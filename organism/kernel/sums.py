@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 ALL: Final = ("all", "")
 """The key of the total of everything, beside those by (kind, name)."""
+MOST: Final = 10_000
+"""Tags with a total of their own, and labels: whoever gives each request another one would fill the memory."""
+OTHERS: Final = "(others)"
+"""What those count under that come later, those of one label (``KEY=VALUE``) under ``KEY=(others)``. What has a total has all of it there."""
 
 
 class Sums:
-    """The totals by (kind, name). ``totals`` may be put aside and set again, as while a record is folded.
+    """The totals by (kind, name).
 
     A call counts in four totals at least. To save work it is added to one tally, that of its handler, model and backend, and from there to
     the four when totals are next read. The same goes for messages, which count in two.
@@ -29,6 +33,8 @@ class Sums:
         """How many messages came to each handler since totals were last read."""
         self._calls: dict[tuple[str, str, str], Tally] = {}
         """The calls since totals were last read, by handler, model and backend."""
+        self._named = {"tag": 0, "label": 0}
+        """How many there are of the kinds that have no end."""
 
     @property
     def totals(self) -> dict[tuple[str, str], Tally]:
@@ -36,13 +42,8 @@ class Sums:
         self._gather()
         return self._totals
 
-    @totals.setter
-    def totals(self, totals: dict[tuple[str, str], Tally]) -> None:
-        self._totals = totals
-        self._sent, self._calls = {}, {}
-
     def tally(self, kind: str, name: str) -> Tally:
-        """The running total of one name of a kind, up to date."""
+        """The running total that one name of a kind counts in, up to date."""
         self._gather()
         return self._sum(kind, name)
 
@@ -50,8 +51,21 @@ class Sums:
         key = (kind, name)
         found = self._totals.get(key)
         if found is None:
+            count = self._named.get(kind)
+            if count is not None and count >= MOST:
+                key = self._others(kind, name)
+                found = self._totals.get(key)
+        if found is None:
             found = self._totals[key] = Tally()
+            if kind in self._named:
+                self._named[kind] += 1
         return found
+
+    def _others(self, kind: str, name: str) -> tuple[str, str]:
+        """What a tag or a label counts under that has no total of its own. There may be no end of what labels are called, either."""
+        label = name.partition("=")[0] if kind == "label" else ""
+        key = (kind, f"{label}={OTHERS}")
+        return key if label and (key in self._totals or self._named[kind] < 2 * MOST) else (kind, OTHERS)
 
     def _gather(self) -> None:
         """Adds the messages and calls since the last time to the totals that they count in."""

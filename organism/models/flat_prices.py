@@ -39,8 +39,8 @@ class FlatPrices:
 
     def cost(self, used: Measured) -> int:
         """What this use costs (10^-12 USD, rounded up)."""
-        read, written, fresh = split(used)
-        reasoned = reasoned_of(used)
+        read, written, reasoned = used.cache_read_tokens, used.cache_write_tokens, used.reasoning_tokens
+        fresh = used.input_tokens - read - written
         said = reasoned * self.reasoned + (used.output_tokens - reasoned) * self.answered
         return -(-(self.call + fresh * self.fresh + read * self.read + written * self.written + said) // self.per)
 
@@ -59,18 +59,6 @@ class FlatPrices:
     @cached_property
     def _dearest_output(self) -> int:
         return -(-max(self.answered, self.reasoned) // self.per)
-
-
-def split(used: Measured) -> tuple[int, int, int]:
-    """Input read from a cache, written to one, and neither; never more than the input as a whole."""
-    read = min(used.cache_read_tokens, used.input_tokens)
-    written = min(used.cache_write_tokens, used.input_tokens - read)
-    return read, written, used.input_tokens - read - written
-
-
-def reasoned_of(used: Measured) -> int:
-    """Output that was reasoning; never more than the output as a whole."""
-    return min(used.reasoning_tokens, used.output_tokens)
 
 
 @lru_cache

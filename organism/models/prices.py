@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import evolve, fields, frozen
 
-from organism.models.flat_prices import FlatPrices, listed_prices, own_prices, reasoned_of, split, steps_of
+from organism.models.flat_prices import FlatPrices, listed_prices, own_prices, steps_of
 from organism.models.simulation.options import Options
 from organism.settings import NOTHING
 from organism.usage import EXACT
@@ -62,7 +62,7 @@ def rates(settings: BackendSettings, at: datetime, *, extra: Mapping[str, Any] =
     lasting = lasting_rates(settings)
     if lasting is not None:
         return lasting
-    if settings.provider == "recorded" and settings.factory is None:
+    if settings.built_in == "recorded":
         # What is not in its file is answered by nobody, and costs nothing.
         return (
             FREE
@@ -83,7 +83,7 @@ def lasting_rates(settings: BackendSettings) -> Rates | None:
     """The prices of a backend where they are the same at every moment, and for every call; else ``None``."""
     if settings.price is not None:
         return own_prices(settings.price)
-    return FREE if settings.provider == "simulated" else None
+    return FREE if settings.built_in == "simulated" else None
 
 
 def least_window(alias: ModelSettings, at: datetime) -> int | None:
@@ -101,7 +101,7 @@ def window_of(settings: BackendSettings, at: datetime) -> int | None:
         return settings.context_window
     if settings.seller is not None:
         settings = _sold(settings, settings.seller)
-    if settings.provider == "simulated" and settings.factory is None:
+    if settings.built_in == "simulated":
         given: Any = settings.options.get("context_window", fields(Options).context_window.default)
         return given if isinstance(given, int) else None
     for provider, url in _sellers(settings):
@@ -133,18 +133,6 @@ def check_price(settings: BackendSettings, wrong: Collection[str] = (), *, at: d
     """
     if _OF_PRICES.isdisjoint(wrong) and rates(settings, at) is None:
         yield unpriced(settings)
-
-
-def check_prices(models: Mapping[str, ModelSettings], *, cost_limited: bool, at: datetime) -> list[str]:
-    """One placed line for each backend without a price, where some limit is in USD and such models are refused."""
-    if not cost_limited:
-        return []
-    return [
-        f"{backend.place or f'models.{alias}.backends[{index}]'}: {problem}"
-        for alias, model in models.items()
-        for index, backend in enumerate(model.backends)
-        for problem in check_price(backend, at=at)
-    ]
 
 
 def counts_as_nothing(settings: BackendSettings) -> str:
@@ -213,13 +201,12 @@ class ListedRates:
         """The same in USD, by the list's own arithmetic."""
         from genai_prices import Usage
 
-        read, written, _ = split(used)
         usage = Usage(
             input_tokens=used.input_tokens,
             output_tokens=used.output_tokens,
-            cache_read_tokens=read,
-            cache_write_tokens=written,
-            output_reasoning_tokens=reasoned_of(used),
+            cache_read_tokens=used.cache_read_tokens,
+            cache_write_tokens=used.cache_write_tokens,
+            output_reasoning_tokens=used.reasoning_tokens,
         )
         with localcontext(EXACT):
             return self._listed.calc_price(usage)["total_price"]
@@ -275,5 +262,5 @@ def _sellers(settings: BackendSettings) -> tuple[tuple[str | None, str | None], 
     that name. The second is what a gateway in front of the provider costs, and too much rather than nothing for a local
     server. A provider of the user's own is found by the name of the model.
     """
-    provider = settings.provider if settings.factory is None else None
+    provider = settings.built_in
     return ((provider, None),) if settings.base_url is None else ((None, settings.base_url), (provider, None))

@@ -145,7 +145,6 @@ class Deadlines:
             self._alarm = anyio.Event()
             with anyio.move_on_after(min(wait, max(LOOK, wait / PARTS))):
                 await self._alarm.wait()
-            self._alarm = None
 
     def _reached(self, thread: Thread) -> None:
         self.forget(thread)

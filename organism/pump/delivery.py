@@ -178,7 +178,7 @@ class Delivery:
         """It will not run any more: leaves the line and cancels its timers. The stepper only sets ``over`` where it has never waited."""
         self.over = True
         if self._line is not None:
-            self._leave_line()
+            self._leave(self._line)
         if self._timer is not None:
             self._host.timers.cancel(self._timer)
             self._timer = None
@@ -192,7 +192,7 @@ class Delivery:
         if self._waits > 1 or self.over:
             return
         if self._line is not None:
-            self._leave_line()
+            self._leave(self._line)
         if self.deadline is not None:
             self._seconds_left = self.deadline - self._host.now()
             self.deadline = None
@@ -273,9 +273,8 @@ class Delivery:
             if self.suspended_once:  # else the timer is set when it first waits in the event loop, if ever
                 self._watch()
 
-    def _leave_line(self) -> None:
+    def _leave(self, line: Callable[[], object]) -> None:
         """Leaves the line: it is over, or a task of its own waits for something again."""
-        line, self._line = self._line, None
-        if line is not None:
-            self._host.kernel.schedule.forget(self.message)
-            line()
+        self._line = None
+        self._host.kernel.schedule.forget(self.message)
+        line()

@@ -74,6 +74,8 @@ class Recorded(DeliveryContext):
         self._clock = iter(player.part.times)
         self._drawing = set[object]()
         """The tasks that have drawn from what all of them share."""
+        self._last: Asking | None = None
+        """What it asked of a handler last."""
 
     @property
     def thread(self) -> str:
@@ -216,11 +218,15 @@ class Recorded(DeliveryContext):
         key = self._key("ask", question(to, payload))
         known = self._player.part.questions.get(key)
         if known is None:
-            return self._refused_or_odd(to, payload)
+            return self._refused_or_odd(key, to, payload)
         if timeout is not None and key in self._player.cut:
             self._player.asked.add(key)
             return timed_out(to)
-        return Asking(key, _says("asks", to, payload), lambda: self._reply(key, known, timeout))
+        return self._known(Asking(key, _says("asks", to, payload), lambda: self._reply(key, known, timeout)), known)
+
+    def _known(self, asking: Asking, question: Question) -> Asking:
+        asking.asked, self._last = question.asked, asking
+        return asking
 
     def _reply(self, key: str, known: Question, timeout: float | None) -> tuple[Any] | None:
         ask: Ask | None = (self._message.known or {}).get(key)
@@ -231,35 +237,55 @@ class Recorded(DeliveryContext):
 
     async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
         """The handle of the thread that was spawned then."""
-        if key not in self._player.part.questions:
-            asked = self._refused_or_odd(to, payload, opens=settings)
+        known = self._player.part.questions.get(key)
+        if known is None:
+            asked = self._refused_or_odd(key, to, payload, opens=settings)
             if isinstance(asked, Exception):
                 raise asked
             return cast("ThreadHandle", await self._player.ask(asked))
-        asked = Asking(key, _says("spawns", to, payload), lambda: self._spawned_then(key))
+        asked = self._known(Asking(key, _says("spawns", to, payload), lambda: self._spawned_then(key)), known)
         return cast("ThreadHandle", await self._player.ask(asked))
 
     def _spawned_then(self, key: str) -> tuple[ThreadHandle] | None:
         id_ = (self._message.known or {}).get(key)
         return None if id_ is None else (self._stage.handle_of(id_),)
 
-    def _refused_or_odd(self, to: str, payload: Any, *, opens: BudgetSettings | None = None) -> Asking | Exception:
+    def _refused_or_odd(
+        self, key: str, to: str, payload: Any, *, opens: BudgetSettings | None = None
+    ) -> Asking | Exception:
         """A question that may not be asked leaves no trace in the record; one that no limit refused is new. ``opens``: it is to open a
         sub-thread with this budget.
+
+        What may be asked depends on what was asked just before, of which the record may tell later: until then it is not known.
         """
         message, kernel = self._message, self._stage.kernel
-        # It runs, which the record says of none: whoever asks itself waits for itself.
-        note_at_work(kernel.state, message)
+        ahead = self._last if key else None  # what has no key is refused whatever was asked before
 
         def refused() -> Exception | None:
+            # It runs, which the record says of none: whoever asks itself waits for itself.
+            note_at_work(kernel.state, message)
             found = kernel.asks.check(message, to, payload, budget=opens, asks=opens is None)
             return refusal_error(found) if isinstance(found, Refusal) else None
 
-        error = refused()
-        if error is not None and not isinstance(error, BudgetExhaustedError):
-            return error
-        says = _says("asks" if opens is None else "spawns", to, payload)
-        return Asking("", says, lambda: None, refused=refused)
+        def look() -> tuple[Any] | None:
+            if asking.asked is None and asking.untold is None and self._is_past(ahead):
+                error = refused()
+                if error is None or isinstance(error, BudgetExhaustedError):
+                    asking.look = lambda: None
+                    return None
+                asking.untold, asking.asked = error, self._stage.place
+            return None if asking.untold is None else (asking.untold,)
+
+        asking = Asking("", "", look, refused=refused)
+        look()
+        if asking.untold is not None:
+            return asking.untold
+        asking.says, self._last = _says("asks" if opens is None else "spawns", to, payload), asking
+        return asking
+
+    def _is_past(self, asking: Asking | None) -> bool:
+        """Whether the record has come past something that was asked of a handler, so that what it changed is known."""
+        return asking is None or (asking.asked is not None and asking.asked <= self._stage.place)
 
 
 class RecordedAgent(Recorded, AgentContext):

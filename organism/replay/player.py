@@ -36,7 +36,8 @@ class Asking:
     """A question that waits. ``key`` is that of the record, empty where it does not know it; ``says`` is it in words.
 
     ``look`` gives its answer once the record has come to it, as a tuple of one. ``prompt`` is what a model is asked by it, and
-    ``refused`` says why another handler may not be asked it, as things stand; ``None``: it may.
+    ``refused`` says why another handler may not be asked it, as things stand; ``None``: it may. ``asked`` is where in the record a handler
+    was asked, or was not; ``None``: that is not known yet.
     """
 
     key: str
@@ -46,6 +47,9 @@ class Asking:
     event: anyio.Event = field(factory=anyio.Event)
     prompt: Prompt | None = None
     refused: Callable[[], Exception | None] | None = None
+    asked: int | None = None
+    untold: Exception | None = None
+    """Why it was refused, where the record does not tell of that."""
 
     @property
     def given(self) -> Any:
@@ -137,7 +141,7 @@ class Player:
     @property
     def unknown(self) -> Sequence[Asking]:
         """What it asks that the record does not know, the oldest first."""
-        return [each for each in self.waiting_for if not each.key and each.answer is None]
+        return [each for each in self.waiting_for if not each.key and each.answer is None and each.untold is None]
 
     def is_at(self, key: str) -> bool:
         """Whether it has come to this place of its record."""

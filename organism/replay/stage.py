@@ -176,10 +176,16 @@ class Stage:
                 if self._next_one is not None:
                     self._next_one.set()
                     self._next_one = None
-                await self._after(fact)
+                if not self._goes_on(fact):
+                    await self._after(fact)
             for player in self._running.values():
                 self._leave(player)
             group.cancel_scope.cancel()
+
+    def _goes_on(self, fact: Fact) -> bool:
+        """Whether the next fact belongs to this one: nothing ran between a refusal and the end of the messages that it brought about."""
+        following = self._record[self.place + 1 : self.place + 2]
+        return isinstance(fact, facts.CallRefused) and bool(following) and isinstance(following[0], facts.Exhausted)
 
     async def _come_to(self, at: float) -> None:
         """Lets time pass up to an instant, for those that sleep."""
@@ -254,7 +260,7 @@ class Stage:
             error = found if _is_told_by(fact, found) else _refusal(player.message, fact)
             if fact.scope in {ORGANISM, ACCOUNT_SCOPE}:
                 player.unsure = OTHERS
-            asking.key = REFUSED  # the next refusal is another's
+            asking.key, asking.asked = REFUSED, place  # the next refusal is another's
             asking.look = lambda: (error,) if self.place >= place else None
 
     async def _after(self, fact: Fact) -> None:
@@ -271,6 +277,8 @@ class Stage:
             elif player.message.asks:
                 # Who waits for whom is asked where a question closes a circle.
                 note_at_work(self.kernel.state, player.message)
+            for asking in player.unknown:
+                asking.look()  # what may be asked is decided now, whenever its handler goes on
         if self._early:
             self._start_ready()
             handed = [player for player in self._running.values() if player.hand()]

@@ -236,8 +236,7 @@ class Schedule:
         slot = self._slots.get(message.to)
         if slot is None:
             return True
-        if message.holds == PLACE:
-            message.holds = MAILBOX  # the reserved place is its delivery's from now on
+        if message.holds == PLACE:  # it was reserved, and is its delivery's from now on
             return True
         if slot.taken < slot.limit:
             slot.taken += 1

@@ -15,6 +15,7 @@ from organism.budget.claims import TOKENS
 from organism.cli.board import Board, Share
 from organism.cli.live import LiveBoard
 from organism.cli.streams import Streams
+from organism.pump.text_listeners import TextDelta
 from organism.testing import Says, ScriptedModel, running
 
 if TYPE_CHECKING:
@@ -200,6 +201,29 @@ async def test_a_terminal_that_is_too_low_says_how_many_threads_it_does_not_show
             await thread.result()
     assert "threads: 12 running\n" in terminal.text
     assert "... and 7 more threads\n" in terminal.text
+
+
+async def test_those_who_write_share_the_lines_that_are_left(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that is drawn is higher than the terminal: what stood above it could not be drawn over."""
+    monkeypatch.setenv("LINES", "12")
+    async with running(**document()) as organism:
+        board = Board(organism.kernel)
+        threads = [await organism.send("lead", Work(depth=0)) for _ in range(3)]
+        await anyio.sleep(0.5)
+        for thread in threads:
+            board.hear(TextDelta(thread=thread.id, seq=1, handler="lead", text="many words " * 200, anew=False))
+        streams = Streams(terminal, terminal, terminal)
+        with LiveBoard(board, streams, now=lambda: 0.0) as display:
+            terminal.truncate(terminal.seek(0))
+            display.draw()
+        for thread in threads:
+            await thread.result()
+    lines = terminal.text.partition("threads: 3 running")[2].partition("threads: 3 running")[0].splitlines()
+    assert all(line.strip() for line in lines[-6:])
+    assert [line.startswith("lead writes: ") for line in lines[-6:]] == [True, False] * 3
+    assert len(lines) < 12
 
 
 async def test_what_an_earlier_process_left_stands_on_the_board_when_it_goes_on(

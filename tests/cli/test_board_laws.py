@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from organism import Context, Organism, payload
@@ -49,6 +49,7 @@ def test_an_answer_that_is_begun_anew_stands_alone() -> None:
     st.integers(50, 120),
     st.integers(1, 4),
 )
+@example("many words " * 30, 60, 3)
 def test_what_is_written_is_shown_by_its_end_in_the_lines_that_there_are(text: str, width: int, room: int) -> None:
     head = "desk writes: "
     lines = [line.plain for line in said_lines(Saying("t", "desk", text), width, room)]

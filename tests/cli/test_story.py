@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-from organism import payload
+from organism import Context, payload
 from organism.budget.claims import Charge
 from organism.cli.phrases import SHORT, forecast_text, message_text, short
 from organism.cli.story.page import How
@@ -18,6 +19,7 @@ from organism.journal.values import PlainPayload
 from organism.record import facts
 from organism.record.images import CutShort, Kept, Prompted
 from organism.settings import BudgetSettings, Limits
+from organism.testing import running
 from organism.threads.outcomes import Failure
 from organism.usage import Estimate, Usage
 
@@ -371,3 +373,36 @@ def test_what_came_of_a_forecast_is_said_at_the_end(end: int, what: str) -> None
         handler="desk", unit="tokens", low=Decimal(200), high=Decimal(5000), used=Decimal(1200), end=Decimal(end)
     )
     assert forecast_text(said) == f"desk forecasts 200 to 5,000 tokens from 1,200 used on; {what}"
+
+
+async def test_what_was_dropped_waits_for_nobody() -> None:
+    """Its thread may go on, with what had begun before."""
+
+    async def desk(note: Note, ctx: Context) -> None:
+        """Has two others read, one after the other, and has second thoughts."""
+        for text in ("one", "two"):
+            handle = await ctx.spawn("reader", Note(text))
+        handle.cancel()
+        await anyio.sleep_forever()
+
+    async def reader(note: Note, ctx: Context) -> None:
+        """Reads for ever."""
+        await anyio.sleep_forever()
+
+    handlers: dict[str, Any] = {
+        "desk": {"code": desk, "peers": ["reader"], "timeout": None},
+        "reader": {"code": reader, "concurrency": 1, "timeout": None},
+    }
+    async with running(handlers=handlers) as organism:
+        thread = await organism.send("desk", Note("hi"))
+        await anyio.sleep(1)
+        story = Story(thread.id, {}, How())
+        for fact in organism.watch.facts:
+            story.tell(fact)
+        waiting = [line.partition(" has ") for line in story.waiting()]
+        assert [(who, what.partition(": ")[2]) for who, _, what in waiting] == [
+            ("desk", "Note: text=hi, tags=[]"),
+            ("reader", "Note: text=one, tags=[]"),
+        ]
+        thread.cancel()
+        await thread.result()

@@ -348,6 +348,29 @@ async def test_one_person_is_asked_many_things_in_one_thread_and_answers_in_any_
         assert (await thread.result()).reply == Said("w0 w1 w2")
 
 
+async def test_sub_threads_that_have_ended_leave_nothing_behind_while_a_person_is_asked() -> None:
+    """Whether a thread stands still is counted over all that live below it, and a thread may open thousands while it waits."""
+
+    async def busy(message: Go, ctx: Context) -> Reply[Said]:
+        """Asks a person, and others meanwhile, each in a sub-thread."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(ctx.ask, "boss", message)
+            for n in range(40):
+                await ctx.ask("echo", Go(n=n))
+        return Reply(Said("done"))
+
+    handlers = {"busy": code(busy, "boss", "echo"), "boss": boss(), "echo": code(echo, budget={"messages": 5})}
+    async with running(handlers=handlers) as organism:
+        thread = await organism.send("busy", Go())
+        (question,) = await asked(organism)
+        await thread.result()  # it rests: all others have answered
+        works: Any = organism._works
+        (below,) = works.pump.people._activity._trees.values()
+        assert len(below) < 5
+        await organism.answer(question.id, Leave(granted=True))
+        assert (await thread.result()).reply == Said("done")
+
+
 async def test_what_waits_behind_a_handler_that_waits_for_a_person_goes_on_with_it() -> None:
     """It is told nothing of until the person answers: the thread stands still all the same."""
 

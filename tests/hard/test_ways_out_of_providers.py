@@ -226,6 +226,21 @@ async def test_a_report_is_whole_or_worth_nothing(gives: Callable[[], Any], char
     assert await tried(Own(gives), whole) == (charged, [])
 
 
+async def test_what_was_cached_or_thought_is_a_part_of_what_was_charged() -> None:
+    """Whatever the provider says: nobody can have read more from a cache than there was."""
+
+    async def worker(task: Task, ctx: Context) -> None:
+        await ctx.complete(PROMPT)
+
+    own = Own(figures(9, 2, cache_read_tokens=10**6, cache_write_tokens=5, reasoning_tokens=77))
+    priced = own.models(price={"input": 4, "output": 2, "cache_read": 1, "cache_write": 9, "reasoning": 3})
+    async with running(handlers={"worker": code(worker)}, models=priced) as organism:
+        used = (await outcome(organism)).usage
+    assert (used.input_tokens, used.cache_read_tokens, used.cache_write_tokens) == (9, 9, 0)
+    assert (used.output_tokens, used.reasoning_tokens, used.estimated) == (2, 2, False)
+    assert used.cost_usd == Decimal(9 * 1 + 2 * 3) / 10**6
+
+
 @pytest.mark.parametrize("error", [Endless(), GeneratorExit(), SystemExit(3), asyncio.CancelledError()])
 async def test_what_no_provider_may_raise_leaves_no_hold(error: BaseException) -> None:
     async def worker(task: Task, ctx: Context) -> None:

@@ -26,6 +26,16 @@ def test_details_may_be_missing() -> None:
     assert measured(report) == Measured(input_tokens=1, output_tokens=0)
 
 
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [((9, 0, 0), (9, 0, 0)), ((50, 50, 0), (10, 0, 0)), ((6, 50, 3), (6, 4, 3)), ((0, 11, 900), (0, 10, 5))],
+)
+def test_details_are_parts_of_what_they_are_details_of(said: tuple[int, int, int], taken: tuple[int, int, int]) -> None:
+    names = ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+    found = measured(RawUsage(input_tokens=10, output_tokens=5, **dict(zip(names, said, strict=True))))
+    assert found == Measured(input_tokens=10, output_tokens=5, **dict(zip(names, taken, strict=True)))
+
+
 @pytest.mark.parametrize("wrong", [None, -1, "7", 7.0, True, LARGEST + 1, Decimal(7), [7], float("nan")])
 @pytest.mark.parametrize("field", ["input_tokens", "output_tokens"])
 def test_one_wrong_figure_spoils_it(field: str, wrong: object) -> None:

@@ -8,8 +8,10 @@ import anyio
 import pytest
 
 from organism import BudgetExhaustedError, Context, HandlerFailedError, NotRunningError, Reply
+from organism.payloads import Vocabulary
+from organism.works.vocabulary import payload_classes
 from tests.hard.budget_world import code, models, spend, spender
-from tests.replay.replay_world import Note, Recorded, Task
+from tests.replay.replay_world import Note, Recorded, Task, late
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -89,6 +91,50 @@ def test_a_thread_with_too_much_under_way_is_refused_more(all_at_once: bool, tmp
     world = Recorded(tmp_path, handlers=handlers, models=models(spender()), thread_queue=3)
     crowded = "messages under way in this thread: 3, and 1 more do not fit: 'thread_queue' is 3; send fewer at once, or raise it"
     check_same(world, f"refused: {crowded}")
+
+
+SELF = "cycle: 'first' waits for this very branch"
+CROWDED = "refused: messages under way in this thread: 3, and 1 more do not fit: 'thread_queue' is 3; send fewer at once, or raise it"
+
+
+def out_of_messages(limit: int) -> str:
+    return f"messages of the thread: {limit} used, 0 held, limit {limit}, needed 1"
+
+
+@pytest.mark.parametrize(
+    ("peers", "keys", "said"),
+    [
+        # Once a thread has run out of messages, that is why it asks nothing more, whatever else were wrong.
+        (("below", "first"), {"budget": {"messages": 1}}, [out_of_messages(1), out_of_messages(1)]),
+        (
+            ("below", "first", "below", "below", "first"),
+            {"budget": {"messages": 2}},
+            ["exhausted: messages of the thread: 2 used, limit 2, needed 1", SELF, *[out_of_messages(2)] * 3],
+        ),
+        # What was asked just before is under way.
+        (("below",) * 4, {"thread_queue": 3}, ["noted", "noted", CROWDED, CROWDED]),
+        (("below", "first", "below", "first", "below"), {"thread_queue": 3}, ["noted", SELF, "noted", SELF, CROWDED]),
+    ],
+)
+def test_what_was_asked_just_before_decides_what_may_be_asked(
+    peers: tuple[str, ...], keys: dict[str, Any], said: list[str], tmp_path: Path
+) -> None:
+    """Whoever asks several handlers at once asks one after the other, and the record tells of them one after the other."""
+
+    async def asks_all(task: Task, ctx: Context) -> Reply[Note]:
+        answers = await ctx.ask_all([(each, task) for each in peers])
+        if "budget" not in keys:
+            await spend(ctx, 50)
+        return Reply(Note("; ".join(each.text if isinstance(each, Note) else str(each) for each in answers)))
+
+    async def answers(task: Task, ctx: Context) -> Reply[Note]:
+        return Reply(Note("noted"))
+
+    handlers = {"first": code(asks_all, peers=("below",)), "below": code(answers)}
+    world = Recorded(tmp_path, handlers=handlers, models=models(spender()), **keys)
+    check_same(world, "; ".join(said))
+    settings = world.organism().settings
+    assert late(world.documents(), settings, Vocabulary(payload_classes(settings))) == []
 
 
 @pytest.mark.parametrize(

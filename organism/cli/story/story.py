@@ -87,6 +87,8 @@ class Story:
         self._calls.take(fact, depth)
         for step in fact.steps:
             self._step(step, fact, depth)
+        if isinstance(fact, facts.Stopped | facts.Exhausted | facts.Buried):
+            self._drop(fact.dropped)
         message = (fact.thread, getattr(fact, "seq", 0))
         who = self._handler(message) if message in self._posted else self._opened_for.get(fact.thread, "")
         for line in warning_lines(fact.steps, lambda _: who):
@@ -272,8 +274,6 @@ class Story:
                 self._page.add(fact.at, depth, f"nobody handles it: {failure_text(step.failure)}")
             case _:
                 pass
-        if isinstance(fact, facts.Stopped | facts.Exhausted | facts.Buried):
-            self._drop(fact.dropped)
 
     def _drop(self, messages: Iterable[Ref]) -> None:
         for ref in messages:

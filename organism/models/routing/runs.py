@@ -361,7 +361,7 @@ class Run:
 
 
 def _usage_of(charges: Sequence[Charge]) -> Usage:
-    given, answered, read, written, reasoned, cost, calls, estimated = (
+    given, answered, read, written, reasoned, cost, calls, estimated, unpriced = (
         _figures(charges[0]) if len(charges) == 1 else map(sum, zip(*map(_figures, charges), strict=True))
     )
     return new_usage(
@@ -374,11 +374,12 @@ def _usage_of(charges: Sequence[Charge]) -> Usage:
         cost_usd=usd(cost),
         model_calls=calls,
         estimated=bool(estimated),
+        unpriced=bool(unpriced) or None,
     )
 
 
 def _figures(charge: Charge) -> tuple[int, ...]:
     return (
         charge.input_tokens, charge.output_tokens, charge.cache_read_tokens, charge.cache_write_tokens, charge.reasoning_tokens,
-        charge.cost, charge.model_calls, charge.estimated,
+        charge.cost, charge.model_calls, charge.estimated, bool(charge.unpriced),
     )  # fmt: skip

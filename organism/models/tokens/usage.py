@@ -48,7 +48,9 @@ _PLAIN: Final = frozenset({int})
 
 @frozen(kw_only=True)
 class Measured:
-    """Tokens of one attempt. ``input_tokens`` includes cached input, ``output_tokens`` includes reasoning."""
+    """Tokens of one attempt. ``input_tokens`` includes cached input, ``output_tokens`` includes reasoning: neither of its parts is more than it,
+    and those of input are not together.
+    """
 
     input_tokens: int
     output_tokens: int
@@ -64,7 +66,8 @@ def measured(report: object) -> Measured | None:
     """The report (a RawUsage) as numbers; ``None`` where it is missing or something else, partial, negative, not integer or above :data:`LARGEST`.
 
     Input and output must be there. The details may be missing (``None``: none), but a wrong one spoils the whole: a
-    provider that garbles one figure has not earned trust in the others.
+    provider that garbles one figure has not earned trust in the others. Details that come to more than what they are parts of are
+    cut to it: what is counted and paid for is the whole.
     """
     if not isinstance(report, RawUsage):
         return None
@@ -80,12 +83,16 @@ def measured(report: object) -> Measured | None:
         figures = [_number(each) for each in figures]
     if min(figures) < 0 or max(figures) > LARGEST:
         return None
+    given, said, read, written, reasoned = figures
+    if read + written > given:
+        read = min(read, given)
+        written = min(written, given - read)
     return _new(
-        input_tokens=figures[0],
-        output_tokens=figures[1],
-        cache_read_tokens=figures[2],
-        cache_write_tokens=figures[3],
-        reasoning_tokens=figures[4],
+        input_tokens=given,
+        output_tokens=said,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=min(reasoned, said),
     )
 
 
