@@ -67,7 +67,8 @@ def usd(amount: int) -> Decimal:
 @frozen(kw_only=True)
 class Usage:
     """What was spent, for a thread including its sub-threads. ``input_tokens`` includes cached input; ``tokens`` is input plus output;
-    ``cost_usd`` is an exact Decimal in USD; ``seconds`` is running time; ``estimated``: at least one figure is an estimate.
+    ``cost_usd`` is an exact Decimal in USD; ``seconds`` is running time; ``estimated``: at least one figure is an estimate; ``unpriced``:
+    ``cost_usd`` leaves out calls whose price nobody knew (``None``: it does not).
     """
 
     input_tokens: int = 0
@@ -81,10 +82,16 @@ class Usage:
     messages: int = 0
     seconds: float = 0.0
     estimated: bool = False
+    unpriced: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """A JSON object of the fields; money as a string."""
-        return asdict(self) | {"cost_usd": format(self.cost_usd, "f"), "seconds": round(self.seconds, 6)}
+        said = {
+            "cost_usd": format(self.cost_usd, "f"),
+            "seconds": round(self.seconds, 6),
+            "unpriced": bool(self.unpriced),
+        }
+        return asdict(self) | said
 
 
 new_usage: Final = maker(Usage)
@@ -129,7 +136,7 @@ class Tally:
 
     def usage(self, seconds: float = 0.0) -> Usage:
         """The sum as users see it."""
-        return usage_of(self.amounts, self.details, seconds=seconds, estimated=self.estimated)
+        return usage_of(self.amounts, self.details, seconds=seconds, estimated=self.estimated, unpriced=self.unpriced)
 
 
 KINDS: Final = ("handler", "model", "backend", "account", "tag", "label")
@@ -152,7 +159,9 @@ def sums_by(totals: Mapping[tuple[str, str], Tally], by: str) -> dict[str, Usage
     }
 
 
-def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, estimated: bool) -> Usage:
+def usage_of(
+    amounts: Sequence[int], details: Sequence[int], *, seconds: float, estimated: bool, unpriced: bool = False
+) -> Usage:
     """Usage from vectors: (tokens, input, output, cost, calls, messages) and (cache reads, cache writes, reasoning)."""
     tokens, input_tokens, output_tokens, cost, calls, messages = amounts
     reads, writes, reasoning = details
@@ -168,6 +177,7 @@ def usage_of(amounts: Sequence[int], details: Sequence[int], *, seconds: float, 
         messages=messages,
         seconds=seconds,
         estimated=estimated,
+        unpriced=unpriced or None,
     )
 
 

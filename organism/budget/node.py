@@ -56,7 +56,7 @@ class Node:
 
     __slots__ = (
         "above", "calm", "caps", "crowd", "details", "details_own", "estimated", "estimated_own", "fired", "held", "next_mark",
-        "overdraft", "own", "policy", "runways", "scope", "thread", "used", "window",
+        "overdraft", "own", "policy", "runways", "scope", "thread", "unpriced", "unpriced_own", "used", "window",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +83,8 @@ class Node:
         self.details_own: Sequence[int] = NO_DETAILS
         self.estimated = False
         self.estimated_own = False
+        self.unpriced = False
+        self.unpriced_own = False
         self.fired: Sequence[frozenset[Decimal]] = _NONE
         self.next_mark: Sequence[int] = caps.first_marks  # shared with other nodes until it changes, as is the next
         self.calm: Sequence[int] = caps.calm
@@ -222,7 +224,7 @@ def roll(node: Node) -> None:
     node.held = FREE
     node.overdraft = NOTHING
     node.details = node.details_own = NO_DETAILS
-    node.estimated = node.estimated_own = False
+    node.estimated = node.estimated_own = node.unpriced = node.unpriced_own = False
     node.fired = _NONE
     node.runways = 0
     for unit in _UNITS:
@@ -230,7 +232,12 @@ def roll(node: Node) -> None:
 
 
 def begin_with(
-    node: Node, amounts: Vector, details: tuple[int, int, int] = (0, 0, 0), *, estimated: bool = False
+    node: Node,
+    amounts: Vector,
+    details: tuple[int, int, int] = (0, 0, 0),
+    *,
+    estimated: bool = False,
+    unpriced: bool = False,
 ) -> None:
     """Sets what threads that are gone have spent in a node's window. To be called first, while nothing is held there; ``own`` stays.
 
@@ -240,7 +247,7 @@ def begin_with(
     """
     node.used = list(amounts)
     node.details = details
-    node.estimated = estimated
+    node.estimated, node.unpriced = estimated, unpriced
     for unit in _UNITS:
         used = node.used[unit]
         reached = frozenset(mark.threshold for mark in node.caps.marks[unit] if mark.at <= used)

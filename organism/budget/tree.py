@@ -88,7 +88,7 @@ def take(path: Sequence[Node], need: Vector) -> None:
 
 
 def note_details(path: Sequence[Node], charge: Charge) -> None:
-    """Adds the part of a charge that is shown and not limited, and that it is an estimate where it is."""
+    """Adds the part of a charge that is shown and not limited, and that it is an estimate, or has no price, where that is so."""
     extra = charge.details
     shown = extra != NO_DETAILS
     if shown:
@@ -98,6 +98,10 @@ def note_details(path: Sequence[Node], charge: Charge) -> None:
         for node in path:
             node.estimated = node.estimated or charge.estimated
             node.details = tuple(map(add, node.details, extra))
+    if charge.unpriced:
+        path[0].unpriced_own = True
+        for node in path:
+            node.unpriced = True
 
 
 def put_back(path: Sequence[Node], need: Vector, charge: Vector) -> None:

@@ -42,12 +42,13 @@ class Window:
 @frozen
 class Used:
     """What was spent in a window: ``amounts`` as :data:`~organism.budget.claims.VECTOR` has them, ``details`` cache reads,
-    cache writes and reasoning, ``estimated`` whether some of it is an estimate.
+    cache writes and reasoning, ``estimated`` whether some of it is an estimate, ``unpriced`` whether nobody knew the price of some of it.
     """
 
     amounts: Vector = NOTHING
     details: tuple[int, int, int] = (0, 0, 0)
     estimated: bool = False
+    unpriced: bool = False
 
 
 def window_of(kind: WindowKind, at: float) -> Window:
@@ -85,6 +86,7 @@ def used_in(window: Window, spendings: Iterable[Spending]) -> Used:
         (tokens, given, output, cost, calls, messages),
         (reads, writes, reasoning),
         any(row.estimated for row in rows),
+        any(row.unpriced for row in rows),
     )
 
 

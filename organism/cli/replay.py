@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from organism.settings import BudgetSettings
 
 _NOTHING_OVER: Final = OverWithJournal()
+_LIMITS: Final = frozenset({"budget", "conversation", "ceiling", "accounts"})
 
 
 def replay(
@@ -53,6 +54,9 @@ def replay(
         chain = meant(found, thread).told(streams).chain
     with logging_to(streams, verbose=False, debug=over.debug), redirect_stdout(streams.err):
         result = organism.replay(chain.root)
+    if limits := [key for key in over.pairs if _is_of_limits(key)]:
+        kept = f"note: a replay keeps the limits and warnings of the record, whatever {', '.join(map(one_line, limits))} says"
+        streams.note(f"{kept}; 'organism fork' continues a copy of a thread with others")
     for handler, why in result.unsure:
         streams.note(f"note: a delivery to '{handler}' ended differently, and could not be compared: {one_line(why)}")
     compared = f"{counted(result.deliveries, 'delivery')} and {counted(result.calls, 'model call')} compared"
@@ -61,6 +65,12 @@ def replay(
         return 0
     streams.result("\n".join(_told(result, compared)))
     return FAILED
+
+
+def _is_of_limits(key: str) -> bool:
+    """Whether a key of organism.yaml is of those that a replay has from the record."""
+    top, *rest = key.split(".")
+    return top in _LIMITS or (top == "handlers" and rest[1:2] == ["budget"])
 
 
 def _told(result: Replayed, compared: str) -> list[str]:

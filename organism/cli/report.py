@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from organism.cli.tables import money, table
+from organism.cli.tables import cost_of, table
 from organism.cli.text import cut, harmless, one_line, width_of, wrapped
 from organism.payloads import encode_fields
 from organism.usage import Usage
@@ -22,7 +22,12 @@ SHOWN_THREADS: Final = 20
 
 _HEAD: Final = ("thread", "outcome", "calls", "tokens in", "out", "cost USD", "messages", "seconds")
 ESTIMATE: Final = "~ is partly an estimate: a provider did not report its usage, or the process ended before it did"
-"""What is said below a table in which a figure is one."""
+UNPRICED: Final = "? leaves out calls whose price is unknown: give the backend a 'price'"
+"""What is said below a table in which a figure is one, or leaves them out."""
+_NOTES: Final = (
+    (ESTIMATE, "~", _HEAD.index("tokens in")),
+    (UNPRICED, "?", _HEAD.index("cost USD")),
+)
 _NAME: Final = 44
 _ADDED: Final = ("input_tokens", "output_tokens", "tokens", "cost_usd", "model_calls", "messages")
 
@@ -103,13 +108,14 @@ def _scalar(value: Json) -> str:
 def usage_table(results: Sequence[ThreadResult]) -> str:
     """What the threads spent, their sub-threads indented below them, and the sum where there are several.
 
-    Figures of a thread hold those of its sub-threads. Where a figure is an estimate, its row says so with ``~``.
+    Figures of a thread hold those of its sub-threads. Where a figure is an estimate, its row says so with ``~``, and with ``?`` where it
+    leaves out what has no known price.
     """
     rows = [_HEAD, *(row for result in results for row in _rows(result, 0))]
     if len(results) > 1:
         rows.append(_row(f"all {len(results)} threads", _tally(results), _sum(results)))
-    estimated = [ESTIMATE] if any("~" in row[3] for row in rows) else []
-    return "\n".join([*table(rows, right=range(2, len(_HEAD))), *estimated])
+    notes = [note for note, sign, column in _NOTES if any(sign in row[column] for row in rows)]
+    return "\n".join([*table(rows, right=range(2, len(_HEAD))), *notes])
 
 
 def _rows(result: ThreadResult, depth: int) -> Iterator[tuple[str, ...]]:
@@ -138,7 +144,8 @@ def _sum(results: Sequence[ThreadResult]) -> Usage:
     alone = [result.usage.seconds for result in results if result.conversation is None]
     added: dict[str, Any] = {name: sum(getattr(result.usage, name) for result in results) for name in _ADDED}
     estimated = any(result.usage.estimated for result in results)
-    return Usage(**added, seconds=max([*spans.values(), *alone]), estimated=estimated)
+    unpriced = any(result.usage.unpriced for result in results)
+    return Usage(**added, seconds=max([*spans.values(), *alone]), estimated=estimated, unpriced=unpriced)
 
 
 def _row(name: str, outcome: str, usage: Usage) -> tuple[str, ...]:
@@ -149,7 +156,7 @@ def _row(name: str, outcome: str, usage: Usage) -> tuple[str, ...]:
         f"{usage.model_calls:,}",
         f"{about}{usage.input_tokens:,}",
         f"{about}{usage.output_tokens:,}",
-        money(usage.cost_usd),
+        cost_of(usage),
         f"{usage.messages:,}",
         f"{usage.seconds:.2f}",
     )

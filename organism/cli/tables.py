@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from organism.settings import BackendSettings, Limits
+    from organism.usage import Usage
 
 _WIDEST: Final = 60
 _MILLIONTH: Final = Decimal("0.000001")
@@ -58,6 +59,11 @@ def money(usd: Decimal) -> str:
         return "<0.000001"
     text = f"{usd:.6f}".rstrip("0")
     return text + "00" if text.endswith(".") else text
+
+
+def cost_of(usage: Usage) -> str:
+    """What was spent in USD; a ``?`` behind it says that it leaves out what has no known price."""
+    return f"{money(usage.cost_usd)}{'?' if usage.unpriced else ''}"
 
 
 _SIZES: Final = ("B", "kB", "MB", "GB", "TB")

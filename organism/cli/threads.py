@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import Given, moment
 from organism.cli.journals import HERE, Damage, InJournal
-from organism.cli.tables import csv_line, instant, money, table
+from organism.cli.tables import cost_of, csv_line, instant, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.names import counted, suggestion
@@ -212,6 +212,6 @@ def _row(row: ThreadRow) -> tuple[str, ...]:
         instant(row.began),
         result.handler or "-",
         f"{about}{result.usage.tokens:,}",
-        money(result.usage.cost_usd),
+        cost_of(result.usage),
         cut(one_line(" ".join(f"{key}={value}" for key, value in result.labels.items())), _WIDEST),
     )

@@ -22,6 +22,7 @@ from organism.journal.chain import verify as first_flaw
 from organism.journal.codec import decode_entry
 from organism.journal.standing import opens_nothing
 from organism.names import counted, is_of_limits, told
+from organism.usage import Raised
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -53,9 +54,11 @@ def export(
     damage = Damage()
     with where.opened() as found:
         # What was given to accounts stays with the journal that it was given in.
+        every = [] if threads else [chain.root for chain in found.chains()]
         those = [meant(found, text).told(streams).chain.root for text in threads] or [
-            chain.root for chain in found.chains() if not is_of_limits(chain.root)
+            root for root in every if not is_of_limits(root)
         ]
+        stays = [] if threads else _stays(found, raised=len(every) > len(those))
         count = entries = 0
         for root in dict.fromkeys(those):
             problem = found.verify(root)
@@ -70,7 +73,18 @@ def export(
             count += 1
     code = damage.told(streams)
     streams.note(f"exported: {counted(count, 'thread')} with {counted(entries, 'entry')}")
+    if stays:
+        streams.note(f"note: not exported: {' and '.join(stays)}; a copy of the journal itself has all")
     return code
+
+
+def _stays(journal: Journal, *, raised: bool) -> list[str]:
+    """What counts for limits in the journal, and is in none of its threads. ``raised``: there are records of limits that were raised."""
+    removed = journal.removed()
+    spent = any(each.tells is None and any(each.amounts) for each in removed)
+    raised = raised or any(isinstance(each.tells, Raised) for each in removed)
+    both = (("what removed threads have spent", spent), ("raised limits of accounts or of the ceiling", raised))
+    return [what for what, there in both if there]
 
 
 def import_(
@@ -93,7 +107,10 @@ def import_(
     Example: organism import thread.jsonl --journal sqlite:other.db
     """
     with _source(source, streams) as lines:
-        given = _sound(lines, source)  # before there is a journal: of what cannot be imported none is left behind
+        try:
+            given = _sound(lines, source)  # before there is a journal: of what cannot be imported none is left behind
+        except JournalError as error:
+            raise JournalError(f"{error}; nothing was imported") from None
         with where.opened(readonly=False) as found:
             new = _new(given, source, found)
             for root, documents in _chains(lines, source):
@@ -151,12 +168,12 @@ def _sound(lines: TextIO, source: str) -> dict[str, _Given]:
         given = _Given()
         try:
             flaw = first_flaw(given.counting(documents), root)
+        except _NoEntryError:
+            raise
         except JournalError as error:
-            raise JournalError(f"{one_line(source)}: {error}; nothing was imported") from None
+            raise JournalError(f"{one_line(source)}: {error}") from None
         if flaw is not None or root in chains:
-            raise JournalError(
-                f"{one_line(source)}: thread {told(root)}: {flaw or 'stands in two places'}; nothing was imported"
-            )
+            raise JournalError(f"{one_line(source)}: thread {told(root)}: {flaw or 'stands in two places'}")
         chains[root] = given
     return chains
 
@@ -184,6 +201,10 @@ def _chains(lines: TextIO, source: str) -> Iterator[tuple[str, Iterator[Mapping[
     return groupby(_documents(lines, source), key=lambda document: str(document["root"]))
 
 
+class _NoEntryError(JournalError):
+    """A line is no entry; it says which."""
+
+
 def _documents(lines: TextIO, source: str) -> Iterator[Mapping[str, Any]]:
     """The entries. Raises JournalError for a line that is none, and ConfigurationError where that is the first: then it is no export."""
     begun = False
@@ -191,8 +212,11 @@ def _documents(lines: TextIO, source: str) -> Iterator[Mapping[str, Any]]:
         if line.strip():
             document = _document(line)
             if isinstance(document, str):
-                problem = f"{one_line(source)}:{number}: {document}; nothing was imported"
-                raise JournalError(problem) if begun else ConfigurationError([problem])
+                problem = f"{one_line(source)}:{number}: {document}"
+                if not begun:
+                    raise ConfigurationError([f"{problem}; nothing was imported"])
+                short = "" if line.endswith("\n") else ": the file was cut short; export it again, whole"
+                raise _NoEntryError(f"{problem}{short}")
             begun = True
             yield document
 

@@ -16,8 +16,8 @@ from organism.cli.account_limits import ALL, NO_LIMITS, limits_of, limits_table
 from organism.cli.arguments import Given, moment
 from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.reading import meant
-from organism.cli.report import ESTIMATE
-from organism.cli.tables import csv_line, money, table
+from organism.cli.report import ESTIMATE, UNPRICED
+from organism.cli.tables import cost_of, csv_line, money, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
 from organism.journal.codec import decode_entry
@@ -124,7 +124,7 @@ def _tell_programs(
     by_name = {each.account: each for each in limits if each.account is not None}
     if form == "csv":
         stands = NO_LIMITS.as_cells() if by == "account" else {}
-        streams.result(csv_line((by, *_cells(Tally()), *stands)))
+        streams.result(csv_line((by, *_figures(Tally()), *stands)))
     for name in dict.fromkeys((*rows, *by_name)):
         used, key = rows.get(name, Tally()), None if name == _NONE else name
         if form == "json":
@@ -132,7 +132,7 @@ def _tell_programs(
             streams.result(jsons.dumps({by: key, "usage": _figures(used), **beside}))
         else:
             stands = by_name.get(name, NO_LIMITS).as_cells() if by == "account" else {}
-            streams.result(csv_line((key, *_cells(used).values(), *stands.values())))
+            streams.result(csv_line((key, *_figures(used).values(), *stands.values())))
 
 
 def _tell(rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, limits: Sequence[AccountLimits]) -> None:
@@ -215,7 +215,10 @@ def _tally(used: Usage) -> Tally:
     tally = Tally()
     amounts = (used.tokens, used.input_tokens, used.output_tokens, pico(used.cost_usd), used.model_calls, used.messages)
     tally.add(
-        amounts, (used.cache_read_tokens, used.cache_write_tokens, used.reasoning_tokens), estimated=used.estimated
+        amounts,
+        (used.cache_read_tokens, used.cache_write_tokens, used.reasoning_tokens),
+        estimated=used.estimated,
+        unpriced=bool(used.unpriced),
     )
     return tally
 
@@ -241,7 +244,7 @@ def _row(name: str, spent: Tally) -> tuple[str, ...]:
         f"{used.model_calls:,}",
         f"{about}{used.input_tokens:,}",
         f"{about}{used.output_tokens:,}",
-        money(used.cost_usd) + ("?" if spent.unpriced else ""),
+        cost_of(used),
         f"{used.messages:,}",
     )
 
@@ -256,18 +259,12 @@ def _notes(rows: Collection[Tally], whole: Tally, by: str) -> Iterator[str]:
     if whole.estimated:
         yield ESTIMATE
     if whole.unpriced:
-        yield "? leaves out calls whose price is unknown: give the backend a 'price'"
+        yield UNPRICED
 
 
 def _figures(spent: Tally) -> dict[str, object]:
-    """A sum as JSON; how long each thread took does not add up to anything. ``unpriced`` is there where some of it had no price."""
-    figures: dict[str, object] = {key: value for key, value in spent.usage().as_json().items() if key != "seconds"}
-    return {**figures, "unpriced": True} if spent.unpriced else figures
-
-
-def _cells(spent: Tally) -> dict[str, object]:
-    """The same as columns, which are there in every row."""
-    return {**_figures(spent), "unpriced": spent.unpriced}
+    """A sum as JSON; how long each thread took does not add up to anything."""
+    return {key: value for key, value in spent.usage().as_json().items() if key != "seconds"}
 
 
 _CALLS: Final = ("thread", "handler", "model", "outcome", "need", "tokens", "cost USD", "nearest limit", "was told")

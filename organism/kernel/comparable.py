@@ -140,6 +140,7 @@ def _node(node: Node) -> dict[str, Any]:
         "overdraft": list(node.overdraft),
         "details": list(node.details),
         "estimated": (node.estimated, node.estimated_own),
+        "unpriced": (node.unpriced, node.unpriced_own),
         "fired": list(node.fired),
         "next_mark": list(node.next_mark),
         "runways": node.runways,

@@ -138,6 +138,8 @@ def _of_node(node: Node) -> NodeImage:
         details_own=(own[0], own[1], own[2]),
         estimated=node.estimated,
         estimated_own=node.estimated_own or None,
+        unpriced=node.unpriced or None,
+        unpriced_own=node.unpriced_own or None,
         fired=tuple(tuple(sorted(levels)) for levels in node.fired),
         runways=node.runways,
     )

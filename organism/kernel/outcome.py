@@ -51,7 +51,13 @@ def decisive(thread: Thread) -> tuple[str, Failure | None]:
 
 def usage_with_subs(node: Node, seconds: float) -> Usage:
     """A node's figures, those of the sub-threads below it included."""
-    return usage_of(node.used, node.details, seconds=seconds, estimated=node.estimated)
+    return usage_of(node.used, node.details, seconds=seconds, estimated=node.estimated, unpriced=node.unpriced)
+
+
+def _usage_without_subs(node: Node, seconds: float) -> Usage:
+    return usage_of(
+        node.own, node.details_own, seconds=seconds, estimated=node.estimated_own, unpriced=node.unpriced_own
+    )
 
 
 def record_of(thread: Thread, now: float) -> Ended:
@@ -75,9 +81,7 @@ def record_of(thread: Thread, now: float) -> Ended:
         replies=tuple(thread.replies),
         partial=partial if outcome == "exhausted" else None,
         usage=usage,
-        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated_own)
-        if below or node.own != node.used
-        else usage,
+        own=_usage_without_subs(node, seconds) if below or node.own != node.used else usage,
         warnings=_all_warnings(thread, below),
         labels=thread.labels,
         error=failure.text if failure is not None else None,
@@ -143,7 +147,7 @@ def _amended(record: Ended, thread: Thread) -> Ended:
     return evolve(
         record,
         usage=usage_with_subs(node, seconds),
-        own=usage_of(node.own, node.details_own, seconds=seconds, estimated=node.estimated_own),
+        own=_usage_without_subs(node, seconds),
         threads=records_below(thread),
     )
 

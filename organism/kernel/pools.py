@@ -34,6 +34,7 @@ class Spent(NamedTuple):
     details: list[int]
     details_own: list[int]
     estimated: bool
+    unpriced: bool
     fired: list[frozenset[Decimal]]
     runways: int
 
@@ -219,9 +220,11 @@ class Pools(dict[str, Node]):
                 known = _spent(node)
                 node.held, node.runways = held, node.runways | runways
                 node.fired = [ledger | folded for ledger, folded in zip(node.fired, fired, strict=True)]
-            node.used, node.own, node.overdraft, node.details, node.details_own, node.estimated, fired, runways = known
+            node.used, node.own, node.overdraft = known.used, known.own, known.overdraft
+            node.details, node.details_own = known.details, known.details_own
+            node.estimated, node.unpriced = known.estimated, known.unpriced
             if _window(node).kind == "run":
-                node.fired, node.runways = fired, runways
+                node.fired, node.runways = known.fired, known.runways
             for unit in range(len(node.used)):
                 aim(node, unit)
 
@@ -245,7 +248,7 @@ class Pools(dict[str, Node]):
             used = used_in(_window(node), self._spent_ahead[node.thread])
             window = node.window
         if used is not None and window == node.window:
-            begin_with(node, used.amounts, used.details, estimated=used.estimated)
+            begin_with(node, used.amounts, used.details, estimated=used.estimated, unpriced=used.unpriced)
         elif always:
             begin_with(node, NOTHING)
         for at, amounts in self._known_beside(node.thread):
@@ -283,5 +286,6 @@ def _window(node: Node) -> Window:
 def _spent(node: Node) -> Spent:
     return Spent(
         list(node.used), list(node.own), list(node.overdraft), list(node.details), list(node.details_own), node.estimated,
+        node.unpriced,
         list(node.fired), node.runways,
     )  # fmt: skip

@@ -159,6 +159,10 @@ class NodeImage:
     runways: int
     estimated_own: bool | None = None
     """The same without what its sub-threads spent; ``None`` for no."""
+    unpriced: bool | None = None
+    """Whether nobody knew the price of some of what was spent; ``None`` for no."""
+    unpriced_own: bool | None = None
+    """The same without what its sub-threads spent."""
 
 
 @frozen(kw_only=True)

@@ -114,7 +114,9 @@ def _of(
 
 
 def _usage(charge: Charge) -> Usage:
-    return usage_of(charge.amounts, charge.details, seconds=0.0, estimated=charge.estimated)
+    return usage_of(
+        charge.amounts, charge.details, seconds=0.0, estimated=charge.estimated, unpriced=bool(charge.unpriced)
+    )
 
 
 class Meter:

@@ -49,6 +49,7 @@ def summed(usage: Usage) -> dict[str, Attribute]:
         "organism.thread.model_calls": usage.model_calls,
         "organism.thread.messages": usage.messages,
         "organism.thread.seconds": usage.seconds,
+        **_unpriced(usage),
     }
 
 
@@ -60,7 +61,13 @@ def spent(usage: Usage) -> dict[str, Attribute]:
         CACHE_READ: usage.cache_read_tokens,
         CACHE_WRITE: usage.cache_write_tokens,
         COST: float(usage.cost_usd),
+        **_unpriced(usage),
     }
+
+
+def _unpriced(usage: Usage) -> dict[str, Attribute]:
+    """Says of a cost that it leaves out what nobody knew the price of."""
+    return {"organism.unpriced": True} if usage.unpriced else {}
 
 
 def backends_of(models: Mapping[str, ModelSettings]) -> dict[str, dict[str, Attribute]]:

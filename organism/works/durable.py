@@ -310,7 +310,7 @@ class Durable:
         try:
             await self._offload(write)
         finally:  # also where whoever forks was cancelled while it was written
-            self._left.update((each.root, each) for each in written)
+            self._left.update((each.root, each) for each in written if not self._lives(each.root))
 
     async def end_of(self, thread: str) -> Ended | None:
         """The final record of a thread that has ended, whichever process ran it; ``None`` where there is none."""

@@ -144,7 +144,7 @@ class Ingress:
         sent = None if id_ is None else Sent(to=to, payload=payload, accounts=under, conversation=conversation)
         name = await self._named(id_)
         try:
-            there = None if sent is None else await self._known(name)
+            there = None if sent is None else await self._known(name, sent)
             turn_of = None
             if there is None and (sent or conversation is not None or self._pump.wakeups.admission.is_full):
                 coming = self._arrivals.begin(name)  # or it could be given by hand meanwhile
@@ -198,11 +198,11 @@ class Ingress:
         handlers = self._settings.handlers
         name = await self._named(id_)
         try:
-            handle = None if id_ is None else await self._known(name)
+            if id_ is not None and self._live(id_) is None:
+                await self._ended(id_)
             self._taking_in()  # meanwhile, too
-            if handle is None:
-                self._arrivals.begin(name)
-            # Of one that is there, it says whether it is this one.
+            self._arrivals.begin(name)
+            # Of one that is there, it says whether it is this one, before anything of that goes on.
             await self._durable.fork(
                 thread,
                 name,
@@ -210,8 +210,7 @@ class Ingress:
                 budget=lambda limits: config.budget_over(limits, over, handlers),
                 labels=labels,
             )
-            if handle is None:  # it has ended already where all that was left of it had been cancelled
-                handle = await self._known(name)
+            handle = await self._known(name)  # it has ended already where all that was left of it had been cancelled
         finally:
             self._arrivals.end(name)
         assert handle is not None  # noqa: S101 - it was written down
@@ -344,8 +343,10 @@ class Ingress:
                 self._pump.pauses.pause(thread)  # what it has come to was told to nobody
         return handle
 
-    async def _known(self, id_: str) -> ThreadHandle | None:
-        """The thread that was sent under this id before: alive, left by an earlier process, or ended in the journal."""
+    async def _known(self, id_: str, again: Sent | None = None) -> ThreadHandle | None:
+        """The thread that was sent under this id before: alive, left by an earlier process, or ended in the journal. What an earlier process
+        left goes on; where something else than began it is sent ``again``, that raises IdTakenError, and it stays as it is.
+        """
         live = self._live(id_)
         if live is not None or self._durable is None:
             return live
@@ -354,10 +355,17 @@ class Ingress:
                 return live
             chain = await self._durable.chain_of(id_) or id_
             if self._durable.left(chain):
+                first = None if again is None else await self._durable.opening_of(id_)
+                if first is not None and again is not None:
+                    check_same(id_, first, again)
                 await self.take_up(chain)
                 if (live := self._live(id_)) is not None:
                     return live
-            record = await self._durable.end_of(id_)
+            return await self._ended(id_)
+
+    async def _ended(self, id_: str) -> ThreadHandle | None:
+        """The thread of this id that has ended in the journal; raises IdTakenError where it was a sub-thread."""
+        record = None if self._durable is None else await self._durable.end_of(id_)
         if record is not None and record.kind != "root":
             raise IdTakenError(id_, "was used by a sub-thread: choose another one")
         return None if record is None else handle_of_record(self._pump, record)

@@ -39,6 +39,23 @@ def test_the_latest_is_replayed_and_forked_only_where_that_is_typed(desk: Desk) 
         assert ran.err == f"organism {command} THREAD: is missing; see 'organism {command} --help'\n"
 
 
+def test_a_replay_says_that_it_keeps_the_limits_of_the_record(desk: Desk) -> None:
+    said = (
+        "note: a replay keeps the limits and warnings of the record, whatever {} says; 'organism fork' continues a copy of a thread "
+        "with others"
+    )
+    for keys in (
+        ["budget.messages=1", "ceiling.messages=1"],
+        ["handlers.shouter.budget.messages=0"],
+        ["max_handlers=9"],
+    ):
+        sets = [word for key in keys for word in ("--set", key)]
+        ran = desk.organism("replay", "latest", *JOURNAL, *sets)
+        assert (ran.code, ran.out) == (0, "the same: 1 delivery and 0 model calls compared\n")
+        named = ", ".join(key.partition("=")[0] for key in keys)
+        assert (said.format(named) in ran.err.splitlines()) == ("max_handlers" not in named), ran.err
+
+
 def test_a_fork_that_has_run_is_the_latest(desk: Desk) -> None:
     (first, _) = desk.organism("threads", "--json", *JOURNAL).objects
     fork = desk.organism("fork", first["thread"], "--at", "1", *JOURNAL, "--json").object["thread"]

@@ -113,6 +113,7 @@ def sealed(lines: list[str], change: Callable[[dict[str, Any]], dict[str, Any]] 
         (lambda lines: [lines[0].replace("sleeper", "slipper"), *lines[1:]], "entry 1: was changed"),
         (lambda lines: [*lines, "{\n"], "all.jsonl:{n}: is not JSON"),
         (lambda lines: [*lines, '{"n": 1}\n'], "all.jsonl:{n}: is not an entry of a journal"),
+        (lambda lines: [*lines, lines[0][:99]], ")): the file was cut short; export it again, whole; nothing was"),
         (lambda lines: [*lines, lines[0].replace("x", "x")], "all.jsonl: thread 'apricot': entry"),
         (
             lambda lines: sealed(lines, lambda entry: {**entry, "fact": "Nope"}),
@@ -134,6 +135,7 @@ def test_of_a_damaged_file_nothing_is_imported(desk: Desk, change: object, said:
     assert (ran.code, ran.out) == (5, "")
     assert said.format(n=len(lines) + 1) in ran.err
     assert ran.err.endswith("nothing was imported\n")
+    assert (ran.err.count("all.jsonl:"), ran.err.count("nothing was imported")) == (said.count("all.jsonl:") or 1, 1)
     assert not list(desk.folder.glob("other.db*"))
 
 
@@ -195,8 +197,11 @@ def test_what_was_removed_and_is_imported_again_stays_and_has_spent_once(desk: D
     at = ("--journal", url)
     desk.write("all.jsonl", desk.organism("export", *at).out)
     before = [desk.organism(command, *at).out for command in ("usage", "threads", "verify")]
+    assert "not exported" not in desk.organism("export", *at).err
     for _ in range(2):
         assert "removed 2 threads of " in desk.organism("prune", "--before", "2100-01-01", *at).out
+        _, note = desk.organism("export", *at).err.splitlines()
+        assert note == "note: not exported: what removed threads have spent; a copy of the journal itself has all"
         assert desk.organism("import", "all.jsonl", *at).out.startswith("imported: 2 threads with ")
         # Whoever opens a journal to write finishes the removals that were cut short; this was none.
         assert desk.organism("prune", "--before", "2000-01-01", *at).out.startswith("removed 0 threads of ")

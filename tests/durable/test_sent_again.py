@@ -86,6 +86,35 @@ async def test_a_thread_of_an_earlier_process_is_had_by_what_began_it_alone(tmp_
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_refused_under_the_id_of_an_unfinished_thread_leaves_that_as_it_is(
+    tmp_path: Path, kind: str
+) -> None:
+    async with organism(tmp_path, kind) as first:
+        await (await first.send("shop", TEA, id="v")).result()
+        await first.send("shop", TEA, id="w")
+        await first.fork("v", at=1, id="f")
+        await first.send("shop", TEA, id="u", conversation="c")
+    async with organism(tmp_path, kind) as second:
+        left = set(second.unfinished)
+        assert left == {"w", "f", "conversation:c"}
+        await refused(second, "shop", Go("coffee", 1))
+        for id_ in ("f", "u"):
+            with pytest.raises(IdTakenError):
+                await second.send("other", TEA, id=id_)
+        for id_, at in (("f", 2), ("w", 1), ("u", 1)):
+            with pytest.raises(IdTakenError):
+                await second.fork("v", at=at, id=id_)
+        assert set(second.unfinished) == left
+        assert second.thread_of("w") is None
+        assert second.statistics().threads == 0
+        fork = await second.fork("v", at=1, id="f")
+        assert await second.fork("v", at=1, id="f") is fork
+        assert set(second.unfinished) == {"w", "conversation:c"}
+        assert (await fork.result()).outcome == "completed"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", KINDS)
 async def test_once_a_thread_is_pruned_nobody_knows_what_began_it(tmp_path: Path, kind: str) -> None:
     async with organism(tmp_path, kind) as first:
         await (await first.send("shop", TEA, id="w")).result()

@@ -32,6 +32,7 @@ CHANGES: dict[str, Callable[[Node], None]] = {
     "overdraft": lambda node: setattr(node, "overdraft", (7, 0, 0, 0, 0, 0)),
     "details": lambda node: setattr(node, "details", (7, 0, 0)),
     "estimated": lambda node: setattr(node, "estimated", not node.estimated),
+    "unpriced": lambda node: setattr(node, "unpriced", not node.unpriced),
     "fired": _mark,
 }
 

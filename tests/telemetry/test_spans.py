@@ -301,6 +301,17 @@ async def test_why_a_thread_ran_out_is_told(traces: Traces) -> None:
     assert "seconds" in str((thread.events[-1].attributes or {})["organism.why"])
 
 
+@pytest.mark.parametrize("priced", [True, False])
+async def test_a_cost_that_leaves_out_calls_without_a_price_is_told_as_such(traces: Traces, priced: bool) -> None:
+    model = ScriptedModel([replies(usage=(600, 5))])
+    price: dict[str, Any] = {} if priced else {"price": None}
+    async with running(**team(model, models=models(model, **price))) as organism:
+        await outcome(organism)
+    thread, call = told(traces.named("thread worker")), told(traces.named("chat default"))
+    assert [each.get("organism.unpriced") for each in (thread, call)] == [None if priced else True] * 2
+    assert (thread["organism.thread.cost_usd"] > 0, call["organism.cost_usd"] > 0) == (priced, priced)
+
+
 async def test_tokens_money_and_ends_are_counted(traces: Traces) -> None:
     model = ScriptedModel([asks("peer", usage=(500, 410)), replies(usage=(600, 5))])
     async with running(**team(model)) as organism:
