@@ -153,6 +153,11 @@ class UnexpectedReplyError(OrganismError):
         super().__init__(f"expected {expected}, got {type(reply).__name__}")
 
 
+def reason_of(error: BaseException) -> str:
+    """Why something failed: for errors of the operating system what it says of them, without number and path."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 def check_expect(expect: Any) -> None:
     """Raises TypeError for what is no class (or union of classes), before anything is asked. ``None``: anything is expected."""
     try:

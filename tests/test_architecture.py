@@ -418,8 +418,16 @@ def provider_names(modules: Sequence[Module]) -> Iterator[Breach]:
                 yield module.breach(node, "compares the name of a provider; ask its 'built_in'")
 
 
+def reasons(modules: Sequence[Module]) -> Iterator[Breach]:
+    """Why the system refused something is said in one way: not all of its errors have a ``strerror``."""
+    for module in modules:
+        for node in module.nodes:
+            if isinstance(node, ast.Attribute) and node.attr == "strerror":
+                yield module.breach(node, "takes 'strerror' of an error; ask organism.errors.reason_of")
+
+
 CHECKS: Final[tuple[Check, ...]] = (
-    rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths, provider_names,
+    rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths, provider_names, reasons,
 )  # fmt: skip
 
 
@@ -539,6 +547,7 @@ BROKEN: Final = [
         "compares the name of a provider",
     ),
     (provider_names, "organism.models.prices", "free = each.provider in FREE", "compares the name of a provider"),
+    (reasons, "organism.journal.disk", "why = error.strerror or error", "takes 'strerror' of an error"),
 ]
 
 

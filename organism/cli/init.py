@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from organism.cli.arguments import Debug, Given  # noqa: TC001 - the command line is read from the annotations
 from organism.cli.text import one_line
 from organism.config.schema import file_schema_text
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, reason_of
 from organism.names import is_organism_name, suggestion
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _must_be_free(folder: Path) -> None:
             return
         raise ConfigurationError([f"{shown}: is a file; name a folder that is empty or not there yet"]) from None
     except OSError as error:
-        raise ConfigurationError([f"{shown}: cannot be read: {error.strerror}"]) from error
+        raise ConfigurationError([f"{shown}: cannot be read: {reason_of(error)}"]) from error
     if there:
         more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
         names = ", ".join(one_line(each) for each in there[:_SHOWN])
@@ -132,7 +132,7 @@ def _write(folder: Path, path: Path, text: str) -> Path:
         with file.open("x", encoding="utf-8") as opened:
             opened.write(text)
     except OSError as error:
-        raise ConfigurationError([f"{one_line(str(file))}: cannot be written: {error.strerror}"]) from error
+        raise ConfigurationError([f"{one_line(str(file))}: cannot be written: {reason_of(error)}"]) from error
     return file
 
 

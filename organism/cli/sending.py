@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.cli.text import listed, one_line
-from organism.errors import ConfigurationError, InvalidPayloadError
+from organism.errors import ConfigurationError, InvalidPayloadError, reason_of
 from organism.names import suggestion, there_are
 from organism.payloads import Vocabulary, takes_lines
 from organism.payloads.faults import OtherPayloadError
@@ -83,7 +83,7 @@ def text_in(named: str, *, said: str) -> str:
     except FileNotFoundError:
         problem = "there is no such file; a text that begins with '@' can be written as JSON"
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        problem = f"cannot be read: {reason_of(error)}"
     raise ConfigurationError([f"{place}: {problem}"])
 
 

@@ -12,7 +12,7 @@ import anyio
 from organism.cli.interrupts import Interrupts
 from organism.cli.signals import exit_code
 from organism.cli.text import one_line
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, reason_of
 from organism.server.http import listening
 from organism.server.simulated import SimulatedProvider
 
@@ -54,7 +54,7 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
         return f"--port {port}: something else listens on it at {one_line(host)}; name another one, or 0 for one that is free"
     if error.errno == errno.EACCES:
         return f"--port {port}: you may not listen on it; name one from 1024 on, or 0 for one that is free"
-    return f"--host {one_line(host)}: cannot be listened on: {one_line(error.strerror or str(error))}; name an address of this host"
+    return f"--host {one_line(host)}: cannot be listened on: {one_line(reason_of(error))}; name an address of this host"
 
 
 def _how_to_use(server: Server, provider: SimulatedProvider) -> list[str]:

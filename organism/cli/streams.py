@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from attrs import define
 
 from organism.cli.text import harmless, one_line
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, reason_of
 from organism.likeness import without_secrets
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Streams:
             if not isinstance(error, BrokenPipeError):
                 self.failed = True
                 self.note(
-                    f"error: standard output cannot be written: {error.strerror or error}; what is printed there is lost"
+                    f"error: standard output cannot be written: {reason_of(error)}; what is printed there is lost"
                 )
 
     def _write(self, stream: TextIO, text: str) -> None:

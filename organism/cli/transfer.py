@@ -17,7 +17,7 @@ from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotat
 from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.reading import meant
 from organism.cli.text import one_line
-from organism.errors import ConfigurationError, JournalError
+from organism.errors import ConfigurationError, JournalError, reason_of
 from organism.journal.chain import verify as first_flaw
 from organism.journal.codec import decode_entry
 from organism.journal.standing import opens_nothing
@@ -132,7 +132,7 @@ def _source(source: str, streams: Streams) -> Generator[TextIO]:
             try:
                 lines = stack.enter_context(Path(source).open(encoding="utf-8", errors="surrogateescape"))
             except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or error
+                reason = reason_of(error)
                 raise ConfigurationError([f"{one_line(source)}: cannot be read: {reason}"]) from None
         if source == _STDIN or not lines.seekable():  # it comes once, as from a pipe or a shell's <(...)
             reconfigure = getattr(lines, "reconfigure", None)

@@ -10,6 +10,7 @@ from attrs import evolve
 from organism.agentsettings import Notices
 from organism.config.drafts import classes_of
 from organism.config.wording import Template, Wording
+from organism.errors import reason_of
 from organism.settings import UNITS
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def with_agents_md(
     except FileNotFoundError:
         return handlers, ()
     except OSError as error:
-        return handlers, (f"{FILE} cannot be read, and prompts go without it: {error.strerror}",)
+        return handlers, (f"{FILE} cannot be read, and prompts go without it: {reason_of(error)}",)
     if not text:
         return handlers, ()
     found = {

@@ -10,6 +10,7 @@ from organism.config.paths import is_file, located
 from organism.config.places import shown
 from organism.config.scalars import Wrong
 from organism.config.shapes import Text, one_of
+from organism.errors import reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,4 +90,4 @@ def _content(path: Path) -> str | Wrong:
     except UnicodeDecodeError as error:
         return Wrong(f"is not UTF-8 at byte {error.start}")
     except (OSError, ValueError) as error:
-        return Wrong(f"cannot be read: {getattr(error, 'strerror', None) or error}")
+        return Wrong(f"cannot be read: {reason_of(error)}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 from yaml.composer import ComposerError
 
+from organism.errors import reason_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,7 +17,7 @@ def unreadable(path: Path, error: Exception) -> str:
     """Why a file cannot be read; of a folder, which file may be meant."""
     if isinstance(error, IsADirectoryError):
         return f"is a folder: name the file in it, as in {path / 'organism.yaml'}"
-    return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return f"cannot be read: {reason_of(error)}"
 
 
 class Loader(yaml.SafeLoader):

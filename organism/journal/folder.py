@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve
 
-from organism.errors import JournalError
+from organism.errors import JournalError, reason_of
 from organism.journal.chain import canonical, content_of
 from organism.journal.codec import check_not_newer, decode, written_of
 from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Summary
@@ -132,7 +132,7 @@ class LinesJournal(LinesReader):
             try:
                 self._index.add(summaries)
             except (OSError, JournalError) as error:
-                why = error.strerror or error if isinstance(error, OSError) else error
+                why = reason_of(error)
                 _log.warning("%s: the index could not be written (%s); the chains are read instead", self.folder, why)
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
@@ -165,7 +165,7 @@ class LinesJournal(LinesReader):
                 self._snapshots.pop(root, None)
                 self._let_go(root)
         except OSError as error:
-            raise JournalError(f"{path} cannot be removed: {error.strerror or error}") from error
+            raise JournalError(f"{path} cannot be removed: {reason_of(error)}") from error
 
     def _going(self, roots: Sequence[str]) -> list[Summary]:
         """How these chains stand that are to be removed, by the index where they are long: to read an entry takes many times as long as to pass
@@ -220,5 +220,5 @@ class LinesJournal(LinesReader):
             if known.standing.over:
                 self._gone.goes_on(known.summary(OVER))
         except OSError as error:
-            raise JournalError(f"{self.path(root)} cannot be written: {error.strerror or error}") from error
+            raise JournalError(f"{self.path(root)} cannot be written: {reason_of(error)}") from error
         self._files.goes_on(root, known.end)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import asdict, evolve, frozen
 
-from organism.errors import JournalError
+from organism.errors import JournalError, reason_of
 from organism.journal.chain import canonical
 from organism.journal.standing import Ledger
 
@@ -188,7 +188,7 @@ class Index:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise JournalError(f"{self._path} cannot be read: {error.strerror or error}") from error
+            raise JournalError(f"{self._path} cannot be read: {reason_of(error)}") from error
 
     def _lines(self, but: str | None = None, of: str | None = None) -> Iterator[tuple[int, Summary]]:
         # Inside of a text, these quotes would not stand alone.

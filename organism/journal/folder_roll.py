@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, frozen
 
-from organism.errors import JournalError
+from organism.errors import JournalError, reason_of
 from organism.journal.chain import canonical
 from organism.journal.folder_index import OVER, TAKEN_OUT, mark_of, summary_of
 from organism.journal.standing import Ledger
@@ -96,7 +96,7 @@ class Told:
             pass  # what is not in it is read from the chains
         except OSError as error:
             self.close()
-            raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise JournalError(f"{path} cannot be read: {reason_of(error)}") from error
         self.matches = digest.hexdigest() == known.digest
         start, told = (known.start, known.size) if self.matches else (0, 0)
         if not self.matches:

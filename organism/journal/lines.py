@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import field, frozen
 
-from organism.errors import JournalError
+from organism.errors import JournalError, reason_of
 from organism.journal.chain import CHANGED, Head, head_of, is_sealed, misplaced, seal
 from organism.journal.disk import Disk
 from organism.journal.filenames import SUFFIX, file_name, is_file_name, root_of_name
@@ -134,7 +134,7 @@ class LineFiles:
         with suppress(OSError):
             if not path.exists():
                 self.let_go(root)
-        return JournalError(f"{path} cannot be written: {error.strerror or error}")
+        return JournalError(f"{path} cannot be written: {reason_of(error)}")
 
     def end(self, root: str) -> End | None:
         """Where a chain goes on, as far as it was looked at or written to."""
@@ -180,7 +180,7 @@ class LineFiles:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise JournalError(f"{path} cannot be read: {reason_of(error)}") from error
 
     def near(self, root: str, number: int) -> End:
         """The end of a line that is among the first ``number``, and so near to the last of these that no more than about twice is read
@@ -221,7 +221,7 @@ class LineFiles:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise JournalError(f"{self.folder} cannot be read: {error.strerror or error}") from error
+            raise JournalError(f"{self.folder} cannot be read: {reason_of(error)}") from error
 
     def root_in(self, name: str) -> str | None:
         """The thread of a file; nothing for what is no file of ours. One with a long id stands in its lines, and where none says so

@@ -17,7 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakSet
 
-from organism.errors import JournalError, JournalHeldError
+from organism.errors import JournalError, JournalHeldError, reason_of
 from organism.journal.room import make_room
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Lock:
                     return
             except OSError as error:
                 self._remove_if_made()
-                raise JournalError(f"{self._path} cannot be locked: {error.strerror or error}") from error
+                raise JournalError(f"{self._path} cannot be locked: {reason_of(error)}") from error
             finally:
                 if self._handle is None:
                     os.close(handle)
@@ -99,7 +99,7 @@ class Lock:
                 handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
                 self._made = False
         except OSError as error:
-            raise JournalError(f"{self._path} cannot be written: {error.strerror or error}") from error
+            raise JournalError(f"{self._path} cannot be written: {reason_of(error)}") from error
         return handle
 
     def _claimed(self, handle: int) -> bool:
@@ -162,11 +162,11 @@ def owner_of(path: Path) -> Mapping[str, str] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise JournalError(f"{lock} cannot be read: {error.strerror or error}") from error
+        raise JournalError(f"{lock} cannot be read: {reason_of(error)}") from error
     try:
         return None if _locked(handle, shared=True) else _identity(lock)
     except OSError as error:
-        raise JournalError(f"{lock} cannot be locked: {error.strerror or error}") from error
+        raise JournalError(f"{lock} cannot be locked: {reason_of(error)}") from error
     finally:
         os.close(handle)
 

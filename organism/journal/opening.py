@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from organism.errors import JournalError
+from organism.errors import JournalError, reason_of
 from organism.journal.folder import LinesJournal
 from organism.journal.memory import MemoryJournal
 from organism.journal.sqlite import SqliteJournal
@@ -41,7 +41,7 @@ def open_journal(
     try:
         return cls(place, vocabulary, durable=durable, readonly=readonly, lock=lock, marked=marked)
     except OSError as error:
-        raise JournalError(f"{place} cannot be opened: {error.strerror or error}") from error
+        raise JournalError(f"{place} cannot be opened: {reason_of(error)}") from error
 
 
 def place_of(url: str, *, folder: Path | None = None) -> Path | None:

@@ -14,7 +14,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from organism.errors import JournalError
+from organism.errors import JournalError, reason_of
 from organism.journal.room import make_room
 from organism.journal.texts import FRAGMENTS, LONGEST, ROOT, grown, whole_bytes
 
@@ -136,7 +136,7 @@ def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> 
     except sqlite3.Error as error:
         raise JournalError(said(path, error)) from error
     except OSError as error:
-        raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
+        raise JournalError(f"{path} cannot be opened: {reason_of(error)}") from error
     return db
 
 
@@ -295,7 +295,7 @@ def _unopened(path: Path) -> str:
         except FileNotFoundError:
             continue
         except OSError as error:
-            return f"{each} cannot be opened: {error.strerror or error}"
+            return f"{each} cannot be opened: {reason_of(error)}"
     if wal.exists():
         return f"{path} cannot be opened: its folder may not be written; copy it together with {wal.name} to one that may be"
     return f"{path} cannot be opened: its folder may not be written, or is not there"

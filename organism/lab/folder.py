@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
 
-from organism.errors import ConfigurationError, JournalError, JournalHeldError
+from organism.errors import ConfigurationError, JournalError, JournalHeldError, reason_of
 from organism.journal import Lock, open_journal
 from organism.journal.disk import Disk
 from organism.journal.lock import identity
@@ -180,7 +180,7 @@ def begin(study: Study) -> None:
     try:
         _write(study.folder / _RECORD, {"format": _FORMAT, **now})
     except OSError as error:
-        raise ConfigurationError([f"{study.folder}: cannot be written: {error.strerror or error}"]) from None
+        raise ConfigurationError([f"{study.folder}: cannot be written: {reason_of(error)}"]) from None
 
 
 def _check_same(study: Study, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from organism.config.shapes import BROKEN
 from organism.config.start import decoded
 from organism.config.tree import Items, Scalar, kind_of
 from organism.config.yamltext import unfold
-from organism.errors import InvalidPayloadError
+from organism.errors import InvalidPayloadError, reason_of
 from organism.names import counted, there_are
 from organism.payloads import Vocabulary, describe
 from organism.payloads.primitives import ORGANISM_ONLY
@@ -63,7 +63,7 @@ def _in_file(node: Scalar, name: str, handler: str, accepts: tuple[type, ...], r
         reading.wrong(node, f"{shown(name)} is not UTF-8 (at byte {error.start})")
         return
     except (OSError, ValueError) as error:
-        reading.wrong(node, f"{shown(name)} cannot be read: {getattr(error, 'strerror', None) or error}")
+        reading.wrong(node, f"{shown(name)} cannot be read: {reason_of(error)}")
         return
     if len(data) > _MOST_BYTES:
         reading.wrong(node, f"{shown(name)} is longer than {_MOST_BYTES} bytes")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.lowlevel
 from attrs import define, field
 
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, reason_of
 from organism.journal.secrets import Marked, without_secrets
 from organism.models.contract import BackendError, BackendFactory
 from organism.models.formats import pieces_of
@@ -87,7 +87,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                 elif line.endswith(b"\n"):
                     yield run, number, line
     except OSError as error:
-        raise ConfigurationError([f"{path} cannot be read: {error.strerror}"]) from None
+        raise ConfigurationError([f"{path} cannot be read: {reason_of(error)}"]) from None
 
 
 def problem_of(path: Path) -> str:
@@ -98,7 +98,7 @@ def problem_of(path: Path) -> str:
     except FileNotFoundError:
         return f"there is no recording {path}; run once with `record: {path.name}` on a model that answers"
     except (OSError, ValueError) as error:
-        return f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        return f"{path} cannot be read: {reason_of(error)}"
     return "" if head == HEAD else f"{path} is not a recording; name a file that `record:` has written"
 
 

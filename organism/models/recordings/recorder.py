@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 from attrs import define, evolve
 
-from organism.errors import ConfigurationError
+from organism.errors import ConfigurationError, reason_of
 from organism.journal.secrets import Marked, without_secrets
 from organism.models.contract import BackendError, RawUsage
 from organism.models.observed import ObservedBackend, Observer
@@ -57,7 +57,7 @@ def opened(path: Path) -> str:
             _cut_tail(file)
             file.write(HEAD)
     except (OSError, ValueError) as error:
-        return f"cannot be written: {getattr(error, 'strerror', None) or error}; name a file that can be"
+        return f"cannot be written: {reason_of(error)}; name a file that can be"
     return ""
 
 
