@@ -27,8 +27,9 @@ Errors build their text from their fields, so that a program can read what a per
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from math import isnan
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from organism.names import excerpt, told
 
@@ -158,14 +159,6 @@ def reason_of(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def check_expect(expect: Any) -> None:
-    """Raises TypeError for what is no class (or union of classes), before anything is asked. ``None``: anything is expected."""
-    try:
-        isinstance(None, object if expect is None else expect)
-    except TypeError:
-        raise TypeError(f"expect must be a payload class, not {told(expect)}") from None
-
-
 def check_text(name: str, given: object) -> None:
     """Raises TypeError for what is no text, such as a handle where an id belongs, before anything is done."""
     if not isinstance(given, str):
@@ -180,19 +173,23 @@ def check_seconds(name: str, seconds: object) -> None:
         raise ValueError(f"{name} must be a number of seconds, not {seconds!r}")
 
 
+def texts_of(name: str, given: Any, *, are: str, such_as: Mapping[str, str]) -> dict[str, str]:
+    """A mapping of texts, as labels and accounts are. Raises TypeError for what is none, before anything is done."""
+    if not isinstance(cast("object", given), Mapping):
+        raise TypeError(f"{name} are {are}, as in {such_as}, not {told(given)}")
+    pairs = dict[Any, Any](given)
+    for key, value in pairs.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"{name} are {are}, not {told(key)}: {told(value)}")
+    return pairs
+
+
 def pairs_of(function: str, given: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """What goes to whom. Raises TypeError where what a function of this name was given does not say that, before anything is sent."""
     try:
         return [(to, payload) for to, payload in given]
     except (TypeError, ValueError):
         raise TypeError(f"{function} takes a list of (handler, payload), not {told(given)}") from None
-
-
-def as_expected(reply: Any, expect: Any) -> Any:
-    """The reply; raises UnexpectedReplyError where it is no ``expect``. ``None``: anything is expected."""
-    if expect is not None and not isinstance(reply, expect):
-        raise UnexpectedReplyError(reply, getattr(expect, "__name__", str(expect)))
-    return reply
 
 
 def titled(scope: str, account: str | None) -> str:

@@ -10,9 +10,9 @@ import math
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
-from attrs import Factory, evolve, field, frozen
+from attrs import evolve, frozen
 
 from organism.budget.claims import CALLS, COST, VECTOR, Vector, six
 from organism.usage import PICO_PER_USD, added, usd
@@ -37,36 +37,43 @@ class Mark:
     threshold: Decimal
 
 
-def _first_marks(caps: Caps) -> tuple[int, ...]:
-    return tuple(marks[0].at if marks else FAR for marks in caps.marks)
-
-
-def _nearest(caps: Caps) -> tuple[int, ...]:
-    return tuple(map(min, caps.first_marks, caps.working))
-
-
-@frozen(kw_only=True)
+@final
 class Caps:
-    """The integers of one node's settings. Vectors are in the order of :data:`~organism.budget.claims.VECTOR`.
+    """The integers of one node's settings, which nobody changes. Vectors are in the order of :data:`~organism.budget.claims.VECTOR`.
 
     ``limit`` is what may be spent at most, ``working`` the same less what is kept back for grace; :data:`NO_LIMIT` where there is
     none. ``limited`` has the indexes of the units that have a limit. ``marks`` are ascending for each unit; ``time_marks`` are
     (seconds, level, threshold). ``runway_ratio`` is ``runway`` as (numerator, denominator).
     """
 
-    limit: Vector
-    working: Vector
-    limited: tuple[int, ...]
-    marks: tuple[tuple[Mark, ...], ...]
-    first_marks: tuple[int, ...] = field(init=False, default=Factory(_first_marks, takes_self=True))
-    """Where the first level of each unit is; :data:`FAR` where it has none."""
-    calm: tuple[int, ...] = field(init=False, default=Factory(_nearest, takes_self=True))
-    """For each unit the smaller of its first level and its working limit: below this nothing fires and nothing is refused."""
-    runway: Decimal
-    runway_ratio: tuple[int, int]
-    seconds: float | None
-    time_marks: tuple[tuple[float, str, Decimal], ...]
-    depth: int | None
+    __slots__ = (
+        "calm", "depth", "first_marks", "limit", "limited", "marks", "runway", "runway_ratio", "seconds", "time_marks", "working",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        limit: Vector,
+        working: Vector,
+        marks: tuple[tuple[Mark, ...], ...],
+        runway: Decimal,
+        seconds: float | None,
+        time_marks: tuple[tuple[float, str, Decimal], ...],
+        depth: int | None,
+    ) -> None:
+        self.limit = limit
+        self.working = working
+        self.limited = tuple(unit for unit, cap in enumerate(limit) if cap < NO_LIMIT)
+        self.marks = marks
+        self.first_marks = tuple(each[0].at if each else FAR for each in marks)
+        """Where the first level of each unit is; :data:`FAR` where it has none."""
+        self.calm = tuple(map(min, self.first_marks, working))
+        """For each unit the smaller of its first level and its working limit: below this nothing fires and nothing is refused."""
+        self.runway = runway
+        self.runway_ratio = runway.as_integer_ratio()
+        self.seconds = seconds
+        self.time_marks = time_marks
+        self.depth = depth
 
 
 def level_names(count: int) -> tuple[str, ...]:
@@ -93,10 +100,8 @@ def _caps(
     return Caps(
         limit=limit,
         working=six([math.floor(cap) for cap in bare]),
-        limited=tuple(unit for unit, cap in enumerate(limit) if cap < NO_LIMIT),
         marks=tuple(_marks(unit, bare[unit], levels.get(name, ())) for unit, name in enumerate(VECTOR)),
         runway=runway,
-        runway_ratio=runway.as_integer_ratio(),
         seconds=limits.seconds,
         time_marks=_time_marks(limits.seconds, levels.get("seconds", ())),
         depth=limits.depth,

@@ -20,7 +20,7 @@ Reading order:
 * ``answers``, ``sendable`` - checking what a handler answers with; ``carrying``: carrying it out; ``hop``: both at once, for plain answers
 * ``opening``, ``conversations`` - opening threads, and the turns of conversations
 * ``back_pressure``, ``loops``, ``idempotency`` - rules for what is sent
-* ``asks``, ``people`` - what deliveries wait for
+* ``asks``, ``people`` - what deliveries wait for; ``branches``: what goes with an ask that nobody waits for any more
 * ``failures``, ``retries``, ``dead_letters`` - where a failure goes, further attempts, and messages that failed for good
 * ``calls`` - model calls: hold, settle, refuse. Their parts: ``holds``, ``charges``, ``windows``, ``prompts``
 * ``knots``, ``contention``, ``streams``, ``places`` - deadlocks between calls that wait for each other's streams

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from attrs import evolve
-
 from organism.kernel.fold import Fold
 from organism.record import facts
 from organism.settings import Settings
+from organism.threads.routing import Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,5 +49,5 @@ class Reading:
                 self._asked[step.thread, step.seq] = step.answers
                 routes = self.state.routes
                 if step.to not in routes:
-                    routes[step.to] = evolve(routes[step.to], answers=(object,))
+                    routes[step.to] = Route(step.to, answers=(object,))
         self._fold.apply(fact)

@@ -17,7 +17,7 @@ from organism.pump.keys import ASKS, Keys, completion_of
 from organism.pump.ledger import CallLedger
 from organism.pump.memory import check_running
 from organism.pump.streaming import ContextStream, KeptStream
-from organism.pump.waiting import Waiting, meanwhile
+from organism.pump.waiting import Waiting, meanwhile, take_it
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -126,7 +126,10 @@ class Calling(Caller[ContextStream]):
             prompt=prompt,
         )
         try:  # the same as `with ledger.watched()`, without making that object
-            return await meanwhile(delivery, self._completed(call, ledger))
+            writer = self._pump.writer
+            return await meanwhile(
+                delivery, self._completed(call, ledger), take_it if writer is None else writer.take_step
+            )
         except BaseException as error:
             ledger.left_by(error)
             raise

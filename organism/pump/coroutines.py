@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 CANCELLED: Final = object()
 """In place of what a handler waits for: it was laid aside, and is to be cancelled."""
-RETURNED: Final = object()
-"""The result of a step in which the handler returned."""
-RAISED: Final = object()
-"""The result of a step in which the handler raised."""
 
 
 class LeftBehind(BaseException):
@@ -38,18 +34,6 @@ async def step(coro: Coroutine[Any, Any, Any], context: contextvars.Context, sus
     except StopIteration as finished:
         return finished.value
     return await go_on(coro, context, suspended, waits_for)
-
-
-def take_step(coro: Coroutine[Any, Any, Any], delivery: Delivery) -> object:
-    """Steps a handler in place, and returns what it waits for. ``RETURNED`` or ``RAISED``: it has ended, and ``delivery.result`` says how."""
-    try:
-        return delivery.variables.run(coro.send, None)
-    except StopIteration as finished:
-        delivery.result = finished.value
-        return RETURNED
-    except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
-        delivery.result = error
-        return RAISED
 
 
 async def raised(error: BaseException) -> None:

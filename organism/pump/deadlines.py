@@ -47,7 +47,7 @@ class Deadlines:
         self._of_threads: dict[Thread, Timer] = {}
         """The timers of threads that do not stand in line."""
         self._last: dict[Thread, float] = {}
-        """For threads whose time has run out, the instant at which their last delivery is stopped."""
+        """For threads whose time has run out, the instant at which their last delivery is stopped; each has a timer of its own."""
         self._roll: tuple[float, Timer] | None = None
         """The timer for the end of a window, while calls wait for budget."""
         self._alarm: anyio.Event | None = None
@@ -73,7 +73,6 @@ class Deadlines:
 
     def forget(self, thread: Thread) -> None:
         """Watches a thread no more."""
-        self._last.pop(thread, None)
         if self._line.pop(thread, None) is not None:
             if not self._line and self._first is not None:
                 self.timers.cancel(self._first)
@@ -82,6 +81,7 @@ class Deadlines:
         timer = self._of_threads.pop(thread, None)
         if timer is not None:
             self.timers.cancel(timer)
+            self._last.pop(thread, None)
 
     def _stand(self, thread: Thread, at: float) -> None:
         """Puts a thread in line that becomes due at this instant; it gets a timer of its own where others in line become due later."""

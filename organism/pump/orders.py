@@ -46,6 +46,11 @@ class Host(Protocol):
         """Stops the organism in order: a failure in a thread says so."""
         ...
 
+    @property
+    def hears_at_once(self) -> bool:
+        """Whether the outside hears at once of what has happened: nothing is to be written or told before."""
+        ...
+
     def when_heard(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:
@@ -139,7 +144,10 @@ class Orders:
         pump = self._pump
         for thread in take_all(self._kernel.ended):
             pump.deadlines.forget(thread)
-            pump.when_heard(thread, partial(pump.handles.end, thread), partial(pump.handles.lose, thread))
+            if pump.hears_at_once:
+                pump.handles.end(thread)
+            else:
+                pump.when_heard(thread, partial(pump.handles.end, thread), partial(pump.handles.lose, thread))
         pump.escalation.look()
         if not self._kernel.state.threads:
             pump.wakeups.drain()

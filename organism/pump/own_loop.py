@@ -29,15 +29,15 @@ class OwnLoop:
         self.thread = get_ident()
         self.deserted = False
         self._name = name
-        self._loop = runtime.loop()
+        self._loop, self._at_home = runtime.loop(), runtime.at_home()
         self._book = book
         self._call = runtime.caller()
 
     def check(self) -> None:
         """Raises OrganismError in another thread, or on another event loop."""
-        here = runtime.loop()
-        if not (here is self._loop or self.deserted or (here is None and get_ident() == self.thread)):
-            raise self.error()
+        if self._at_home() or self.deserted or (get_ident() == self.thread and runtime.loop() is None):
+            return
+        raise self.error()
 
     def puts_off(self, change: Callable[[], object]) -> bool:
         """Has ``change`` made behind the one that is under way, if there is one; returns whether it did so. Raises as :meth:`check`."""

@@ -187,6 +187,11 @@ class Pump:
         else:
             self.writer.when_durable(chain_of(thread), go, fail)
 
+    @property
+    def hears_at_once(self) -> bool:
+        """Whether the outside hears at once of what has happened: nothing is to be written or told before."""
+        return self.writer is None and not (self.outlet.heeded or self.outlet.untold)
+
     def when_heard(
         self, thread: Thread, go: Callable[[], None], fail: Callable[[JournalError], None] | None = None
     ) -> None:

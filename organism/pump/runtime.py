@@ -55,6 +55,24 @@ def loop() -> object:
         return None
 
 
+def at_home() -> Callable[[], bool]:
+    """A function that tells whether the event loop that runs now is the one that runs in its caller's thread. Every message from outside asks,
+    and so it finds the loop once.
+    """
+    here = loop()
+    if not trio.lowlevel.in_trio_run():
+        return lambda: loop() is here
+    current = trio.lowlevel.current_trio_token
+
+    def is_here() -> bool:
+        try:
+            return current() is here
+        except RuntimeError:
+            return False
+
+    return is_here
+
+
 def check_none_runs(what: str, way_out: str) -> None:
     """Raises OrganismError if an event loop runs in this thread: ``what`` is about to run one of its own."""
     if loop() is not None:

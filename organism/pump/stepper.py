@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, final
 
 from organism.message import Forward, Reply, Send
 from organism.pump.aside import Laid
-from organism.pump.coroutines import CANCELLED, RAISED, RETURNED, go_on, raised, take_step
+from organism.pump.coroutines import CANCELLED, go_on, raised
 from organism.pump.delivery import Delivery
 from organism.pump.delivery import Host as DeliveryHost
 from organism.pump.outgoing import outgoing_of
@@ -176,16 +176,24 @@ class Stepper:
         """Steps a handler in place. Gives ``None`` where it is done (``delivery.result`` has its answer), a :class:`Laid` where it is laid
         aside, and else what is to be awaited for its answer.
         """
-        waits_for = take_step(coro, delivery)
-        if waits_for is RETURNED:
-            answer: object = delivery.result
-            kind = type(answer)
-            if kind is Reply or kind is Send or kind is Forward:  # as most are
-                delivery.result = (answer,)
-                return None
-            return self._read(delivery, answer)
-        if waits_for is RAISED:
+        try:
+            waits_for: object = delivery.variables.run(coro.send, None)
+        except StopIteration as finished:
+            answer: object = finished.value
+        except BaseException as error:  # noqa: BLE001 - it is raised again where it is awaited
+            delivery.result = error
             return _raised(delivery)
+        else:
+            return self._waits(delivery, coro, waits_for)
+        kind = type(answer)
+        if kind is Reply or kind is Send or kind is Forward:  # as most are
+            delivery.result = (answer,)
+        elif answer is not None:  # which is what a delivery comes to of itself
+            return self._read(delivery, answer)
+        return None
+
+    def _waits(self, delivery: Delivery, coro: Coroutine[Any, Any, Any], waits_for: object) -> Awaitable[Any] | Laid:
+        """What a step gives whose handler waits."""
         if type(waits_for) is Laid:
             return self._aside.put(waits_for, coro)
         return go_on(coro, delivery.variables, delivery.suspended, waits_for, delivery)
@@ -211,7 +219,7 @@ class Stepper:
         if rerun and not message.dropped and (unasked := delivery.context.unasked()):
             kernel.diverged(message, unasked, now)
             _handlers_log.warning(_ANOTHER_WAY, message.to, message.thread.id, len(unasked))
-        void = bool(self._circuits) and kernel.is_void(message)
+        void = kernel.is_void(message) if self._circuits else False
         failure: Failure | None
         if type(result) is not Failure and (delivery.deadline is None or now <= delivery.deadline):
             changes = None if delivery.context.kept is None else delivery.context.changes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from organism.threads.frames import Message
 
 T = TypeVar("T")
+Take = Callable[[Callable[[], Any]], Any]
+
+
+def take_it(step: Callable[[], T]) -> T:
+    """Takes a step, as it is."""
+    return step()
 
 
 class Waiting:
@@ -52,22 +59,24 @@ async def stand_in_line(delivery: Delivery, event: Event) -> None:
 
 
 @types.coroutine
-def meanwhile(delivery: Delivery, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Awaits ``work`` in such a block, which begins when it first waits: work that never waits saves entering and leaving it."""
+def meanwhile(delivery: Delivery, work: Coroutine[Any, Any, T], take: Take = take_it) -> Generator[Any, Any, T]:
+    """Awaits ``work`` in such a block, which begins when it first waits: work that never waits saves entering and leaving it. ``take``
+    takes each of its steps, up to where it waits.
+    """
     try:
-        waits_for = work.send(None)
+        waits_for = take(partial(work.send, None))
     except StopIteration as finished:
         return cast("T", finished.value)
     delivery.begin_waiting()
     try:
-        return (yield from _rest(work, waits_for))
+        return (yield from _rest(work, waits_for, take))
     finally:
         event = delivery.end_waiting()
         if event is not None:
             yield from stand_in_line(delivery, event).__await__()
 
 
-def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
+def _rest(work: Coroutine[Any, Any, T], waits_for: Any, take: Take) -> Generator[Any, Any, T]:
     """The rest of a coroutine that was stepped once, and waits for ``waits_for``."""
     while True:
         try:
@@ -80,6 +89,6 @@ def _rest(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T
         else:
             go_on = partial(work.send, value)
         try:
-            waits_for = go_on()
+            waits_for = take(go_on)
         except StopIteration as finished:
             return cast("T", finished.value)

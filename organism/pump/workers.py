@@ -78,7 +78,9 @@ class Workers:
         self.active = 0
         """How many are neither parked nor kept by a handler that waits."""
         self._write: Callable[[], object] = pump.writer.start if pump.writer else lambda: None
-        """Starts writing what was recorded: the writer leaves that to the workers as long as one is active."""
+        """Starts writing what was recorded."""
+        self._write_soon: Callable[[], object] = pump.writer.start_soon if pump.writer else lambda: None
+        """The same, where no worker is active: the writer leaves that to the workers as long as one is."""
         self._parked: list[runtime.Event] = []
         """Those that wait for work."""
         self.left_behind: dict[Delivery, None] = {}
@@ -192,7 +194,7 @@ class Workers:
     def _rests(self) -> None:
         """One of them is not active any more."""
         self.active -= 1
-        self._write()
+        self._write_soon()
 
     async def deliver(self, delivery: Delivery, rest: Awaitable[Any] | None, mark: object) -> None:
         """Awaits the ``rest`` of a handler, and keeps what comes of it in ``delivery`` for :meth:`organism.pump.stepper.Stepper.conclude`.
@@ -242,8 +244,10 @@ class Workers:
         self._kernel.suspended(delivery.message)
         if self._kernel.is_void(delivery.message):
             delivery.interrupt(None)  # cancelled by its own doing, before it was known as running
-        self._rests()
-        self._carry_out()
+        self.active -= 1
+        self._carry_out()  # wakes another one where there is more to do
+        if self._pump.writer is not None:
+            self._pump.writer.see_to_it()
 
     def leave_behind(self, delivery: Delivery) -> None:
         """A handler has not ended in time though it was cancelled: its delivery ends without it. Where it has model calls that are open or

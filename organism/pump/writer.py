@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, TypeVar
 
 import anyio
 from attrs import frozen
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from organism.journal import Journal
     from organism.record.facts import Fact
 
+T = TypeVar("T")
 _log: Final = logging.getLogger("organism.journal")
+_AT_ONCE: Final = 32
+"""How many who waited for the disk go on in one turn of the event loop: that takes about as long as a time slice of the workers."""
 _BATCH: Final = 2000
 """How many facts are written at once: with more, those who only need the first of them would wait too long."""
 _CROWDED: Final = 5000
@@ -54,20 +57,29 @@ _Leaving = tuple[int, str, Callable[[], None], Callable[[JournalError], None] | 
 _NONE: Final[Mapping[str, JournalError]] = {}
 
 
-class _Group:
-    """Facts that are written together. All who wait for one of them wait for the one event ``over``; ``frozen`` has the chains that could not be
-    written by then.
+class _Waiters:
+    """Some who wait for facts that are written together: all for the one event ``over``. ``frozen`` has the chains that could not be
+    written by then, ``came`` is how many there are, and ``left`` how many of them have not gone on yet.
     """
 
-    __slots__ = ("frozen", "over")
+    __slots__ = ("came", "frozen", "left", "over")
 
     def __init__(self) -> None:
         self.over = anyio.Event()
         self.frozen = _NONE
+        self.came = self.left = 0
+
+    async def wait(self) -> None:
+        self.came += 1
+        self.left += 1
+        try:
+            await self.over.wait()
+        finally:
+            self.left -= 1
 
 
 class AtWork(Protocol):
-    """The workers, who record facts and call :meth:`Writer.start` when they have nothing more to do."""
+    """The workers, who record facts, and have them written when none of them has more to do."""
 
     active: int
     """How many of them are active."""
@@ -126,13 +138,18 @@ class Writer:
         self._waiting: list[tuple[str, Fact]] = []
         self._under_way = 0
         """The position up to which facts are durable once the group that is being written is."""
-        self._written: _Group | None = None
-        """The group that is being written; made when somebody waits for it, as is the next."""
-        self._next_written: _Group | None = None
+        self._for_this: list[_Waiters] = []
+        """Those who wait for the group that is being written."""
+        self._for_next: list[_Waiters] = []
+        """Those who wait for the group behind that."""
+        self._going_on: deque[_Waiters] = deque()
+        """Those for whom all is written, and who go on: the first have been woken."""
         self._leaving: deque[_Leaving] = deque()
         self._frozen: dict[str, JournalError] = {}
         self.workers: AtWork = _Nobody()
-        """As long as one of them is active, it will call :meth:`start`, and nobody else need do so."""
+        """As long as one of them is active, it will call :meth:`start_soon` or :meth:`see_to_it`, and nobody else need do so."""
+        self._in_step = False
+        """A coroutine takes a step, at whose end :meth:`take_step` looks what it has recorded."""
         self._wake = anyio.Event()
         self._woken = False
         self._busy = self._starting = False
@@ -155,7 +172,29 @@ class Writer:
             return
         self.next += 1
         self._waiting.append((root, fact))
-        if not (self._woken or self.workers.active):
+        if not self._in_step:
+            self.see_to_it()
+
+    def take_step(self, step: Callable[[], T]) -> T:
+        """Takes a step of a coroutine. One that records facts mostly waits for them before the step ends, and so has them written: to wake
+        :meth:`run` for each would take a turn of the event loop that has nothing to do.
+        """
+        self._in_step = True
+        try:
+            return step()
+        finally:
+            self._in_step = False
+            self.see_to_it()
+
+    def see_to_it(self) -> None:
+        """Has :meth:`run` start writing in its turn, if something waits that nobody else has written. Nothing is begun here: a disk that
+        fails may wake whoever calls this on its way to wait for it, which event loops do not bear.
+        """
+        if self._waiting and not (self._busy or self.workers.active):
+            self._rouse()
+
+    def _rouse(self) -> None:
+        if not self._woken:
             self._woken = True
             self._wake.set()
 
@@ -184,22 +223,34 @@ class Writer:
         while self.durable < position:
             if self._crash is not None:
                 await _gone()
-            group = self._group_of(position)
-            self.start()
-            await group.over.wait()
-            frozen = group.frozen
+            waiters = self._waiters_for(position)
+            self.start_soon()
+            await waiters.wait()
+            frozen = waiters.frozen
         lost = next((frozen[root] for root in roots if root in frozen), None) if frozen else None
         if lost is not None:
             await anyio.lowlevel.checkpoint()  # whoever runs in such a thread is cancelled, and not told
             raise lost
 
-    def _group_of(self, position: int) -> _Group:
-        """The group that is waited for by whoever waits for a position: the one that is being written, or the next."""
-        if position <= self._under_way:
-            group = self._written = self._written or _Group()
-        else:
-            group = self._next_written = self._next_written or _Group()
-        return group
+    def _waiters_for(self, position: int) -> _Waiters:
+        """Those whom whoever waits for a position joins: they wait for the group that is being written, or for the next."""
+        waiting = self._for_this if position <= self._under_way else self._for_next
+        if not waiting or waiting[-1].came >= _AT_ONCE:
+            waiting.append(_Waiters())
+        return waiting[-1]
+
+    def _wake_some(self) -> None:
+        """Wakes the next of those who go on: some at a time, so that I/O gets a turn in between."""
+        while self._going_on and self._going_on[0].over.is_set():
+            self._going_on.popleft()  # they have had their turn; whoever was closed meanwhile will have none
+        if self._going_on:
+            self._going_on[0].over.set()
+            if self._waiting or len(self._going_on) > 1:
+                self._rouse()
+
+    def _wake_all(self) -> None:
+        while self._going_on:
+            self._going_on.popleft().over.set()
 
     async def run(self) -> None:
         """Starts writing whenever facts wait and no worker does so, until it is cancelled; a write that has begun is finished."""
@@ -209,12 +260,15 @@ class Writer:
                 await self._wake.wait()
                 self._wake, self._woken = anyio.Event(), False
                 self._raise_crash()
-                self.start()
+                self._wake_some()
+                if not self._going_on:
+                    self.start()
         finally:
             self._runs = False
+            self._wake_all()
 
     def start(self) -> None:
-        """Begins to write what waits, if the disk is free. For callers who know that no more facts come at the moment."""
+        """Begins to write what waits, if the disk is free."""
         if self._starting:
             return
         self._starting = True
@@ -224,6 +278,23 @@ class Writer:
                 self._begin()
         finally:
             self._starting = False
+
+    def start_soon(self) -> None:
+        """Does so once nobody has more to record at the moment, or at once where as many wait as are written at once.
+
+        Workers that are active go on one after the other, and so do those who waited for the last group. If the first of them began a group,
+        its facts would be written and synced alone, and the disk's thread would want the interpreter that the others need. So the last of them
+        begins it, or :meth:`run` where that one waits for something else.
+        """
+        if self._busy or not self._waiting:
+            return
+        if self._runs and len(self._waiting) < _BATCH:
+            if self.workers.active:
+                return
+            if self._going_on and self._going_on[-1].left:
+                self._rouse()
+                return
+        self.start()
 
     async def flush(self) -> None:
         """Writes all that waits. Raises what that crashed with, where :meth:`run` does not."""
@@ -246,7 +317,7 @@ class Writer:
     def _begin(self) -> None:
         batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
         durable = self._under_way = self.durable + len(batch)
-        self._written, self._next_written = self._next_written, None
+        self._for_this, self._for_next = self._for_next, []
         if self._frozen:
             batch = [(root, fact) for root, fact in batch if root not in self._frozen]
         roots = dict.fromkeys(map(itemgetter(0), batch))
@@ -265,7 +336,10 @@ class Writer:
         self._busy = False
         try:
             self._end_batch(durable, _outcome(roots, came))
-            self.start()
+            if self._idle:  # whoever flushes waits for all of it
+                self.start()
+            else:
+                self.start_soon()
         except BaseException as error:  # noqa: BLE001 - see above
             self._crash = error
             self._wake.set()
@@ -279,9 +353,8 @@ class Writer:
         """It has crashed: nothing more is written, since there might be a gap before it. Whoever waits for it is woken."""
         self.seal()
         self._waiting.clear()
-        for group in (self._written, self._next_written):
-            if group is not None:
-                group.over.set()
+        self._going_on.extend((*self._for_this, *self._for_next))
+        self._wake_all()
 
     def _is_due(self, root: str) -> bool:
         entries, size, snapshot = self.journal.size_since_snapshot(root)
@@ -293,10 +366,15 @@ class Writer:
         if not written.failed:
             self._said = ""
         self.durable = durable
-        group, self._written = self._written, None
-        if group is not None:
-            group.frozen = dict(self._frozen) if self._frozen else _NONE
-            group.over.set()
+        waiting, self._for_this = self._for_this, []
+        if waiting:
+            frozen = dict(self._frozen) if self._frozen else _NONE
+            for waiters in waiting:
+                waiters.frozen = frozen
+            self._going_on.extend(waiting)
+            self._wake_some()
+            if not self._runs:
+                self._wake_all()
         while self._leaving and self._leaving[0][0] <= durable:
             _, root, go, fail = self._leaving.popleft()
             if root not in self._frozen:

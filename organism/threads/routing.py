@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast, final
 
-from attrs import Factory, field, frozen
+from attrs import frozen
 
 from organism.names import ORGANISM, class_name, is_tool, suggestion, there_are, told
 from organism.payloads import encode_fields
@@ -30,48 +30,59 @@ ONCE: Final = OnFailure()
 """The failure policy of a handler that configures none: one attempt."""
 
 
-def _mailbox(route: Route) -> str:
-    return "" if route.name == ORGANISM or is_tool(route.name) else route.name
-
-
-def _stays(route: Route) -> bool:
-    return route.budget is None and not route.answers
-
-
-def _tries_again(route: Route) -> bool:
-    return route.on_failure.attempts > 1
-
-
 @final
-@frozen(kw_only=True, eq=False)
 class Route:
-    """What the kernel knows of a handler."""
+    """What the kernel knows of a handler; of one that is gone, its name alone. Nobody changes it."""
 
-    name: str
-    accepts: frozenset[type]
-    peers: frozenset[str]
-    agent: bool
-    budget: BudgetSettings | None
-    shared: bool
-    """Calls from one thread share one sub-thread (``per: thread``)."""
-    concurrency: int | None
-    early: bool
-    """It touches the world through its context only, and may run before its message is durable (``effects: context``)."""
-    takes_failures: bool
-    takes_warnings: bool
-    takes_exhaustion: bool
-    told: bool = True
-    """It is told of its budget; ``notices.deliver`` may turn that off for an agent."""
-    answers: tuple[type, ...] = ()
-    """The payload classes that a person answers with; empty for code and agents."""
-    patience: float | None = None
-    """The seconds within which a person must answer; ``None``: no limit."""
-    on_failure: OnFailure = ONCE
-    mailbox: str = field(init=False, default=Factory(_mailbox, takes_self=True))
-    """The mailbox that its deliveries occupy in a thread. Empty for the organism itself and for tools: they work on any number at once."""
-    stays: bool = field(init=False, default=Factory(_stays, takes_self=True))
-    """Messages to it stay in the sender's thread (it has no budget of its own), and it is no person."""
-    tries_again: bool = field(init=False, default=Factory(_tries_again, takes_self=True))
+    __slots__ = (
+        "accepts", "agent", "answers", "budget", "concurrency", "early", "mailbox", "name", "on_failure", "patience", "peers",
+        "shared", "stays", "takes_exhaustion", "takes_failures", "takes_warnings", "told", "tries_again",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        accepts: frozenset[type] = frozenset(),
+        peers: frozenset[str] = frozenset(),
+        agent: bool = False,
+        budget: BudgetSettings | None = None,
+        shared: bool = False,
+        concurrency: int | None = None,
+        early: bool = False,
+        takes_failures: bool = False,
+        takes_warnings: bool = False,
+        takes_exhaustion: bool = False,
+        told: bool = True,
+        answers: tuple[type, ...] = (),
+        patience: float | None = None,
+        on_failure: OnFailure = ONCE,
+    ) -> None:
+        self.name = name
+        self.accepts = accepts
+        self.peers = peers
+        self.agent = agent
+        self.budget = budget
+        self.shared = shared
+        """Calls from one thread share one sub-thread (``per: thread``)."""
+        self.concurrency = concurrency
+        self.early = early
+        """It touches the world through its context only, and may run before its message is durable (``effects: context``)."""
+        self.takes_failures = takes_failures
+        self.takes_warnings = takes_warnings
+        self.takes_exhaustion = takes_exhaustion
+        self.told = told
+        """It is told of its budget; ``notices.deliver`` may turn that off for an agent."""
+        self.answers = answers
+        """The payload classes that a person answers with; empty for code and agents."""
+        self.patience = patience
+        """The seconds within which a person must answer; ``None``: no limit."""
+        self.on_failure = on_failure
+        self.mailbox = "" if name == ORGANISM or is_tool(name) else name
+        """The mailbox that its deliveries occupy in a thread. Empty for the organism itself and for tools: they work on any number at once."""
+        self.stays = budget is None and not answers
+        """Messages to it stay in the sender's thread (it has no budget of its own), and it is no person."""
+        self.tries_again = on_failure.attempts > 1
 
 
 def route(handler: HandlerSettings) -> Route:
@@ -81,7 +92,7 @@ def route(handler: HandlerSettings) -> Route:
     human = handler.human
     code = human is None
     return Route(
-        name=handler.name,
+        handler.name,
         accepts=accepts,
         peers=frozenset((*handler.peers, handler.name, *_tools(handler))),
         agent=agent,
@@ -135,10 +146,7 @@ class Routes(dict[str, Route]):
         return None if own is kind else own
 
     def __missing__(self, name: str) -> Route:
-        return Route(
-            name=name, accepts=frozenset(), peers=frozenset(), agent=False, budget=None, shared=False, concurrency=None,
-            early=False, takes_failures=False, takes_warnings=False, takes_exhaustion=False,
-        )  # fmt: skip
+        return Route(name)
 
 
 def routes(settings: Settings) -> Routes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 from weakref import WeakKeyDictionary
 
@@ -20,6 +19,7 @@ from organism.errors import (
     RoutingError,
     check_text,
     pairs_of,
+    texts_of,
 )
 from organism.kernel.outcome import final_of
 from organism.names import CONVERSATION, counted, is_of_limits, told
@@ -35,7 +35,7 @@ from organism.works.repeats import Sent, check_same
 from organism.works.replays import not_lasting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from typing import Unpack
 
@@ -87,7 +87,7 @@ class Ingress:
         self._settings = settings
         self._pump = pump
         self._durable = durable
-        self._names = Naming(names, durable)
+        self._names = Naming(names, durable, self._is_taken)
         self._taking_in = taking_in
         self._looking, self._pruning = anyio.Lock(), anyio.Lock()
         self._sent: WeakKeyDictionary[ThreadHandle, Sent] = WeakKeyDictionary()
@@ -99,8 +99,9 @@ class Ingress:
     async def send(self, to: str, payload: Any, **how: Unpack[Sending]) -> ThreadHandle:
         """See :meth:`organism.organism.Organism.send`."""
         handle = await self._take_in(to, payload, **how)
-        live = self._pump.kernel.state.threads.get(handle.id)
-        await self._pump.settled(*(() if live is None else (live,)))
+        if self._durable is not None:
+            live = self._pump.kernel.state.threads.get(handle.id)
+            await self._pump.settled(*(() if live is None else (live,)))
         return handle
 
     async def ask(self, to: str, payload: Any, **how: Unpack[Sending]) -> ThreadResult:
@@ -142,7 +143,7 @@ class Ingress:
         if conversation is not None:
             check_text("conversation", conversation)
         sent = None if id_ is None else Sent(to=to, payload=payload, accounts=under, conversation=conversation)
-        name = await self._named(id_)
+        name = (self._names.at_once() if id_ is None else None) or await self._named(id_)
         try:
             there = None if sent is None else await self._known(name, sent)
             turn_of = None
@@ -377,11 +378,12 @@ class Ingress:
 
     async def _free_names(self, count: int) -> list[str]:
         """So many of these, for whoever opens the threads at once."""
-        while True:
-            names = await self._names.next(count)
-            self._taking_in()  # meanwhile, too
-            if not any(name in self._arrivals or name in self._pump.kernel.state.threads for name in names):
-                return names
+        names = await self._names.next(count)
+        self._taking_in()  # meanwhile, too
+        return names
+
+    def _is_taken(self, name: str) -> bool:
+        return name in self._pump.kernel.state.threads or name in self._arrivals
 
     def _live(self, id_: str | None) -> ThreadHandle | None:
         """The live thread that was sent under this id; raises IdTakenError where the id is that of a sub-thread."""
@@ -438,10 +440,4 @@ def checked_labels(labels: Mapping[str, str] | None) -> Mapping[str, str]:
     """Labels as a mapping of their own, that may be shared; raises TypeError for what is no text."""
     if not labels:
         return _NO_LABELS
-    if not isinstance(cast("object", labels), Mapping):
-        raise TypeError(f"labels are texts by name, as in {{'arm': 'blind'}}, not {told(labels)}")
-    given: Mapping[Any, Any] = labels
-    for key, value in given.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"labels are texts by name, not {key!r}: {value!r}")
-    return FrozenDict(given)
+    return FrozenDict(texts_of("labels", labels, are="texts by name", such_as={"arm": "blind"}))

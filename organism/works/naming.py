@@ -50,7 +50,8 @@ class Known(Protocol):
 
 
 class Naming:
-    """Gives names that no thread has or had. ``known`` is ``None`` where no journal outlives the process.
+    """Gives names that no thread has or had. ``known`` is ``None`` where no journal outlives the process; ``taken`` tells of a name whether one
+    has it that lives, or is on its way in.
 
     A name stays with its thread also where that was removed: by the ids of its messages services know what they have done already. Nobody
     knows such names any more, so what is drawn after a removal is told apart by that.
@@ -59,8 +60,9 @@ class Naming:
     this process itself gives to a thread may be taken since.
     """
 
-    def __init__(self, names: Names, known: Known | None) -> None:
+    def __init__(self, names: Names, known: Known | None, taken: Callable[[str], bool]) -> None:
         self._draw = names.draw
+        self._taken = taken
         self._known = known if names.may_be_taken else None
         self._removed: str | None = None
         """Before the first name."""
@@ -70,8 +72,19 @@ class Naming:
         self._together = 1
         self._looking = anyio.Lock()
 
+    def at_once(self) -> str | None:
+        """A name, where none needs to be looked for in the journal first."""
+        name = self._draw() if self._known is None else self._ahead.popleft() if self._ahead else None
+        return None if name is None or self._taken(name) else name
+
     async def next(self, count: int) -> list[str]:
         """So many names, all of them at once: nobody else is given one meanwhile. Raises what looking for them in the journal raises."""
+        while True:
+            names = await self._next(count)
+            if not any(map(self._taken, names)):
+                return names
+
+    async def _next(self, count: int) -> list[str]:
         if self._known is None:
             return [self._draw() for _ in range(count)]
         while len(self._ahead) < count:

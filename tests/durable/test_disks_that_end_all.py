@@ -42,7 +42,7 @@ async def ends(scene: Scene, organism: Mortal, client: Callable[[Mortal], Awaita
             if not gone:
                 raise
     assert not patience.cancel_called
-    assert organism.kept._closed
+    assert organism.kept._presence.closed
     return gone
 
 
