@@ -31,9 +31,10 @@ from organism.payloads import (
     parse_json,
     payload,
 )
-from organism.payloads.annotations import unnamed
+from organism.payloads.aliases import unnamed
 from organism.payloads.primitives import NAMESPACE
 from organism.settings import HandlerSettings, ToolSettings
+from organism.signatures import as_written, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -99,7 +100,7 @@ def declared(function: Any) -> Function:
         problems.append(f"'{name}' has no docstring: a model reads there when to call it, and what for")
     parameters: list[Parameter] = []
     context: str | None = None
-    for one in inspect.signature(function).parameters.values():
+    for one in signature_of(function).parameters.values():
         try:
             _must_have_a_name(one, name)
             annotation = _annotation(one, function, name)
@@ -179,19 +180,19 @@ def _must_have_a_name(parameter: inspect.Parameter, name: str) -> None:
 
 def _annotation(parameter: inspect.Parameter, function: Any, name: str) -> Any:
     """The annotation as an object; ``None`` for the context's, which may exist for type checkers alone."""
-    written = parameter.annotation
-    if written is inspect.Parameter.empty:
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
         raise ConfigurationError(
             [f"'{name}' does not say what '{parameter.name}' is: annotate it with a type, or with Context"]
         )
-    if isinstance(written, types.NoneType):
+    if isinstance(annotation, types.NoneType):
         raise ConfigurationError([f"'{name}': None alone says nothing of '{parameter.name}'; leave it out"])
-    holder = types.SimpleNamespace(__annotations__={parameter.name: written})
+    holder = types.SimpleNamespace(__annotations__={parameter.name: annotation})
     known = getattr(inspect.unwrap(function), "__globals__", {})
     try:
         resolved = typing.get_type_hints(holder, known, include_extras=True)[parameter.name]
     except Exception as error:
-        if isinstance(written, str) and written.strip("'\" ").rpartition(".")[2] == "Context":
+        if (as_written(annotation) or "").strip("'\" ").rpartition(".")[2] == "Context":
             return None
         problem = f"the annotation of '{parameter.name}' cannot be resolved ({type(error).__name__}: {error})"
         raise ConfigurationError([f"'{name}': {problem}; {_AT_TOP}"]) from error

@@ -23,7 +23,8 @@ from organism.errors import ConfigurationError
 from organism.message import Reply
 from organism.names import suggestion
 from organism.payloads import is_payload
-from organism.payloads.annotations import unnamed
+from organism.payloads.aliases import members
+from organism.signatures import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -95,9 +96,10 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
     for one in resolved:
         if not isinstance(one, type) or not is_payload(one):
             shown = getattr(one, "__qualname__", None) or str(one)
-            raise ConfigurationError(
-                [f"{name} takes '{shown}', which is not a payload class: put @payload on it, or annotate another one"]
+            way_out = (
+                "write which one" if isinstance(one, typing.TypeVar) else "put @payload on it, or annotate another one"
             )
+            raise ConfigurationError([f"{name} takes '{shown}', which is not a payload class: {way_out}"])
         if one not in classes:
             classes.append(one)
     return tuple(classes)
@@ -106,12 +108,11 @@ def accepts_of(handler: Callable[..., Any]) -> tuple[type, ...]:
 def replies_of(handler: Callable[..., Any]) -> tuple[type, ...] | None:
     """The payload classes that a handler replies, as far as its annotation tells; ``None`` where it does not tell all of them."""
     inner = _called(handler)
-    annotation = getattr(inner, "__annotations__", {}).get("return", Any)
-    holder = types.SimpleNamespace(__annotations__={"return": annotation})
     try:
+        holder = types.SimpleNamespace(__annotations__={"return": signature_of(inner).return_annotation})
         resolved = typing.get_type_hints(holder, getattr(inner, "__globals__", {}))["return"]
-        answers = [one for one in _members(resolved) if one is not types.NoneType]
-        replied = [[*_members(typing.get_args(one)[0])] if typing.get_origin(one) is Reply else [] for one in answers]
+        answers = [one for one in members(resolved) if one is not types.NoneType]
+        replied = [[*members(typing.get_args(one)[0])] if typing.get_origin(one) is Reply else [] for one in answers]
     except Exception:  # noqa: BLE001 - it may exist for type checkers alone
         return None
     classes: list[type] = []
@@ -281,7 +282,7 @@ def awaitable(handler: Callable[..., Any]) -> Callable[..., Any]:
 def _message_parameter(handler: Any, name: str) -> inspect.Parameter:
     """Its first parameter, once it is sure that it can be called with a message and a context."""
     try:
-        signature = inspect.signature(handler)
+        signature = signature_of(handler)
         signature.bind(None, None)
     except (TypeError, ValueError):
         raise ConfigurationError([f"{name} cannot be called with a message and a context; {_SHAPE}"]) from None
@@ -296,18 +297,8 @@ def _resolved(annotation: object, handler: Any, name: str, parameter: str) -> li
     inner = _called(handler)
     holder = types.SimpleNamespace(__annotations__={parameter: annotation})
     try:
-        return [*_members(typing.get_type_hints(holder, getattr(inner, "__globals__", {}))[parameter])]
+        return [*members(typing.get_type_hints(holder, getattr(inner, "__globals__", {}))[parameter])]
     except Exception as error:
         raise ConfigurationError(
             [f"{name}: the annotation of '{parameter}' cannot be resolved ({type(error).__name__}: {error}); {_AT_TOP}"]
         ) from error
-
-
-def _members(annotation: object, within: tuple[object, ...] = ()) -> Iterator[object]:
-    """The members of a union, also of those that it names, or the one class. Raises as :func:`unnamed` does."""
-    one = unnamed(annotation)
-    if typing.get_origin(one) not in {typing.Union, types.UnionType}:
-        yield one
-    elif one not in within:  # what it names may name it
-        for each in typing.get_args(one):
-            yield from _members(each, (*within, one))

@@ -18,11 +18,12 @@ import anyio
 
 from organism import config
 from organism.agent import ready
-from organism.errors import NotRunningError, OrganismError, check_expect
+from organism.errors import NotRunningError, OrganismError
 from organism.kernel import Kernel
 from organism.models.readiness import BackendChecks, made_ready
 from organism.models.recordings.sellers import with_sellers
 from organism.names import ORGANISM
+from organism.payloads.expected import check_expect
 from organism.pump import runtime
 from organism.pump.clock import Clock
 from organism.pump.inside import check_outside, variables_of
@@ -74,7 +75,6 @@ class Organism(Learner):
 
     _parts: ClassVar = Works
     """What it is put together from while it runs."""
-    _limits: SharedLimits | None = None
 
     def __init__(
         self,
@@ -104,11 +104,11 @@ class Organism(Learner):
     def of(cls, settings: Settings, *, seed: int | None = None, limits: SharedLimits | None = None) -> Self:
         """Makes an organism from settings that are read and checked. All with the same ``limits`` keep rates and places of backends together."""
         organism = cls.__new__(cls)
-        organism._setup(settings, seed)  # noqa: SLF001 - its own
-        organism._limits = limits  # noqa: SLF001 - its own
+        organism._setup(settings, seed, limits)  # noqa: SLF001 - its own
         return organism
 
-    def _setup(self, settings: Settings, seed: int | None) -> None:
+    def _setup(self, settings: Settings, seed: int | None, limits: SharedLimits | None = None) -> None:
+        self._limits = limits
         self._now: Callable[[], float] = time.time
         self.settings = settings = with_sellers(settings)
         self._random = random.Random(seed)  # noqa: S311 - spreads retries and names threads; no secret

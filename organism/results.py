@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from attrs import asdict, fields, frozen
 
-from organism.errors import HandlerFailedError, as_expected
+from organism.errors import HandlerFailedError
 from organism.payloads import encode_json, encode_xml
+from organism.payloads.expected import as_expected
 from organism.quick import maker, quick
 from organism.record.facts import Fact
 from organism.threads.outcomes import Warned

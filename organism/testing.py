@@ -39,6 +39,7 @@ from organism.record.facts import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
+    from organism.models.routing.shared import SharedLimits
     from organism.pump.handles import ThreadHandle
     from organism.record.facts import Fact
     from organism.settings import BackendSettings, Settings
@@ -342,8 +343,8 @@ class Watched(Organism):
 
     watch: Watch
 
-    def _setup(self, settings: Settings, seed: int | None) -> None:
-        super()._setup(settings, seed)
+    def _setup(self, settings: Settings, seed: int | None, limits: SharedLimits | None = None) -> None:
+        super()._setup(settings, seed, limits)
         self.watch = Watch(self)
         self._listen()
 

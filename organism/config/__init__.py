@@ -1,11 +1,18 @@
 """Configuration: organism.yaml, the layers over it and keyword arguments, to frozen settings.
 
-Every source becomes one tree of values that know their place (``yamltext``, ``scalars``, ``layers``, ``tree``, ``places``). The tree is
-read by the shapes that the keys are declared with (``shapes``, ``sections``, ``paths``, ``references``, ``wording`` and its
-``templates``), and every mistake is noted on the way; names of handlers and models are looked at last (``named``). ``document`` declares the keys at the top; ``budgets``, ``backends``,
-``handlers``, ``start`` and the other modules those below. What is right beside a mistake is built all the same (``drafts``), so that
-whatever depends on it alone is checked in the same round; it leaves the room only where there is no mistake. Nothing is started and
-nothing is called. The same shapes draw up the JSON Schema of the file (``schema``, with what keys mean from ``meanings``).
+Every source becomes one tree of values that know their place. It is read by the shapes that the keys are declared with, and every mistake is
+noted on the way. What is right beside a mistake is built all the same, so that whatever depends on it alone is checked in the same round; it
+leaves the room only where there is no mistake. Nothing is started and nothing is called.
+
+Reading order:
+
+* ``yamlloader``, ``yamltext``, ``scalars`` - YAML; ``layers``: what stands over the file; ``tree``, ``places``: what all of it becomes
+* ``shapes``, ``sections`` - what keys are declared with; ``paths``, ``references``, ``wording`` with its ``templates``: shapes of certain values
+* ``document`` - the keys at the top. Those below: ``budgets``, ``backends`` with ``recordings``, ``handlers`` with ``failures``; of agents
+  ``prompts``, ``tools``, ``compaction``, ``notices``; ``hooks``, ``loops``, ``mcp``, ``journals``, ``start``
+* ``drafts``, ``named`` - handlers before it is known whether all of one is right; names of handlers and models, looked at last
+* ``ignored`` - what a file says and nothing comes of
+* ``schema``, ``meanings`` - the JSON Schema of the file, drawn up from the same shapes; ``keywords``: the keys in Python
 """
 
 from __future__ import annotations
@@ -30,8 +37,8 @@ from organism.config.places import Path as Keys
 from organism.config.shapes import Reading, one_of
 from organism.config.tree import Table
 from organism.config.yamltext import read_file
-from organism.errors import ConfigurationError
-from organism.names import suggestion, told
+from organism.errors import ConfigurationError, texts_of
+from organism.names import suggestion
 from organism.settings import NOTHING, BudgetSettings, HandlerSettings, Quota, Settings, laid_over
 
 if TYPE_CHECKING:
@@ -140,13 +147,9 @@ def account_names(given: Mapping[str, str] | None, settings: Settings, *, place:
     """
     if not given:
         return ()
-    if not isinstance(cast("object", given), Mapping):
-        raise TypeError(f"accounts are names by kind, as in {{'tenant': 'acme'}}, not {told(given)}")
     names: list[str] = []
     problems: list[str] = []
-    for kind, name in dict[Any, Any](given).items():
-        if not isinstance(kind, str) or not isinstance(name, str):
-            raise TypeError(f"accounts are names by kind, not {kind!r}: {name!r}")
+    for kind, name in texts_of("accounts", given, are="names by kind", such_as={"tenant": "acme"}).items():
         whole = f"{kind}:{name}"
         problem = name_problem(name)
         if problem is None and whole not in settings.accounts and kind not in settings.accounts:

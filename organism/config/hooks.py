@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ from organism.config.sections import ListOf, Record
 from organism.errors import ConfigurationError
 from organism.names import told
 from organism.points import POINTS
+from organism.signatures import signature_of
 
 if TYPE_CHECKING:
     from organism.settings import Settings
@@ -40,7 +40,7 @@ def _hook_problem(found: object) -> str | None:
     if not callable(found) or isinstance(found, type):
         return f"{name} is not a function: {_SHAPE}"
     try:
-        inspect.signature(found).bind(None, None)
+        signature_of(found).bind(None, None)
     except (TypeError, ValueError) as error:
         return f"{name} cannot be called as a hook ({error}): {_SHAPE}"
     return None

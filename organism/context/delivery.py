@@ -19,8 +19,6 @@ from organism.errors import (
     ConfigurationError,
     HandlerFailedError,
     UnexpectedReplyError,
-    as_expected,
-    check_expect,
     check_seconds,
     pairs_of,
 )
@@ -30,6 +28,7 @@ from organism.kernel.grants import request_problem
 from organism.kernel.idempotency import key_of
 from organism.kernel.recall import CLOCK, Times
 from organism.names import ORGANISM, told
+from organism.payloads.expected import as_expected, check_expect
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
 from organism.pump.aside import Laid
 from organism.pump.calling import Calling

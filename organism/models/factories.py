@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from importlib import import_module
-from inspect import signature
 from typing import TYPE_CHECKING, Final, cast
 
 from organism.errors import ConfigurationError
@@ -17,6 +16,7 @@ from organism.models.redaction import secrets_beside
 from organism.models.simulation.options import Options, check_options
 from organism.names import suggestion
 from organism.settings import PROVIDERS
+from organism.signatures import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -102,7 +102,7 @@ def factory_of(settings: BackendSettings) -> BackendFactory:
 def _check_call(settings: BackendSettings, make: Callable[..., Backend], *given: object) -> None:
     """Raises ConfigurationError where the user's own cannot be called with what it is given: it would be found when it is first needed."""
     try:
-        signature(make).bind(*given)
+        signature_of(make).bind(*given)
     except ValueError:  # it has none that could be known
         pass
     except TypeError as error:

@@ -1,11 +1,19 @@
 """Payloads: typed, frozen values that can be sent, and everything that is derived from their classes.
 
-One value has three views: the object, XML (the wire) and JSON. Read the rooms in this order: ``types`` (what a field may
-be), ``annotations`` and ``fields`` (from a class to those), ``normal`` and ``construction`` (what is checked), ``declaration``
-(``@payload``); ``lexical`` and ``escapes`` (how values are written), ``xsd``, ``xml_writer``, ``xml_tree``, ``xml_reader``,
-``xml_faults``; the same for JSON; ``vocabulary`` (the classes of one organism, and the only way in for documents).
+One value has three views: the object, XML (the wire) and JSON. lxml is loaded by the first document in XML that is read, and not before.
 
-lxml is loaded by the first document in XML that is read, and not before.
+Reading order:
+
+* ``types`` - what a field may be; ``aliases``, ``annotations``, ``fields``: from a class to those
+* ``normal``, ``frozendict``, ``construction`` - the normal form of values, and the check that a constructor makes; ``soundness``: the same for a
+  value that may have gone around it
+* ``definition``, ``declaration`` - what a class carries with it; ``@payload``; ``expected``: what a caller expects of a reply
+* ``plain``, ``primitives`` - plain text, and what the organism itself says
+* ``lexical``, ``escapes`` - how values are written as text
+* ``xsd``, ``xml_writer``, ``xml_tree``, ``xml_reader``, ``xml_faults``, ``xml_decoder`` - XML, both ways
+* ``json_schema``, ``json_writer``, ``json_reader`` - JSON, both ways
+* ``faults``, ``limits``, ``prose`` - what is wrong with a document, how large one may be, and classes in a few lines
+* ``vocabulary`` - the classes of one organism, and the only way in for documents
 """
 
 from organism.payloads.declaration import NAMESPACE, payload

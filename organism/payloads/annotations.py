@@ -10,10 +10,11 @@ from decimal import Decimal
 from enum import Enum, Flag
 from fractions import Fraction
 from pathlib import PurePath
-from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
 from uuid import UUID
 
 from organism.errors import PayloadTypeError
+from organism.payloads.aliases import MAX_NESTING, without_a_name
 from organism.payloads.definition import clash, is_payload
 from organism.payloads.faults import Misfit, shown
 from organism.payloads.normal import text as normal_text
@@ -49,8 +50,6 @@ _WAYS_OUT: Final[tuple[tuple[type, str], ...]] = (
     (Iterable, "use list[X] or tuple[X, ...]"),
 )
 
-_MAX_NESTING: Final = 50
-
 
 class _Refused(Exception):  # noqa: N818 - becomes a PayloadTypeError that knows class and field
     def __init__(self, annotation: object, way_out: str) -> None:
@@ -72,32 +71,15 @@ def read(annotation: object, *, where: str) -> tuple[FieldType, str]:
     return type_, " ".join(docs)
 
 
-def unnamed(annotation: Any) -> Any:
-    """What an annotation stands for, without the names and texts around it; one that stands for itself without end, as it is.
-    Raises what a name raises that only type checkers know: Python looks at what ``type X = ...`` names when it is asked for.
-    """
-    for _ in range(_MAX_NESTING):
-        inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else _without_a_name(annotation)
-        if inner is annotation:
-            break
-        annotation = inner
-    return annotation
-
-
-def _without_a_name(annotation: Any) -> Any:
-    if isinstance(annotation, NewType):
-        return annotation.__supertype__
-    if type(annotation).__name__ == "TypeAliasType":  # ``type X = ...`` of Python 3.12
-        return annotation.__value__
-    return annotation
-
-
 def _read(annotation: Any, docs: list[str], depth: int) -> FieldType:
-    if depth > _MAX_NESTING:
+    if depth > MAX_NESTING:
         raise _Refused(annotation, "nests too deep, or without end; let a payload hold itself instead")
     scalar = _SCALARS.get(annotation) if isinstance(annotation, type) else None
     if scalar is not None:
         return scalar
+    stands_for = without_a_name(annotation)
+    if stands_for is not annotation:
+        return _read(stands_for, docs, depth + 1)
     origin = get_origin(annotation)
     reader = _FORMS.get(origin)
     if reader is None:
@@ -105,10 +87,7 @@ def _read(annotation: Any, docs: list[str], depth: int) -> FieldType:
     return reader(annotation, docs, depth)
 
 
-def _read_plain(annotation: Any, docs: list[str], depth: int) -> FieldType:
-    stands_for = _without_a_name(annotation)
-    if stands_for is not annotation:
-        return _read(stands_for, docs, depth + 1)
+def _read_plain(annotation: Any, _docs: list[str], _depth: int) -> FieldType:
     if isinstance(annotation, TypeVar):
         raise _Refused(annotation, "is a type variable; payloads are not generic, name the type itself")
     if annotation is None or annotation is types.NoneType:

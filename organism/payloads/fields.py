@@ -18,6 +18,7 @@ from organism.payloads.definition import describe, is_payload
 from organism.payloads.faults import Misfit
 from organism.payloads.normal import normaliser
 from organism.payloads.types import MADE, Field, FieldType
+from organism.signatures import as_written, signature_of
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -55,7 +56,7 @@ def kind_of(cls: type) -> str | None:
 
 def documentation(cls: type) -> str:
     """The class's own docstring without indentation; not the signature that dataclasses put there."""
-    doc = cls.__dict__.get("__doc__") or ""
+    doc = cls.__doc__ or ""
     return "" if doc.startswith(f"{cls.__name__}(") else _sayable(inspect.cleandoc(doc))
 
 
@@ -66,7 +67,7 @@ def fields_of(cls: Any, scope: Scope) -> tuple[Field, ...]:
     """
     given = _attrs_fields(cls) if kind_of(cls) == "attrs" else _dataclass_fields(cls)
     fields = tuple(_field(cls, one, scope) for one in given)
-    takes = list(inspect.signature(cls.__init__).parameters)[1:]
+    takes = list(signature_of(cls.__init__).parameters)[1:]
     if set(takes) != {field.argument for field in fields}:
         raise PayloadTypeError(
             f"{cls.__qualname__}: the constructor takes {', '.join(takes) or 'nothing'}, the fields are "
@@ -142,6 +143,7 @@ def _field(cls: type, given: _Given, scope: Scope) -> Field:
 def _read(cls: type, given: _Given, scope: Scope, where: str) -> tuple[FieldType, str]:
     if given.annotation is None:
         raise PayloadTypeError(f"{where}: has no type, or None alone; write one, as in '{given.attribute}: str'")
+    shown = repr(as_written(given.annotation) or given.annotation)
     try:
         # Of what ``type X = ...`` names, Python looks up names no sooner than it is read.
         return read(scope.evaluate(given.annotation, cls, given.owner), where=where)
@@ -149,11 +151,11 @@ def _read(cls: type, given: _Given, scope: Scope, where: str) -> tuple[FieldType
         raise
     except NameError as error:
         raise NotYetError(
-            f"{where}: the annotation {given.annotation!r} names {error.name!r}, which does not exist; define or import it "
+            f"{where}: the annotation {shown} names {error.name!r}, which does not exist; define or import it "
             "at the level of the module (not under TYPE_CHECKING), before the payload is used"
         ) from error
     except Exception as error:
-        raise PayloadTypeError(f"{where}: the annotation {given.annotation!r} cannot be evaluated: {error}") from error
+        raise PayloadTypeError(f"{where}: the annotation {shown} cannot be evaluated: {error}") from error
 
 
 def _wire_name(attribute: str) -> str:

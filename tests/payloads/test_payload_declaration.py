@@ -462,7 +462,7 @@ def test_field_names_that_cannot_be_sent(name: str) -> None:
 
 
 def test_a_field_cannot_have_the_name_of_the_object_itself() -> None:
-    with pytest.raises(PayloadTypeError, match=r"^Odd: duplicate argument 'self' in function definition$"):
+    with pytest.raises(PayloadTypeError, match=r"^Odd: duplicate (argument|parameter) 'self' in function definition$"):
         payload(type("Odd", (), {"__annotations__": {"self": str}}))
 
 

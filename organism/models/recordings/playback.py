@@ -14,7 +14,8 @@ import anyio.lowlevel
 from attrs import define, field
 
 from organism.errors import ConfigurationError, reason_of
-from organism.journal.secrets import Marked, without_secrets
+from organism.journal.secrets import Marked
+from organism.likeness import without_secrets
 from organism.models.contract import BackendError, BackendFactory
 from organism.models.formats import pieces_of
 from organism.models.recordings.mismatch import told_of

@@ -17,7 +17,8 @@ import anyio.to_thread
 from attrs import define, evolve
 
 from organism.errors import ConfigurationError, reason_of
-from organism.journal.secrets import Marked, without_secrets
+from organism.journal.secrets import Marked
+from organism.likeness import without_secrets
 from organism.models.contract import BackendError, RawUsage
 from organism.models.observed import ObservedBackend, Observer
 from organism.models.recordings.takes import HEAD, Outcome, Step, key_of, seller_of, shown, text_of, written
