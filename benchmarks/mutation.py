@@ -113,6 +113,8 @@ ROOMS: Final[Mapping[str, Room]] = {
         ),
     ),
     "telemetry": Room(("organism/telemetry",), ("tests/telemetry",)),
+    "mcp": Room(("organism/mcp",), ("tests/mcp", "tests/cli/test_check_mcp.py")),
+    "lab": Room(("organism/lab", "organism/models/routing/shared.py"), ("tests/lab", "tests/cli/test_study.py")),
     "agent": Room(
         ("organism/agent",),
         (

@@ -2,21 +2,26 @@
 
 The rooms, in the order to read them:
 
-* ``payloads`` - what can be sent: classes with an XSD, an XML codec, JSON
-* ``settings``, ``message`` - the checked configuration of an organism; what a handler returns
+* ``errors``, ``names``, ``durations``, ``likeness`` - everything that is raised; names, spans of time, and secrets that are known by their looks
+* ``payloads``, ``primitives`` - what can be sent: classes with an XSD, an XML codec, JSON; what the organism itself says
+* ``settings``, ``agentsettings``, ``mcpsettings``, ``message``, ``usage`` - the checked configuration of an organism; what a handler returns; what
+  was spent
 * ``budget`` - hold on the whole path to the root, settle what a call cost, warn
 * ``threads`` - who called whom, who may, whose turn it is
-* ``record``, ``kernel`` - what has happened, and the pure core that decides what follows
+* ``record``, ``kernel`` - what has happened, and the pure core that decides what follows; ``facts``, ``results``: what programs see of that
 * ``journal`` - where the record is kept
 * ``models`` - the router, and one file a provider
-* ``pump``, ``context`` - awaiting handlers; what a handler sees
+* ``pump``, ``context`` - awaiting handlers; what a handler sees; ``hooks``, ``points``: functions at fixed points of that
 * ``agent`` - the built-in model-driven handler
 * ``config``, ``loader``, ``functions`` - organism.yaml to settings; what makes a function a tool
 * ``replay`` - a record run again, or continued differently
-* ``mcp`` - tools of servers of the Model Context Protocol
+* ``mcp``, ``telemetry`` - tools of servers of the Model Context Protocol; spans and metrics of OpenTelemetry
 * ``works``, ``organism`` - the parts of a running organism: ingress, resuming, events, control; the composition root
 * ``testing``, ``server``, ``lab``, ``cli`` - for tests of organisms; the simulated model over HTTP; studies; the command line
+* ``late``, ``quick``, ``generated``, ``signatures`` - how packages load late, how classes are made that come and go with every message, and what
+  functions take
 
+docs/explanation/how-a-message-travels.md leads through them along one message.
 ``R12`` and the like, in comments, are rules of docs/reference/rules.md.
 """
 

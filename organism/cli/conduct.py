@@ -51,7 +51,7 @@ LAST: Final = 20.0
 
 
 @frozen(kw_only=True)
-class Orders:
+class Job:
     """What a run is to do with ``file``: go on with what earlier runs left (``resume``), or with what ``fork`` makes alone, and send the
     messages, with labels and accounts of their threads. ``id`` is that of the thread that one message opens, or that is forked, where the user
     gave it: if it is there already, nothing is sent or forked.
@@ -67,19 +67,19 @@ class Orders:
     id: str | None = None
 
 
-async def conduct(organism: Organism, orders: Orders, streams: Streams, interrupts: Interrupts) -> int:
+async def conduct(organism: Organism, job: Job, streams: Streams, interrupts: Interrupts) -> int:
     """Starts the organism, sends, waits until every thread has ended or paused, closes it; returns the exit code.
 
     Results go to standard output as threads end. Raises what keeps the organism from starting, and what its pump crashed of.
     """
-    run = _Run(organism, orders, streams)
+    run = _Run(organism, job, streams)
     try:
         async with started(organism, interrupts) as ended_by, anyio.create_task_group() as beside:
             if ended_by is not None:
                 return exit_code(ended_by)
             beside.start_soon(run.stop_on_signal, interrupts)
-            if orders.options.timeout is not None:
-                beside.start_soon(run.stop_after, orders.options.timeout)
+            if job.options.timeout is not None:
+                beside.start_soon(run.stop_after, job.options.timeout)
             if streams.display is not None:
                 beside.start_soon(keep_drawing, streams.display)
             beside.start_soon(run.ask_people)
@@ -128,10 +128,10 @@ def interrupted(grace: float, *, lasts: bool) -> str:
 class _Run:
     """The threads of a run, and what they came to."""
 
-    def __init__(self, organism: Organism, orders: Orders, streams: Streams) -> None:
+    def __init__(self, organism: Organism, job: Job, streams: Streams) -> None:
         self._organism = organism
-        self._orders = orders
-        self._options = orders.options
+        self._job = job
+        self._options = job.options
         self._streams = streams
         self._lasts = organism.settings.journal != "memory:"
         """Whether what is not over stays in the journal, for another run to go on with."""
@@ -147,7 +147,7 @@ class _Run:
         """The tasks that wait for threads."""
         self._moved = anyio.Event()
         """Set when a thread has ended, or has come to rest."""
-        self._people = People(organism, streams, there=not orders.options.json)
+        self._people = People(organism, streams, there=not job.options.json)
         self._asked: tuple[Question, ...] = ()
         """What people are yet to answer, in the end."""
         self._waiting = anyio.CancelScope()
@@ -176,15 +176,15 @@ class _Run:
             self._say(result, told_below=self._live[result.thread].waits_for_people and self._asks(result.thread))
 
     async def _take_up(self) -> None:
-        left = len({*self._organism.unfinished} - {self._orders.id})
-        if self._orders.fork is not None:
-            await self._fork(self._orders.fork)
+        left = len({*self._organism.unfinished} - {self._job.id})
+        if self._job.fork is not None:
+            await self._fork(self._job.fork)
             return
-        if not self._orders.resume:
+        if not self._job.resume:
             if left:
                 self._say_left(left, " of earlier runs", "unfinished")
             return
-        if not left and not self._orders.messages:
+        if not left and not self._job.messages:
             self._streams.note("nothing to resume: every thread in the journal has ended")
         for handle in await self._organism.resume(paused=True):
             self._follow(handle)
@@ -210,20 +210,20 @@ class _Run:
         self._follow(handle)
 
     async def _send(self) -> None:
-        messages = self._orders.messages
+        messages = self._job.messages
         if not messages or self._stopping is not None:
             return
 
         def refused(number: int, error: OrganismError) -> None:
             self._not_sent(messages[number], error)
 
-        if self._orders.id is not None:
-            await self._send_once(self._orders.id, messages[0])
+        if self._job.id is not None:
+            await self._send_once(self._job.id, messages[0])
             return
         both = [(message.to, message.payload) for message in messages]
         try:
             handles = await self._organism.send_all(
-                both, labels=self._orders.labels, accounts=self._orders.accounts, refused=refused
+                both, labels=self._job.labels, accounts=self._job.accounts, refused=refused
             )
         except OrganismError as error:
             self._not_sent(messages[0], error)
@@ -236,7 +236,7 @@ class _Run:
         try:
             again = await self._is_there_already()
             handle = await self._organism.send(
-                message.to, message.payload, labels=self._orders.labels, accounts=self._orders.accounts, id=id_
+                message.to, message.payload, labels=self._job.labels, accounts=self._job.accounts, id=id_
             )
         except OrganismError as error:
             self._not_sent(message, error)
@@ -248,7 +248,7 @@ class _Run:
 
     async def _is_there_already(self) -> bool:
         """Whether the thread of the user's id is in the journal; what it is, whoever asks for it again compares."""
-        id_ = self._orders.id
+        id_ = self._job.id
         return id_ is not None and (id_ in self._organism.unfinished or await self._organism.result_of(id_) is not None)
 
     def _not_sent(self, message: StartMessage, error: OrganismError) -> None:
@@ -367,7 +367,7 @@ class _Run:
             self._say_left(left, "", "paused" if paused else "left in the journal", then)
 
     def _typed(self, command: str, *words: str) -> str:
-        return self._options.typed(command, self._orders.file, *words)
+        return self._options.typed(command, self._job.file, *words)
 
     def _asks(self, thread: str) -> bool:
         """Whether one of the questions that are told of is a thread's, or of one below it."""

@@ -62,7 +62,7 @@ def documents_of(
     """The entries of a thread and those below it.
 
     With a ``pause``, which is called between two looks, also those that come, until the thread has ended. A conversation goes on
-    for as long as somebody looks.
+    for as long as somebody looks. Either ends where it is removed.
     """
     of = None if those.thread == those.chain.root else those.thread
     number, ended = 0, False
@@ -71,7 +71,7 @@ def documents_of(
             number = document["n"]
             yield document
             ended |= document.get("fact") == "Ended" and document["thread"] == those.thread
-        if pause is None or ended:
+        if pause is None or ended or journal.root_of(those.chain.root) != those.chain.root:
             return
         pause()
 

@@ -12,7 +12,7 @@ from attrs import asdict
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, WHOLE, AsFile, Given, Labels, pairs
-from organism.cli.conduct import Orders
+from organism.cli.conduct import Job
 from organism.cli.exit_codes import FAILED
 from organism.cli.journals import OfThread, Where
 from organism.cli.log_lines import logging_to
@@ -125,7 +125,7 @@ def fork(
     checked_thread_id(id, settings)
     organism = Organism.of(settings)
     fork = partial(organism.fork, origin, at=at, budget=_said(settings.budget, options.pairs), labels=labels, id=id)
-    return run_of(organism, Orders(file=file, options=options, fork=fork, id=id), streams)
+    return run_of(organism, Job(file=file, options=options, fork=fork, id=id), streams)
 
 
 def _said(budget: BudgetSettings, sets: Iterable[str]) -> Mapping[str, Any]:

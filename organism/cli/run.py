@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, WHOLE, AsFile, Given, Labels, pairs
-from organism.cli.conduct import Orders
+from organism.cli.conduct import Job
 from organism.cli.journals import Where
 from organism.cli.options import PLAIN, OfRun
 from organism.cli.orders import told
@@ -79,8 +79,8 @@ def run(
     accounts = accounts_of(account, settings)
     sent = messages(settings, to=to, send=send, stdin=streams.input, needed=not resume)
     checked_thread_id(id, settings)
-    orders = Orders(file=file, options=options, messages=sent, labels=labels, accounts=accounts, resume=resume, id=id)
-    return run_of(Organism.of(settings, seed=seed), orders, streams)
+    job = Job(file=file, options=options, messages=sent, labels=labels, accounts=accounts, resume=resume, id=id)
+    return run_of(Organism.of(settings, seed=seed), job, streams)
 
 
 def checked_thread_id(given: str | None, settings: Settings) -> None:
@@ -117,4 +117,4 @@ def resume(
         say(f"{elsewhere}, in the process that works on the journal")
         return 0
     settings = options.checked(file, streams)
-    return run_of(Organism.of(settings), Orders(file=file, options=options, resume=True), streams)
+    return run_of(Organism.of(settings), Job(file=file, options=options, resume=True), streams)

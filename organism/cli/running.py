@@ -23,7 +23,7 @@ from organism.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from organism.cli.conduct import Orders
+    from organism.cli.conduct import Job
     from organism.cli.streams import Streams
     from organism.organism import Organism
     from organism.record.facts import Fact
@@ -58,16 +58,16 @@ def accounts_of(given: tuple[str, ...], settings: Settings) -> dict[str, str]:
     return accounts
 
 
-def run_of(organism: Organism, orders: Orders, streams: Streams) -> int:
+def run_of(organism: Organism, job: Job, streams: Streams) -> int:
     """Runs it, with its progress, warnings and logs on standard error; returns the exit code."""
-    options = orders.options
+    options = job.options
     with ExitStack() as stack:
         stack.enter_context(logging_to(streams, verbose=options.verbose, debug=options.debug))
         board = stack.enter_context(telling(organism, streams, quiet=options.quiet, drafts=not options.json))
         if board is not None:
             stack.enter_context(LiveBoard(board, streams, now=time.time))
         interrupts = stack.enter_context(Interrupts(streams.clear, at_most=options.grace + LAST))
-        code = anyio.run(conduct, organism, orders, streams, interrupts, backend=organism.settings.runtime)
+        code = anyio.run(conduct, organism, job, streams, interrupts, backend=organism.settings.runtime)
     if streams.failed and organism.settings.journal != "memory:":
         streams.note("the results are in the journal: 'organism threads' lists all, and 'organism show' shows one")
     return code

@@ -22,11 +22,12 @@ from organism.cli.options import GRACE, OF_GRACE, check_grace
 from organism.cli.signals import exit_code
 from organism.cli.starting import unless_interrupted
 from organism.cli.study_tables import figures, plan
+from organism.cli.study_usage import spent_lines
 from organism.cli.tables import csv_line, money
 from organism.cli.text import one_line
 from organism.cli.threads import COLUMNS, flat
 from organism.errors import ConfigurationError
-from organism.lab import found, load, run
+from organism.lab import check_same, found, load, run
 from organism.models.readiness import BackendChecks
 from organism.names import counted
 from organism.record.calls import COLUMNS as OF_CALLS
@@ -60,6 +61,9 @@ def study(
     csv: Annotated[bool, Parameter(help="Comma-separated values, with a header line: a line for each thread.")] = False,
     json: Annotated[bool, Parameter(help="JSON lines: an object for each thread.")] = False,
     calls: Annotated[bool, Parameter(help="With --csv or --json: a row for each model call instead.")] = False,
+    usage: Annotated[
+        bool, Parameter(help="What was spent instead, by arm, handler and model; the warm-up and missing threads too.")
+    ] = False,
     quiet: Annotated[bool, Parameter(help="Print only the results.")] = False,
     grace: Annotated[float, OF_GRACE] = GRACE,
     debug: Debug = False,
@@ -72,10 +76,16 @@ def study(
 
     Example: organism study study.yaml --dry-run
     """
-    _check(dry_run=dry_run, report=report, csv=csv, json=json, calls=calls)
+    _check(dry_run=dry_run, report=report, csv=csv, json=json, calls=calls, usage=usage)
     check_grace(grace)
     with redirect_stdout(streams.err):  # what the user's modules print while they are imported
         read = load(file, environ=dict(os.environ), checks=BackendChecks(dict(os.environ), datetime.now(UTC)))
+    try:
+        check_same(read)
+    except ConfigurationError as error:
+        if not report:
+            raise
+        streams.note(f"note: {one_line(str(error))}")
     there = found(read)
     if dry_run:
         streams.result("\n".join(plan(read, there)))
@@ -89,7 +99,9 @@ def study(
         ran = came
         there = found(read)
     results = [there[cell] for cell in _in_order(read) if cell in there]
-    if csv or json:
+    if usage:
+        streams.result("\n".join(spent_lines(read, csv=csv, json=json)))
+    elif csv or json:
         for line in _lines(read, results, calls=calls, csv=csv):
             streams.result(line)
     else:
@@ -97,12 +109,15 @@ def study(
     return _told(read, results, ran, streams)
 
 
-def _check(*, dry_run: bool, report: bool, csv: bool, json: bool, calls: bool) -> None:
+def _check(*, dry_run: bool, report: bool, csv: bool, json: bool, calls: bool, usage: bool) -> None:
     wrong: list[str] = []
     if csv and json:
         wrong.append("organism study: --json and --csv cannot go together")
     if dry_run and report:
         wrong.append("organism study: --dry-run and --report cannot go together")
+    if usage and (calls or dry_run):
+        other = "--calls" if calls else "--dry-run"
+        wrong.append(f"organism study: --usage and {other} cannot go together")
     if calls and not (csv or json):
         wrong.append("organism study --calls: needs --csv or --json")
     if wrong:

@@ -163,7 +163,9 @@ def _texts(rows: Sequence[ThreadRow], journal: Journal, damage: Damage, *, json:
     if json:
         for row in rows:
             with damage:
-                yield jsons.dumps(whole(journal, row).as_json())
+                known = whole(journal, row)
+                if known is not None:
+                    yield jsons.dumps(known.as_json())
     elif csv:
         yield csv_line(COLUMNS)
         yield from (csv_line(flat(row).values()) for row in rows)

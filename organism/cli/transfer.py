@@ -1,4 +1,4 @@
-"""``organism export`` and ``organism import``: chains as JSON lines, without loss."""
+"""``organism export`` and ``organism import``: chains as JSON lines, with all that is kept of them, and nothing of what is kept beside them."""
 
 from __future__ import annotations
 
@@ -65,12 +65,14 @@ def export(
             if problem is not None:
                 damage.problems.append(f"thread {root}: {problem}; it is not exported")
                 continue
-            for document in found.documents(root):
-                streams.result(json.dumps(document))
-                if streams.unread:
-                    return 0
-                entries += 1
-            count += 1
+            before = entries
+            with damage:  # it may be removed meanwhile
+                for document in found.documents(root):
+                    streams.result(json.dumps(document))
+                    if streams.unread:
+                        return 0
+                    entries += 1
+            count += entries > before
     code = damage.told(streams)
     streams.note(f"exported: {counted(count, 'thread')} with {counted(entries, 'entry')}")
     if stays:

@@ -24,7 +24,7 @@ from organism.journal.codec import decode_entry
 from organism.journal.standing import Standing
 from organism.names import counted, suggestion
 from organism.record.calls import COLUMNS, call_rows
-from organism.usage import Tally, pico
+from organism.usage import Tally, Usage, pico
 from organism.works.rows import facts_of, rows_in
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from organism.cli.streams import Streams
     from organism.journal import Journal
     from organism.record.calls import CallRow
-    from organism.usage import Spending, Usage
+    from organism.usage import Spending
 
-_HEAD: Final = ("calls", "tokens in", "out", "cost USD", "messages")
+HEAD: Final = ("calls", "tokens in", "out", "cost USD", "messages")
 _WIDEST: Final = 60
 _NONE: Final = "-"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,7 +81,7 @@ def usage(
         ),
     ] = None,
     calls: Annotated[
-        bool, Parameter(help="A row for each model call instead; docs/reference/calls.md explains the columns.")
+        bool, Parameter(help="A row for each model call instead: its cost, and what its handler had been told by then.")
     ] = False,
     json: Annotated[bool, Parameter(help="JSON lines: one object per row, none for the sum.")] = False,
     csv: Annotated[
@@ -104,11 +104,11 @@ def usage(
         return 0
     way = None if by == "thread" else _way(by)
     with where.opened() as found:
+        damage = Damage()
+        threads = _by_thread(found, damage) if way is None else {}  # first: no thread may have spent more than all
         every = list(found.spendings())
         spent = [row for row in every if row.hour >= first]
-        whole = _sum(spent)
-        damage = Damage()
-        rows = _by_thread(found, damage) if way is None else by_key(spent, way)
+        whole, rows = _sum(spent), threads if way is None else by_key(spent, way)
         limits = limits_of(where.file, every, streams) if by == "account" else ()
     if form == "table":
         _tell(rows, whole, by, streams, limits)
@@ -124,22 +124,22 @@ def _tell_programs(
     by_name = {each.account: each for each in limits if each.account is not None}
     if form == "csv":
         stands = NO_LIMITS.as_cells() if by == "account" else {}
-        streams.result(csv_line((by, *_figures(Tally()), *stands)))
+        streams.result(csv_line((by, *figures_of(Usage()), *stands)))
     for name in dict.fromkeys((*rows, *by_name)):
         used, key = rows.get(name, Tally()), None if name == _NONE else name
         if form == "json":
             beside = by_name[name].as_json() if name in by_name else {}
-            streams.result(jsons.dumps({by: key, "usage": _figures(used), **beside}))
+            streams.result(jsons.dumps({by: key, "usage": figures_of(used.usage()), **beside}))
         else:
             stands = by_name.get(name, NO_LIMITS).as_cells() if by == "account" else {}
-            streams.result(csv_line((key, *_figures(used).values(), *stands.values())))
+            streams.result(csv_line((key, *figures_of(used.usage()).values(), *stands.values())))
 
 
 def _tell(rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, limits: Sequence[AccountLimits]) -> None:
-    lines = [(cut(one_line(by), _WIDEST), *_HEAD), *(_row(name, used) for name, used in rows.items())]
+    lines = [(cut(one_line(by), _WIDEST), *HEAD), *(row_of(name, used.usage()) for name, used in rows.items())]
     if by == "thread":
         lines += _beside(rows.values(), whole)
-    streams.result("\n".join(table([*lines, _row(ALL, whole)], right=range(1, 6))))
+    streams.result("\n".join(table([*lines, row_of(ALL, whole.usage())], right=range(1, 6))))
     for note in _notes(rows.values(), whole, by):
         streams.result(note)
     if limits:
@@ -198,7 +198,7 @@ def _by_thread(journal: Journal, damage: Damage) -> dict[str, Tally]:
     for row in sorted(rows.values(), key=attrgetter("place")):
         with damage:
             tallies[row.result.thread] = (
-                _tally(row.result.usage) if row.origin is None else _of_fork(journal, row.chain)
+                tally_of(row.result.usage) if row.origin is None else _of_fork(journal, row.chain)
             )
     return tallies
 
@@ -211,7 +211,8 @@ def _of_fork(journal: Journal, chain: str) -> Tally:
     return _sum(standing.spent.rows())
 
 
-def _tally(used: Usage) -> Tally:
+def tally_of(used: Usage) -> Tally:
+    """What was spent as a sum that more can be added to."""
     tally = Tally()
     amounts = (used.tokens, used.input_tokens, used.output_tokens, pico(used.cost_usd), used.model_calls, used.messages)
     tally.add(
@@ -233,11 +234,11 @@ def _beside(those: Iterable[Tally], whole: Tally) -> list[tuple[str, ...]]:
     rest.amounts = [
         have - sum(some) for have, *some in zip(whole.amounts, *(each.amounts for each in those), strict=True)
     ]
-    return [_row("(removed, damaged, or after the end)", rest)] if any(rest.amounts) else []
+    return [row_of("(removed, damaged, or after the end)", rest.usage())] if any(rest.amounts) else []
 
 
-def _row(name: str, spent: Tally) -> tuple[str, ...]:
-    used = spent.usage()
+def row_of(name: str, used: Usage) -> tuple[str, ...]:
+    """A row of a table, with the columns of :data:`HEAD` behind the name."""
     about = "~" if used.estimated else ""
     return (
         cut(one_line(name), _WIDEST),
@@ -256,15 +257,20 @@ def _notes(rows: Collection[Tally], whole: Tally, by: str) -> Iterator[str]:
         yield f"what has several {by}s counts under each of them, so the rows add up to more than 'all'"
     if by == "backend" and sum(any(tally.amounts[each] for each in (TOKENS, CALLS)) for tally in rows) > 1:
         yield "a call counts under the backend that was tried first, its tokens under the one that charged them"
-    if whole.estimated:
+    yield from gaps(whole.usage())
+
+
+def gaps(used: Usage) -> Iterator[str]:
+    """What a table says below a sum that is no exact one."""
+    if used.estimated:
         yield ESTIMATE
-    if whole.unpriced:
+    if used.unpriced:
         yield UNPRICED
 
 
-def _figures(spent: Tally) -> dict[str, object]:
+def figures_of(used: Usage) -> dict[str, object]:
     """A sum as JSON; how long each thread took does not add up to anything."""
-    return {key: value for key, value in spent.usage().as_json().items() if key != "seconds"}
+    return {key: value for key, value in used.as_json().items() if key != "seconds"}
 
 
 _CALLS: Final = ("thread", "handler", "model", "outcome", "need", "tokens", "cost USD", "nearest limit", "was told")

@@ -1,11 +1,21 @@
 """Journals: the append-only record of facts, of which the state is a fold.
 
-The rooms, in the order to read them: ``contract`` (what a journal does) and ``check`` (the proof of it), ``standing`` (what the facts
-of a chain come to) and ``memory``; ``values``, ``forms``, ``texts``, ``writers`` and ``codec`` (facts as JSON objects and back), ``chain``
-(what makes every change show); ``sqlite_file``, ``sqlite_reader``, ``sqlite_flaws`` and ``sqlite`` (one file); ``filenames``, ``disk``, ``lines``,
-``folder_index``, ``folder_known``, ``folder_roll``, ``folder_gone``, ``folder_flaws``, ``folder_reader`` and ``folder`` (a file of JSON lines a root
-thread), ``session_log`` (the same lines for people, beside any journal);
-``pruning`` (which finished chains go where it is made smaller); ``opening`` and ``lock`` (which journal, and whose).
+Reading order:
+
+* ``contract``, ``check`` - what a journal does, and the proof of it
+* ``standing``, ``endings`` - what the facts of a chain come to: what is unfinished, what was spent, how its threads ended; all journals keep that
+* ``memory`` - the journal that lasts as long as the process
+* ``forms``, ``values``, ``writers``, ``literals`` - values as JSON: which form each type has, payloads, and functions made of source that write it
+* ``codec`` - facts as JSON and back; ``texts``: marks for what stands there twice; ``secrets``: what is left out; ``prompts``: what models
+  were asked, put together again
+* ``chain`` - what makes every change show, also in chains of another journal
+* ``sqlite_file``, ``sqlite_reader``, ``sqlite_flaws``, ``sqlite_end``, ``sqlite`` - one file; ``sqlite_upgrade``: of an earlier version
+* ``filenames``, ``disk``, ``lines`` - a file of JSON lines for each root thread
+* ``folder_index``, ``folder_known``, ``folder_roll``, ``folder_gone``, ``folder_flaws``, ``folder_reader``, ``folder`` - a folder of them, with
+  what is kept beside so that few are read
+* ``session_log`` - the same lines for people, beside any journal
+* ``pruning`` - which finished chains go where a journal is made smaller
+* ``room``, ``lock``, ``presence``, ``opening`` - its folder; whose it is; whether it is still there; which one is meant
 """
 
 from __future__ import annotations

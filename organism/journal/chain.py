@@ -17,7 +17,7 @@ from organism.errors import JournalError
 from organism.names import told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 KEYS: Final = ("n", "prev", "hash")
 """What the chain adds to the content of an entry, behind it and in this order."""
@@ -44,6 +44,8 @@ class Flaw:
 
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+json_text: Final[Callable[[Any], str]] = _ENCODER.encode
+"""The canonical text of any JSON value; raises TypeError or ValueError for what is none."""
 
 
 def canonical(content: Mapping[str, Any]) -> bytes:
@@ -52,7 +54,7 @@ def canonical(content: Mapping[str, Any]) -> bytes:
     Raises JournalError for what is not JSON.
     """
     try:
-        text = _ENCODER.encode(content)
+        text = json_text(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise JournalError(f"an entry cannot be written as JSON: {error}") from error
     return utf8(text)
@@ -128,3 +130,14 @@ def verify(entries: Iterable[Mapping[str, Any]], root: str | None = None) -> Fla
             return Flaw(number, problem)
         head = head_of(entry)
     return None
+
+
+def checked(root: str, documents: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """The entries of a whole and sound chain of this root thread; raises JournalError for any other."""
+    entries = tuple(documents)
+    if not entries:
+        raise JournalError(f"thread {told(root)} cannot be imported: it has no entries")
+    flaw = verify(entries, root)
+    if flaw is not None:
+        raise JournalError(f"thread {told(root)} cannot be imported: {flaw}")
+    return entries

@@ -14,10 +14,10 @@ from attrs import fields, has
 from organism.errors import JournalError, OrganismError
 from organism.journal.chain import content_of, utf8
 from organism.journal.forms import Object, Tagged, form_of, slots
-from organism.journal.secrets import without_secrets
 from organism.journal.texts import LONGEST, root_mark, whole
 from organism.journal.values import Misread
 from organism.journal.writers import ByClass, line_writer, string
+from organism.likeness import without_secrets
 from organism.names import told
 from organism.record import facts
 from organism.threads.outcomes import Failure, Warned

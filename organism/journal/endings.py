@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import fields, frozen
 
-from organism.journal.chain import utf8
+from organism.journal.chain import json_text, utf8
 from organism.journal.values import MARK, amount_of, is_instant
-from organism.journal.writers import json_text
 from organism.quick import maker
 from organism.record import facts
 from organism.settings import Limits

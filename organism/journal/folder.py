@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve
 
 from organism.errors import JournalError, reason_of
-from organism.journal.chain import canonical, content_of
+from organism.journal.chain import canonical, checked, content_of
 from organism.journal.codec import check_not_newer, decode, written_of
 from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Summary
 from organism.journal.folder_known import Known
 from organism.journal.folder_reader import LinesReader
 from organism.journal.folder_roll import Told
-from organism.journal.imported import checked
-from organism.journal.presence import barred
 from organism.journal.room import make_folder
 from organism.journal.standing import begins_chain
 from organism.names import CONVERSATION, told
@@ -38,8 +36,6 @@ _DEARER: Final = 20
 """How many times as long it takes to read a byte of an entry as to look at one of the index."""
 _IDLE: Final = 1_000
 """Conversations between two turns whose standing is kept; that of others is read again."""
-_TAIL: Final = 4_096
-"""Bytes of a file that are looked at to see whether it ends as the index says."""
 
 
 class LinesJournal(LinesReader):
@@ -70,7 +66,7 @@ class LinesJournal(LinesReader):
         chains: dict[str, list[Fact]] = {}
         for root, fact in batch:
             chains.setdefault(root, []).append(fact)
-        wrong = self._barred() or self._presence.lost()
+        wrong = self._presence.refusal()
         if wrong is not None:
             return dict.fromkeys(chains, wrong)
         failed: dict[str, JournalError] = {}
@@ -137,9 +133,7 @@ class LinesJournal(LinesReader):
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
-        wrong = self._barred()
-        if wrong is not None:
-            raise wrong
+        self._presence.check()
         entries = checked(root, documents)
         if self._first_line(root):
             raise JournalError(f"{self.path(root)}: thread {told(root)} is there already")
@@ -154,8 +148,7 @@ class LinesJournal(LinesReader):
 
     def remove(self, *roots: str) -> None:
         """Removes chains that are over; what they spent stays in the index. What is said there of one whose file stays does not count."""
-        if (wrong := self._barred()) is not None:
-            raise wrong
+        self._presence.check()
         going = self._going(roots)
         path = self.folder / NAME
         try:
@@ -196,15 +189,11 @@ class LinesJournal(LinesReader):
 
     def close(self) -> None:
         """Nothing is open between two writes; nothing more is written, but how conversations stand."""
-        if self._barred() is None and self._presence.lost() is None:
+        if self._keeps:
             self._note([each.summary(OVER) for each in self._known.values() if each.is_untold])
-        self._closed = True
+        self._presence.closed = True
         self._known.clear()
         self._files.close()
-
-    def _barred(self) -> JournalError | None:
-        """Why nothing is written any more, or ever."""
-        return barred(f"the journal in {self.folder}", closed=self._closed, readonly=self._readonly)
 
     def _load(self, root: str) -> None:
         """Makes a chain known that may be there already; it is checked from its last snapshot on."""

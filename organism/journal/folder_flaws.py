@@ -30,14 +30,16 @@ def flaws_of(
     for (kind, root), summary in index.read().items():
         if kind != REMOVED:
             said.setdefault(root, []).append(summary)
-    there = files.roots()
-    for root in there:
+    lacking = set(said)
+    for root in files.roots():
         looked_at()
         flaw = _flaw_of(root, facts(root), said.get(root, ()), f"{files.folder / NAME}: thread {told(root)}")
-        if flaw is not None:
-            yield root, flaw
-    still = {root for kind, root in index.read() if kind != REMOVED} if said.keys() - set(there) else set[str]()
-    for root in sorted(said.keys() & still - set(there)):
+        if flaw is None or files.path(root).exists():  # else it was removed since they were listed
+            lacking.discard(root)
+            if flaw is not None:
+                yield root, flaw
+    still = {root for kind, root in index.read() if kind != REMOVED} if lacking else set[str]()
+    for root in sorted(lacking & still):
         yield root, f"{files.path(root)}: is missing, and {NAME} has {counted(said[root][0].entries, 'entry')} of it"
     changed = index.flaw()
     if changed is not None:

@@ -38,7 +38,7 @@ TAKEN_OUT: Final = "-"
 """Before a mark: that chain is not among those any more that are told of together."""
 _MARK_OF_CHAIN: Final = 16
 """Digits of a last hash by which a removed chain is known again."""
-_BACK: Final = "back"
+BACK: Final = "back"
 """The same, as an earlier version wrote it of a chain that came back."""
 _ENOUGH: Final = 1_000
 """Lines that are never too many."""
@@ -254,6 +254,6 @@ def summary_of(raw: bytes) -> Summary:
     read: dict[str, Any] = json.loads(body + b"}" if mark else raw)
     read["spent"] = tuple(tuple(row) for row in read["spent"])
     read["threads"], read["ends"] = tuple(read["threads"]), tuple(read.get("ends", ()))
-    if read["kind"] == _BACK:
+    if read["kind"] == BACK:
         read["kind"] = REMOVED
     return Summary(**read)

@@ -22,7 +22,8 @@ from organism.journal.folder_roll import Roll
 from organism.journal.lines import End, LineFiles
 from organism.journal.lock import lock_path
 from organism.journal.presence import Presence
-from organism.journal.standing import Ledger
+from organism.journal.room import is_there
+from organism.journal.standing import Ledger, last_snapshot
 from organism.record.facts import Snapshot
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class LinesReader:
         self._files = LineFiles(folder, durable=durable, disk=disk)
         self._index = Index(folder, self._files.disk)
         self._gone = Gone(self._index, self._is_in, self._turns_of)
-        self._presence = Presence(folder, lock)
+        self._presence = Presence(folder, lock, said=f"the journal in {folder}", readonly=readonly)
         self._known: dict[str, Known] = {}
         self._damaged: dict[str, tuple[tuple[int, int], Known]] = {}
         """What is sound of damaged chains, each with the size and the time of its file when it was read."""
@@ -74,8 +75,7 @@ class LinesReader:
         """The hashes of the ids of all that was ever opened in a chain, but of root threads, once all were looked through: what is not
         among them need not be looked for.
         """
-        self._closed = False
-        if folder.exists() and not folder.is_dir():
+        if is_there(folder) and not folder.is_dir():
             raise JournalError(f"{folder} is a file; a journal of JSON lines is a folder (sqlite:PATH is a file)")
         if readonly and not folder.is_dir():
             raise JournalError(
@@ -108,8 +108,7 @@ class LinesReader:
                 facts = [fact for fact, _ in self._facts(root, end_of(snapshot), self._vocabulary)]
         if not facts or not isinstance(facts[0], Snapshot):
             facts = self.read(root)
-        last = next((place for place in range(len(facts) - 1, -1, -1) if isinstance(facts[place], Snapshot)), 0)
-        return tuple(facts[last:])
+        return tuple(facts[last_snapshot(facts) :])
 
     def documents(
         self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
@@ -169,11 +168,9 @@ class LinesReader:
         """What was spent, where these lines tell of removed chains."""
         with self._looked_over() as (roll, others):
             known = [each.summary(OVER) for each in others]
-            ledger = roll.spent(self._files.root_in)
+            ledger = roll.spent()
             if ledger is not None:
-                ledger.take_in(
-                    self._gone.spent(removed, lambda marks: (*known, *roll.ending_with(marks, self._files.root_in)))
-                )
+                ledger.take_in(self._gone.spent(removed, lambda marks: (*known, *roll.ending_with(marks))))
         if ledger is None:  # the index was changed meanwhile
             ledger = self._gone.spent(removed, lambda _: self._summaries())
             for summary in self._summaries():
@@ -190,7 +187,7 @@ class LinesReader:
                 self._gone.lines().values(),
                 lambda marks: (
                     *(each.summary(OVER) for each in others),
-                    *roll.ending_with(marks, self._files.root_in),
+                    *roll.ending_with(marks),
                 ),
             ).rows()
 
@@ -213,7 +210,7 @@ class LinesReader:
         found = tuple(flaws_of(self._files, self._index, lambda root: self._facts(root, None, None), looked_at))
         roll = self._roll()
         with closing(roll.told):
-            flaw = None if roll.told.damaged else roll.flaw(self._files.root_in)
+            flaw = None if roll.told.damaged else roll.flaw()
         return found if flaw is None else (*found, (None, flaw))
 
     # What is known of chains
@@ -259,7 +256,7 @@ class LinesReader:
             others = list(self._kept(self._not_on(roll, now)))
             if self._keeps:
                 with suppress(OSError):  # then they are looked at again the next time
-                    roll.write(self._files.root_in)
+                    roll.write()
             yield roll, others
 
     def _roll(self) -> Roll:
@@ -286,7 +283,7 @@ class LinesReader:
         roll.keep(same)
         for name, there, root, place in looked_at:
             if place is not None and there is not None and root not in self._known:
-                over = roll.told.at(place, root)
+                over = roll.told.at(place, name)
                 if over is not None and there.st_size == over.size and self._is_in(over):
                     roll.add(name, there, place, over, now)
                     continue
@@ -297,7 +294,7 @@ class LinesReader:
     @property
     def _keeps(self) -> bool:
         """Whether what is learned of chains may be written beside them."""
-        return not (self._readonly or self._closed) and self._presence.lost() is None
+        return self._presence.refusal() is None
 
     def _kept(self, found: Iterable[_Chain]) -> Iterator[_Chain]:
         """The chains of these that are there; what the index lacks of them is added to it."""

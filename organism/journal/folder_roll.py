@@ -19,7 +19,8 @@ from attrs import define, field, frozen
 
 from organism.errors import JournalError, reason_of
 from organism.journal.chain import canonical
-from organism.journal.folder_index import OVER, TAKEN_OUT, mark_of, summary_of
+from organism.journal.filenames import file_name
+from organism.journal.folder_index import BACK, OVER, REMOVED, TAKEN_OUT, mark_of, summary_of
 from organism.journal.standing import Ledger
 from organism.names import told
 
@@ -51,6 +52,7 @@ _STEP: Final = 1 << 20
 _LINE: Final = re.compile(rb'"kind":"(\w+)","last":[^",]+,"root":("(?:[^"\\]|\\.)*"),"size":\d')
 """What a line of the index is of. Labels of threads, which stand before that, have texts alone."""
 _SUM: Final = b',"sum":"'
+_REMOVALS: Final = frozenset({REMOVED.encode(), BACK.encode()})
 
 
 def seen(there: os.stat_result) -> bytes:
@@ -59,7 +61,7 @@ def seen(there: os.stat_result) -> bytes:
 
 
 @frozen
-class Known:
+class Extent:
     """How far the index was known when the roll was written: the ``size`` of it with the hash ``digest``; behind ``start`` stands what is on no roll."""
 
     start: int = 0
@@ -75,7 +77,7 @@ def _key(root: str) -> bytes:
 class Told:
     """The index as of one instant, as a whole or from where a roll leaves off. To be closed."""
 
-    def __init__(self, path: Path, known: Known = Known()) -> None:
+    def __init__(self, path: Path, known: Extent = Extent()) -> None:
         self._file: BinaryIO | None = None
         self.places: dict[bytes, int] = {}
         """Where the last line of a chain that is over begins, by the JSON of its root."""
@@ -125,13 +127,15 @@ class Told:
             place += len(raw)
         return max(place, told)
 
-    def at(self, place: int, root: str) -> Summary | None:
-        """What the line that begins there says of a chain that is over; ``None`` where it says nothing of that."""
+    def at(self, place: int, name: str) -> Summary | None:
+        """What the line that begins there says of a chain that is over and has a file of this name, whether that is still there or not; ``None``
+        where it says nothing of that.
+        """
         if self._file is not None:
             with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
                 self._file.seek(place)
                 summary = summary_of(self._file.readline())
-                if (summary.kind, summary.root) == (OVER, root):
+                if summary.kind == OVER and file_name(summary.root) == name:
                     return summary
         self.damaged = True
         return None
@@ -139,15 +143,12 @@ class Told:
     def last_of(self, root: str) -> Summary | None:
         """What is said last of a chain that is over, where nothing is said behind that of its removal."""
         place = self.places.get(_key(root))
-        return None if place is None else self.at(place, root)
+        return None if place is None else self.at(place, file_name(root))
 
     def close(self) -> None:
         """Lets go of the file."""
         if self._file is not None:
             self._file.close()
-
-
-_REMOVALS: Final = frozenset({b"removed", b"back"})
 
 
 @define
@@ -226,44 +227,43 @@ class Roll:
         if block.spent is not None:
             block.spent.take_in(Ledger.from_json(summary.spent))
 
-    def spent(self, root_of: Callable[[str], str | None]) -> Ledger | None:
+    def spent(self) -> Ledger | None:
         """What all of these chains spent; ``None`` where the index does not tell any more."""
         whole = Ledger()
         for block in (*self._blocks, self._young):
             if block.spent is None:
-                block.spent = self._added_up(block.names, root_of)
+                block.spent = self._added_up(block.names)
                 if block.spent is None:
                     return None
             whole.take_in(block.spent)
         return whole
 
-    def _added_up(self, names: Iterable[str], root_of: Callable[[str], str | None]) -> Ledger | None:
+    def _added_up(self, names: Iterable[str]) -> Ledger | None:
         added = Ledger()
         for name in names:
-            summary = self._summary(name, root_of)
+            summary = self._summary(name)
             if summary is None:
                 return None
             added.take_in(Ledger.from_json(summary.spent))
         return added
 
-    def _summary(self, name: str, root_of: Callable[[str], str | None]) -> Summary | None:
-        root = root_of(name)
-        return None if root is None else self.told.at(_ROW.unpack_from(self._rows[name], _SEEN.size)[0], root)
+    def _summary(self, name: str) -> Summary | None:
+        return self.told.at(_ROW.unpack_from(self._rows[name], _SEEN.size)[0], name)
 
-    def ending_with(self, marks: Iterable[str], root_of: Callable[[str], str | None]) -> Iterator[Summary]:
+    def ending_with(self, marks: Iterable[str]) -> Iterator[Summary]:
         """The chains that have one of these marks."""
         wanted = {each.encode() for each in marks if not each.startswith(TAKEN_OUT)}
         for name, row in self._rows.items() if wanted else ():
             if _ROW.unpack_from(row, _SEEN.size)[1] in wanted:
-                summary = self._summary(name, root_of)
+                summary = self._summary(name)
                 if summary is not None:
                     yield summary
 
-    def flaw(self, root_of: Callable[[str], str | None]) -> str | None:
+    def flaw(self) -> str | None:
         """What on it is not as the index has it, with its place."""
         for block in self._blocks:
             there = block.spent and block.spent.as_json()
-            due = self._added_up(block.names, root_of)
+            due = self._added_up(block.names)
             if due is None or there != due.as_json():
                 first = told(block.names[0])
                 return (
@@ -272,9 +272,9 @@ class Roll:
                 )
         return None
 
-    def write(self, root_of: Callable[[str], str | None]) -> None:
+    def write(self) -> None:
         """Writes what is new, where there is enough of it; raises OSError."""
-        if self._changes < _WORTH or self.told.damaged or self.spent(root_of) is None:
+        if self._changes < _WORTH or self.told.damaged or self.spent() is None:
             return
         start = self.told.size if self._least is None else min(self._least, self.told.size)
         index = [start, self.told.size, self.told.digest]
@@ -292,16 +292,16 @@ class Roll:
         rest = names + b"".join(map(self._rows.__getitem__, block.names)) + b"\n"
         return b'%b%b%b"}\n%b' % (raw, _SUM, hashlib.sha256(raw + rest).hexdigest().encode(), rest)
 
-    def _read(self) -> Known:
+    def _read(self) -> Extent:
         """Takes in the blocks, up to one that is not whole."""
-        known = Known()
+        known = Extent()
         with suppress(OSError, ValueError, TypeError, KeyError, RecursionError), FileIO(self._path) as file:
             whole = file.readall()
             while self._end < len(whole):
                 known = self._take_in(memoryview(whole), whole.index(b"\n", self._end) + 1)
         return known
 
-    def _take_in(self, whole: memoryview, body: int) -> Known:
+    def _take_in(self, whole: memoryview, body: int) -> Extent:
         """Takes in the block whose names begin at ``body``. Raises ValueError, TypeError or KeyError for what is none."""
         raw, mark, digest = bytes(whole[self._end : body]).rpartition(_SUM)
         head: dict[str, Any] = json.loads(raw + b"}")
@@ -315,7 +315,7 @@ class Roll:
         names = bytes(whole[body:rows]).decode().split("\n")
         if not self._rows.keys().isdisjoint(names):
             raise ValueError("a file is on it twice")
-        known = Known(*head["index"])
+        known = Extent(*head["index"])
         block = Block(names, Ledger.from_json(head["spent"]))
         cut = (bytes(whole[rows + at : rows + at + _WIDTH]) for at in range(0, count * _WIDTH, _WIDTH))
         self._rows.update(zip(names, cut, strict=True))

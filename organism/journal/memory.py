@@ -7,11 +7,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from organism.errors import JournalError
-from organism.journal.chain import Head, content_of, seal
+from organism.journal.chain import Head, checked, content_of, seal
 from organism.journal.codec import content, decode
 from organism.journal.contract import Chain, is_meant, nothing
-from organism.journal.imported import checked
-from organism.journal.standing import Ledger, Standing, begins_chain
+from organism.journal.standing import Ledger, Standing, begins_chain, last_snapshot
 from organism.names import told
 from organism.record.facts import Snapshot
 
@@ -77,7 +76,7 @@ class MemoryJournal:
     def recall(self, root: str) -> tuple[Fact, ...]:
         """The facts from the last snapshot on."""
         known = self.read(root)
-        return known[_last_snapshot(known) :]
+        return known[last_snapshot(known) :]
 
     def documents(
         self, root: str, *, after: int = 0, kinds: Collection[str] | None = None, of: str | None = None
@@ -125,7 +124,7 @@ class MemoryJournal:
     def size_since_snapshot(self, root: str) -> tuple[int, int, int]:
         """The number of facts; nothing here has a size."""
         known = self.read(root)
-        start = _last_snapshot(known)
+        start = last_snapshot(known)
         behind = len(known) - start - 1 if known and isinstance(known[start], Snapshot) else len(known)
         return (behind, 0, 0)
 
@@ -162,8 +161,3 @@ class MemoryJournal:
 
     def __len__(self) -> int:
         return len(self._chains)
-
-
-def _last_snapshot(known: Sequence[Fact]) -> int:
-    """The place of the last snapshot; 0 where there is none."""
-    return next((place for place in range(len(known) - 1, -1, -1) if isinstance(known[place], Snapshot)), 0)

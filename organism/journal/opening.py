@@ -37,7 +37,7 @@ def open_journal(
     place = place_of(url, folder=folder)
     if place is None:
         return MemoryJournal(vocabulary, marked=marked)
-    cls = SqliteJournal if _kind(url) == "sqlite" else LinesJournal
+    cls = SqliteJournal if url.startswith("sqlite:") else LinesJournal
     try:
         return cls(place, vocabulary, durable=durable, readonly=readonly, lock=lock, marked=marked)
     except OSError as error:
@@ -47,12 +47,8 @@ def open_journal(
 def place_of(url: str, *, folder: Path | None = None) -> Path | None:
     """The file or folder that a journal is in; ``None`` for ``memory:``. Raises JournalError."""
     kind, _, path = url.partition(":")
-    if kind == "memory" and _ and not path:
+    if url == "memory:":
         return None
-    if kind not in {"sqlite", "jsonl"} or not _ or not path or "\0" in path:
+    if kind not in {"sqlite", "jsonl"} or not path or "\0" in path:
         raise JournalError(f"journal {told(url, 200)} is not a journal: use memory:, sqlite:PATH or jsonl:DIR")
     return Path(path) if folder is None else folder / path
-
-
-def _kind(url: str) -> str:
-    return url.partition(":")[0]

@@ -119,6 +119,3 @@ def _in_a_value(text: str) -> Iterable[str]:
 
 def _in_json(text: str) -> tuple[str, str]:
     return json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1]
-
-
-__all__ = ["INSTEAD", "SHORTEST", "Marked", "without_secrets"]

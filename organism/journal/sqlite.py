@@ -14,10 +14,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
-from organism.journal.chain import canonical, content_of
+from organism.journal.chain import canonical, checked, content_of
 from organism.journal.codec import check_not_newer, contents, decode
 from organism.journal.endings import Terms
-from organism.journal.imported import checked
 from organism.journal.presence import Presence
 from organism.journal.sqlite_end import COLUMNS, End, Work, bound, end_of, extend
 from organism.journal.sqlite_file import closed_on_failure, concerns_all, said, short
@@ -70,8 +69,7 @@ class SqliteJournal(SqliteFlaws):
         super().__init__(path, vocabulary, durable=durable, readonly=readonly, patience=patience)
         self._readonly = readonly
         self._marked = marked
-        self._closed = False
-        self._presence = Presence(path, lock)
+        self._presence = Presence(path, lock, said=str(path), readonly=readonly)
         self._presence.began()
         self._ends: dict[str, End] = {}
         with closed_on_failure(self._db):
@@ -109,10 +107,7 @@ class SqliteJournal(SqliteFlaws):
 
     def write(self, batch: Sequence[tuple[str, Fact]]) -> Mapping[str, JournalError]:
         """Writes facts in one transaction; where that fails, each chain in one of its own."""
-        reason: JournalError | None = None
-        if self._closed or self._readonly:
-            reason = JournalError(f"{self.path} is {'closed' if self._closed else 'open for reading only'}")
-        reason = reason or self._presence.lost()
+        reason = self._presence.refusal()
         if reason is not None:
             return dict.fromkeys((root for root, _ in batch), reason)
         return self._write(batch)
@@ -170,8 +165,7 @@ class SqliteJournal(SqliteFlaws):
 
     def put(self, root: str, documents: Iterable[Mapping[str, Any]]) -> None:
         """Takes in a chain that another journal gave; raises JournalError, then nothing of it is there."""
-        if self._closed or self._readonly:
-            raise JournalError(f"{self.path} is {'closed' if self._closed else 'open for reading only'}")
+        self._presence.check()
         found = [(content_of(each), canonical(content_of(each))) for each in checked(root, documents)]
         if self._row(root) is not None:
             raise JournalError(f"{self.path}: thread {told(root)} is there already")
@@ -192,6 +186,7 @@ class SqliteJournal(SqliteFlaws):
 
     def remove(self, *roots: str) -> None:
         """Removes chains that are over, all or none, and gives their room back; what they spent stays."""
+        self._presence.check()
         going = [(self._removable(root), self.spent_by(root), self.turns_of(root)) for root in roots]
         for root in roots:
             self._ends.pop(root, None)
@@ -235,17 +230,17 @@ class SqliteJournal(SqliteFlaws):
 
     def close(self) -> None:
         """Lets go of the file."""
-        if not self._closed:
+        if not self._presence.closed:
             self._note_ends()
             self._give_back(1)
-            self._closed = True
+            self._presence.closed = True
             self._ends.clear()
             super().close()
 
     def _note_ends(self) -> None:
         """Brings the rows of chains up to date; where that fails, whoever reads them looks further."""
         ends = [end for end in self._ends.values() if end.noted < end.number]
-        if ends and self._presence.lost() is None:
+        if ends and self._presence.refusal() is None:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._check(ends)

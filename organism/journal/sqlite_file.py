@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError, reason_of
-from organism.journal.room import make_room
+from organism.journal.room import is_there, make_room
 from organism.journal.texts import FRAGMENTS, LONGEST, ROOT, grown, whole_bytes
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> 
     try:
         if path.is_dir():
             raise JournalError(f"{path} is a folder; a sqlite journal is a file (jsonl:DIR is a folder)")
-        if path.exists() and not path.is_file():
+        if is_there(path) and not path.is_file():
             raise JournalError(f"{path} is not a file")  # a pipe is opened when somebody else opens it, and maybe never
         _check_whole(path, readonly=readonly)
         if readonly:

@@ -297,7 +297,7 @@ class SqliteReader:
         if not further:
             return self._sound(row)
         number, head = further[0]
-        summed = "SELECT sum(length(body)) FROM entries WHERE chain = ? AND n > ? AND n <= ?"
+        summed = "SELECT coalesce(sum(length(body)), 0) FROM entries WHERE chain = ? AND n > ? AND n <= ?"
         size = row.size + self._ask(summed, row.id, row.entries, number)[0][0]
         return self._sound(evolve(row, entries=number, head=head, size=size))
 
@@ -338,16 +338,19 @@ class SqliteReader:
             for number, hashed, body in rows or [(row.entries + 1, b"", b"")]:
                 due = head.number + 1
                 if number != due:
-                    problem = f"is missing; the chain has {row.entries}"
-                    raise JournalError(f"{self.place(root, due)}: {problem}")
+                    raise self._bad(root, row, due, f"is missing; the chain has {row.entries}")
                 content = long(body, mark) if isinstance(body, bytes) else b""
-                if sealed_hash(content, due, head.hash) != hashed:
-                    raise JournalError(f"{self.place(root, due)}: {CHANGED}")
-                if due == row.noted and hashed != row.noted_head:
-                    raise JournalError(f"{self.place(root, due)}: {CHANGED}")
+                if sealed_hash(content, due, head.hash) != hashed or (due == row.noted and hashed != row.noted_head):
+                    raise self._bad(root, row, due, CHANGED)
                 entry = Entry(due, content, head.hash, hashed.hex())
                 head = Head(due, entry.hash)
                 yield entry
+
+    def _bad(self, root: str, row: Row, number: int, problem: str) -> JournalError:
+        """What is said of an entry that is not what it should be, unless another process has removed its chain meanwhile."""
+        if self._ask("SELECT 1 FROM chains WHERE root = ? AND id = ?", row.root, row.id):
+            return JournalError(f"{self.place(root, number)}: {problem}")
+        return JournalError(f"{self.path}: thread {told(root)} was removed while it was read")
 
     def _head(self, row: Row, after: int) -> Head:
         """The end of the part of a chain that is not asked for."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import fields
 
 from organism.budget.claims import MESSAGES, NOTHING, VECTOR, six
+from organism.journal.chain import json_text
 from organism.journal.endings import TELLING
-from organism.journal.writers import json_text
 from organism.names import ACCOUNT, CONVERSATION, counted, node_of_limits, told
 from organism.record import facts
 from organism.usage import Raised, Reached, Spending
@@ -144,6 +144,11 @@ def begins_chain(fact: Fact) -> bool:
     and the call is settled: where the chain was let go or removed by then, nobody would ever end the one that it began.
     """
     return fact.__class__ is not facts.CallCompleted
+
+
+def last_snapshot(record: Sequence[Fact]) -> int:
+    """The place of the last snapshot in a record; 0 where there is none."""
+    return next((place for place in range(len(record) - 1, -1, -1) if isinstance(record[place], facts.Snapshot)), 0)
 
 
 def opens_nothing(fact: Fact) -> str | None:

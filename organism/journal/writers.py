@@ -7,7 +7,6 @@ as long, and every fact passes here. What stands in most entries, and the long t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache, partial
@@ -18,6 +17,7 @@ from attrs import frozen
 
 from organism.generated import Source
 from organism.journal import forms
+from organism.journal.chain import json_text
 from organism.journal.literals import Literal
 from organism.journal.texts import ANSWERED, NAMESPACE, PAYLOAD, ROOT, Fragment, Texts, json_of, marked, xml_of
 from organism.journal.values import MARK, closed
@@ -47,11 +47,6 @@ string: Final[Plain] = encode_basestring
 """The JSON text of a text; raises TypeError for what is none."""
 _integer: Final[Plain] = int.__repr__
 _float: Final[Plain] = float.__repr__
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-json_text: Final[Plain] = _ENCODER.encode
-"""The canonical text of any JSON value; raises TypeError or ValueError for what is none."""
-
-
 W = TypeVar("W")
 
 

@@ -38,12 +38,14 @@ _AT_ONCE: Final = 100
 _OURS: Final = {
     "journal": "each arm has a journal of its own, below 'folder'",
     "runtime": "all arms run on one event loop: write it into the organism's file",
+    "dead_letters": "nobody is told of them in a study",
 }
 """What an arm cannot set, and why."""
 _WARM_UP: Final = "warm-up"
 _FIRST: Final = "at least 'study', 'to', 'inputs' and 'arms', as in 'study: my-study'"
 _MISSING: Final = (
-    "name the study's file: it has at least the keys 'study', 'to', 'inputs' and 'arms' (docs/how-to/study-limits.md)"
+    "name the study's file. The least that is in one: {study: my-study, to: HANDLER, inputs: [What is a hive?], arms: {plain: {}, "
+    "small: {budget.tokens: 500}}}"
 )
 
 

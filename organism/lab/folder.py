@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from organism.journal import Journal
     from organism.lab.study import Cell, Study
+    from organism.usage import Spending
 
 _RECORD: Final = "study.json"
 _LEARNED: Final = "learned.json"
@@ -166,15 +167,20 @@ def _who(study: Study) -> dict[str, str]:
     return who
 
 
-def begin(study: Study) -> None:
-    """Writes down what is studied; or looks whether the threads that are there are of this very study.
+def check_same(study: Study) -> None:
+    """Looks whether the threads that are there are of this very study.
 
     Arms, inputs (behind those that are there) and repeats may have come since. Raises ConfigurationError where anything else has changed.
     """
+    _check_same(study, _read(study.folder / _RECORD), study.record())
+
+
+def begin(study: Study) -> None:
+    """Writes down what is studied. Raises as :func:`check_same`."""
     known = _read(study.folder / _RECORD)
     now = study.record()
+    _check_same(study, known, now)
     if known is not None:
-        _check_same(study, known, now)
         kept = known["arms"]
         now = {**now, "arms": {**kept, **now["arms"]}, "inputs": max(now["inputs"], known["inputs"], key=len)}
     try:
@@ -183,7 +189,9 @@ def begin(study: Study) -> None:
         raise ConfigurationError([f"{study.folder}: cannot be written: {reason_of(error)}"]) from None
 
 
-def _check_same(study: Study, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_same(study: Study, known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> None:
+    if known is None:
+        return
     changed = [f"'{key}'" for key in ("study", "to", "seed", "warm_up") if known.get(key) != now[key]]
     if known.get("organism") != now["organism"]:
         changed.append(f"{study.organism} (or an ORGANISM_ variable)")
@@ -224,11 +232,15 @@ def spent(path: Path) -> dict[str, Decimal]:
         return dict.fromkeys(UNITS, Decimal(0))
     tally = Tally()
     with opened(path) as journal:
-        for row in journal.spendings():
-            if row.tells is None:
-                tally.add(row.amounts, row.details, estimated=row.estimated, unpriced=row.unpriced)
+        for row in spendings(journal):
+            tally.add(row.amounts, row.details)
     usage = tally.usage()
     return {unit: Decimal(getattr(usage, unit)) for unit in UNITS}
+
+
+def spendings(journal: Journal) -> list[Spending]:
+    """What was spent in a journal, less what its ledger tells of limits."""
+    return [row for row in journal.spendings() if row.tells is None]
 
 
 def _read(path: Path) -> dict[str, Any] | None:

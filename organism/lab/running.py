@@ -49,8 +49,8 @@ class Ran:
 async def run(study: Study, *, ended: Ended | None = None, grace: float = 0) -> Ran:
     """Runs what is left of a study: threads that have a result stay as they are, unfinished ones are continued, and missing ones begin anew.
 
-    ``ended`` is called with each cell, those of the warm-up first and all in the order of the study, what its thread came to, and why that
-    is missing, if it is. Cancelled, it begins nothing more, and what runs has ``grace`` seconds to finish; what does not is continued next time.
+    ``ended`` is called with each cell as soon as its thread has ended, those of the warm-up first, what that came to, and why it is missing,
+    if it is. Cancelled, it begins nothing more, and what runs has ``grace`` seconds to finish; what does not is continued next time.
 
     Raises ConfigurationError where the folder has threads of another study, JournalHeldError while another process runs this one, and other
     JournalErrors of the folder; whatever else goes wrong with a thread makes that one missing.
@@ -164,15 +164,13 @@ def _place_of(study: Study, cell: Cell, known: Found | None) -> folder.Place:
 
 @define(eq=False)
 class _Line:
-    """The threads of a run in the order in which they are begun, which is that in which they are told of."""
+    """The threads of a run in the order in which they are begun, which is that in which those count that come to nothing."""
 
     running: _Running
     at_most: int
     stopped: str | None = None
-    _begun: dict[Cell, tuple[ThreadResult | None, str | None] | None] = field(
-        factory=dict["Cell", "tuple[ThreadResult | None, str | None] | None"], init=False
-    )
-    """Those that were not told of yet, with what they came to."""
+    _begun: dict[Cell, tuple[str | None] | None] = field(factory=dict["Cell", "tuple[str | None] | None"], init=False)
+    """Those that were not counted yet; of those that have ended, why they are missing, if they are."""
     _moved: anyio.Event = field(factory=anyio.Event, init=False)
     """Set when another one has ended."""
     _in_a_row: int = field(default=0, init=False)
@@ -199,19 +197,19 @@ class _Line:
         self._begun[cell] = None
 
     def came(self, cell: Cell, result: ThreadResult | None, why: str | None) -> None:
-        """The thread of a cell came to this. It is told of once those before it were."""
-        self._begun[cell] = result, why
+        """The thread of a cell came to this. It is told of at once, and counts once those before it did."""
+        if self.running.ended is not None:
+            self.running.ended(cell, result, why)
+        self._begun[cell] = (why,)
         self._moved.set()
         for first, known in [*self._begun.items()]:
             if known is None:
                 return
             del self._begun[first]
-            self._tell(first, *known)
+            self._count(first, *known)
 
-    def _tell(self, cell: Cell, result: ThreadResult | None, why: str | None) -> None:
+    def _count(self, cell: Cell, why: str | None) -> None:
         running = self.running
-        if running.ended is not None:
-            running.ended(cell, result, why)
         if why is None:
             running.ran += not cell.warms_up
             self._in_a_row = 0

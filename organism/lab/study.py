@@ -95,10 +95,10 @@ class Study:
 
     def settings_of(self, cell: Cell) -> Settings:
         """The settings of a cell's organism. Its simulated models draw what belongs to the repeat: the same in each arm, and another lot in
-        each repeat.
+        each repeat. Nobody is told of dead letters: whoever is has a thread, and a budget, beside that of the cell.
         """
         arm = self.arm(cell.arm)
-        return self._seeded(arm.before if cell.warms_up else arm.settings, cell.repeat)
+        return evolve(self._seeded(arm.before if cell.warms_up else arm.settings, cell.repeat), dead_letters=None)
 
     @property
     def cells(self) -> tuple[Cell, ...]:

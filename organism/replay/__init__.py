@@ -1,4 +1,14 @@
-"""Replays and forks: a thread's record run again, and a part of it gone on with another way (R24)."""
+"""Replays and forks: a thread's record run again, and a part of it gone on with another way (R24).
+
+Reading order:
+
+* ``replaying`` - the way in: a replay of one thread, and what differed
+* ``script`` - what the record says of each delivery
+* ``stage`` - folds the record, and answers the handlers that run on it as they were answered then
+* ``player``, ``context`` - one delivery that is run again; what its handler sees, with ``histories`` of threads that it has spawned
+* ``verdict`` - whether it came to what the record says
+* ``forking`` - a thread's first facts in a chain of their own
+"""
 
 from __future__ import annotations
 

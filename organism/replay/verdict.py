@@ -19,7 +19,7 @@ from organism.threads.outcomes import Failure
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from organism.journal.prompts import Prompt as Recorded
+    from organism.journal.prompts import Prompt as RecordedPrompt
     from organism.kernel.prompts import Prompt
     from organism.kernel.state import State
     from organism.message import Outgoing
@@ -75,7 +75,7 @@ def _cut(text: str, same: int) -> str:
     return excerpt(text, _LONGEST, start=0 if len(text) <= _LONGEST else max(0, same - _AROUND))
 
 
-def asked_otherwise(before: Recorded, now: Prompt) -> tuple[str, str] | None:
+def asked_otherwise(before: RecordedPrompt, now: Prompt) -> tuple[str, str] | None:
     """What a model was asked and is asked, where they first differ: in a message, or in the rest of the request. ``None`` where that is
     in nothing that is written down.
     """
@@ -88,7 +88,7 @@ def asked_otherwise(before: Recorded, now: Prompt) -> tuple[str, str] | None:
     return None
 
 
-def _parts(prompt: Recorded | Prompt) -> dict[str, str]:
+def _parts(prompt: RecordedPrompt | Prompt) -> dict[str, str]:
     """The parts of a request, by what they are called."""
     messages = {f"message {number}": each for number, each in enumerate(prompt.messages, 1)}
     return {name: _json(value) for name, value in (messages | dict(prompt.asked)).items()}

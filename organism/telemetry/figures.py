@@ -37,6 +37,11 @@ class Figures:
             explicit_bucket_boundaries_advisory=_SECONDS,
         )  # fmt: skip
         self._cost = meter.create_counter("organism.cost", "{USD}", "Dollars that model calls did cost")
+        self._unpriced = meter.create_counter(
+            "organism.unpriced",
+            "{attempt}",
+            "Attempts at model calls that organism.cost leaves out: nobody knows their price",
+        )
         self._messages = meter.create_counter("organism.messages", "{message}", "Messages put in mailboxes")
         self._failures = meter.create_counter("organism.failures", "{delivery}", "Deliveries that failed")
         self._threads = meter.create_counter("organism.threads", "{thread}", "Threads that ended")
@@ -80,6 +85,8 @@ class Figures:
                 self._tokens.record(tokens, {**told, names.KIND_OF_TOKENS: kind})
         if charge.cost:
             self._cost.add(float(usd(charge.cost)), told)
+        if charge.unpriced:
+            self._unpriced.add(1, told)
         if any(charge.amounts) or fact.missed is not None:  # else the hold was given back before the backend was asked
             error = {} if fact.missed is None else {names.ERROR: fact.missed.kind}
             self._seconds.record(fact.at - fact.held_at, {**told, **error})

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from organism.errors import IdTakenError, JournalError
 from organism.journal.codec import decode_entry
-from organism.journal.secrets import INSTEAD, without_secrets
+from organism.likeness import INSTEAD, without_secrets
 from organism.names import class_name, successor_of, told
 from organism.payloads import encode_fields
 from organism.record import facts

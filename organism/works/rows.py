@@ -178,12 +178,15 @@ def rows_in(
             yield from (row for row in rows if row.began >= since and (root, row.result.thread) not in turns)
 
 
-def whole(journal: Journal, row: ThreadRow) -> ThreadRow:
-    """The row with all of its result. Raises JournalError where the entry that has it is not what it was."""
+def whole(journal: Journal, row: ThreadRow) -> ThreadRow | None:
+    """The row with all of its result; ``None`` where its chain was removed since. Raises JournalError where the entry that has it is not what
+    it was.
+    """
     if row.short is None:
         return row
-    entry = next(iter(journal.documents(row.chain, after=row.short.entry - 1)), None)
-    (fact,) = facts_of([] if entry is None else [entry])
+    fact = next(facts_of(journal.documents(row.chain, after=row.short.entry - 1)), None)
+    if fact is None and journal.root_of(row.chain) != row.chain:
+        return None
     if not isinstance(fact, facts.Ended) or fact.thread != row.short.id:
         raise JournalError(
             f"thread {told(row.chain)}: entry {row.short.entry} does not say how {told(row.short.id)} ended; 'organism verify' says more"

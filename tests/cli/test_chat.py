@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 import signal
 import subprocess
-import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio.lowlevel
@@ -19,6 +20,7 @@ from organism.cli.talking import PROMPT
 from organism.errors import JournalError
 from organism.journal import open_journal
 from tests.cli.test_terminal import Terminal
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Desk
@@ -236,6 +238,38 @@ def test_a_conversation_of_which_only_a_successor_is_left_goes_on_with_whom_that
     assert ran.err.endswith("conversation c has ended and continues in c~2\n")
 
 
+FILLS: Final = '''
+    import resource
+
+    from organism import Context, Reply, payload
+
+
+    @payload
+    class Job:
+        text: str
+
+
+    async def fill(job: Job, ctx: Context) -> Reply[Job]:
+        """Echoes it; from 'fill' on no file grows any more."""
+        if job.text == "fill":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        return Reply(job)
+'''
+
+
+def test_a_turn_that_cannot_be_written_says_why_and_is_no_answer(desk: Desk) -> None:
+    desk.write("fills.py", FILLS)
+    desk.write("organism.yaml", "organism: full\njournal: jsonl:journal\nhandlers: {filler: {code: 'fills:fill'}}\n")
+    (desk.folder / "lines").write_text("a\nfill\nb\n", "utf-8")
+    with (desk.folder / "lines").open("rb") as lines:
+        ran = desk.process("chat", "--to", "filler", "--conversation", "c", "--quiet", stdin=lines)
+    assert (ran.code, ran.out) == (1, "a\n")
+    frozen, *told = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    why = f"journal/conversation_3ac.jsonl cannot be written: {os.strerror(errno.EFBIG)}"
+    assert frozen.startswith(f"error: thread conversation:c is frozen: {why}")
+    assert told == [f"error: {why}", f"error: not sent: {why}"]
+
+
 def test_a_conversation_that_was_begun_with_a_handler_that_is_no_more_wants_another(talk: Desk) -> None:
     on = ("--conversation", "c", "--quiet")
     assert talk.organism("chat", "--to", "counter", *on, stdin="a\n").code == 0
@@ -299,15 +333,16 @@ def test_turns_that_a_kill_left_are_answered_first(talk: Desk) -> None:
 
 def wait_for_turn(talk: Desk) -> None:
     """Until a turn is in the journal."""
-    for _ in range(12_000):
-        time.sleep(0.005)
+
+    def there() -> bool:
         with suppress(JournalError):  # it is being made
             journal = open_journal("sqlite:organism.db", folder=talk.folder, readonly=True)
-            there = journal.chains(open=True)
+            found = bool(journal.chains(open=True))
             journal.close()
-            if there:
-                return
-    raise AssertionError("no turn was ever written")
+            return found
+        return False
+
+    wait_until(there, "no turn was ever written")
 
 
 def test_at_a_terminal_it_prompts_and_ctrl_d_ends_it(talk: Desk) -> None:

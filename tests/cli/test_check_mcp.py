@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.waiting import LONG, wait_until
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Desk
@@ -86,17 +87,15 @@ def test_the_graph_has_what_an_agent_uses_of_a_server(desk: Desk) -> None:
 def test_a_signal_ends_what_waits_for_servers_that_have_not_started(desk: Desk, words: tuple[str, ...]) -> None:
     slow = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
     desk.write("server.py", slow)
-    desk.write("organism.yaml", FILE)
+    desk.write("organism.yaml", FILE.replace("server.py]", f"server.py], timeout: {9 * LONG}"))
     command = [sys.executable, "-m", "organism", *words]
     run = subprocess.Popen(  # noqa: S603 - our own
         command, stdin=subprocess.PIPE, cwd=desk.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     pid = desk.folder / "pid"
-    end = time.monotonic() + 60
-    while not (pid.exists() and pid.read_text("utf-8")) and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until(lambda: pid.exists() and pid.read_text("utf-8"))
     run.send_signal(signal.SIGTERM)
-    run.communicate(timeout=20)  # it would take 25 seconds, where nobody heeded the signal
+    run.communicate(timeout=LONG)  # its server has longer, where nobody heeds the signal
     assert run.returncode == 128 + signal.SIGTERM
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text("utf-8")), 0)

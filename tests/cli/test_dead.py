@@ -255,6 +255,18 @@ def test_an_organism_that_escalates_says_so_in_a_line_and_exits_with_1(shop: Sho
     )
 
 
+def test_an_organism_that_escalates_says_what_it_leaves_in_the_journal(shop: Shop) -> None:
+    """Its other threads have not ended: whoever has mended the cause goes on with them."""
+    orders = "{to: wait, payload: {Order: {item: x}}}, {to: book, payload: {Order: {item: lamp}}}"
+    shop.desk.write("organism.yaml", FILE.replace("attempts: 2", "attempts: 2, do: escalate") + f"start: [{orders}]\n")
+    ran = shop.desk.organism("run")
+    assert ran.code == 1
+    assert ran.err.splitlines()[-2:] == [
+        "1 thread is left in the journal; go on with it: organism resume",
+        "error: the organism has stopped, as 'on_failure' of a handler says",
+    ]
+
+
 def test_check_says_what_comes_of_failures(shop: Shop) -> None:
     lines = shop.desk.organism("check").out.splitlines()
     said = {line.split("; on failure ")[0].split()[1]: line.partition("; on failure ")[2] for line in lines if line.startswith("handler")}  # fmt: skip

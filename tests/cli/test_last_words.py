@@ -13,7 +13,7 @@ import pytest
 
 from organism import Context, Organism, Reply
 from organism.cli import signals
-from organism.cli.conduct import Orders, conduct
+from organism.cli.conduct import Job, conduct
 from organism.cli.interrupts import Interrupts
 from organism.cli.options import RunOptions
 from organism.cli.streams import Streams
@@ -166,11 +166,11 @@ def test_what_ends_when_nobody_waits_for_it_any_more_is_said(tmp_path: Path, bac
     out, err = io.StringIO(), io.StringIO()
     streams = Streams(out=out, err=err, input=io.StringIO())
     messages = (StartMessage(to="ends", payload=Go("after all")),)
-    orders = Orders(file=tmp_path, options=RunOptions(grace=0, quiet=True), messages=messages)
+    job = Job(file=tmp_path, options=RunOptions(grace=0, quiet=True), messages=messages)
 
     async def main() -> int:
         SlowDisk.late = anyio.Event()
-        return await conduct(organism, orders, streams, interrupts)
+        return await conduct(organism, job, streams, interrupts)
 
     before = signals.answers()
     with Interrupts(lambda: None) as interrupts:

@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from organism.record.calls import COLUMNS
 from organism.record.facts import CallSettled, ConversationOpened, Ended, ThreadOpened
 from organism.replay.forking import fork_in
 from organism.settings import BudgetSettings
+from organism.works.rows import rows_in
 from tests.cli.journal_world import URLS, record, written
 
 if TYPE_CHECKING:
@@ -413,6 +415,53 @@ def test_log_follows_a_thread_until_it_has_ended(desk: Desk) -> None:
     assert len(desk.organism("log", "apple", "--follow", "--journal", url).out.splitlines()) == len(facts)
 
 
+def removed(desk: Desk, url: str, *roots: str) -> None:
+    """What another process does: it removes threads."""
+    with closing(open_journal(url, folder=desk.folder)) as journal:
+        journal.remove(*roots)
+
+
+def test_log_follows_a_thread_until_it_is_removed(desk: Desk) -> None:
+    """It may end and be removed between two looks."""
+    looks = 0
+
+    def pause() -> None:
+        nonlocal looks
+        looks += 1
+        assert looks == 1, "it is followed for ever"
+        written(desk.folder, url, facts[3:])
+        removed(desk, url, "apple")
+
+    url = "sqlite:live.db" if url_of(desk).startswith("sqlite") else "jsonl:live"
+    facts = [pair for pair in record().facts if pair[0] == "apple"]
+    written(desk.folder, url, facts[:3])
+    with closing(open_journal(url, folder=desk.folder, readonly=True)) as journal:
+        assert len(list(documents_of(journal, meant(journal, "apple"), pause=pause))) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "name"),
+    [("threads --json", "threads", "rows_in"), ("export", "transfer", "_stays")],
+    ids=["threads", "export"],
+)
+def test_a_thread_that_is_removed_meanwhile_is_left_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, command: str, module: str, name: str
+) -> None:
+    """Once it is known which threads there are, another process removes one of them."""
+    whole: Any = getattr(import_module(f"organism.cli.{module}"), name)
+
+    def then_removed(*given: Any, **how: Any) -> Any:
+        found = list(whole(*given, **how))
+        removed(desk, url_of(desk), "apricot")
+        return found
+
+    monkeypatch.setattr(f"organism.cli.{module}.{name}", then_removed)
+    ran = desk.organism(*command.split())
+    assert ran.code == 0, ran.err
+    assert {each.get("root") or each["thread"] for each in ran.objects} == {"apple", "berry"}
+    assert command != "export" or "exported: 2 threads" in ran.err
+
+
 # usage
 
 
@@ -594,6 +643,26 @@ def test_usage_since_an_hour_is_what_was_spent_from_then_on(desk: Desk) -> None:
         ["sleeper", "0", "0", "0", "0.00", "1"],
         ["all", "0", "0", "0", "0.00", "1"],
     ]
+
+
+def test_no_thread_has_spent_more_than_all_of_them_while_they_spend(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process writes as soon as anything was read."""
+
+    def written_first(journal: Any, *given: Any, **how: Any) -> Any:
+        written(desk.folder, url, later)
+        later.clear()
+        return rows_in(journal, *given, **how)
+
+    facts = [pair for pair in record().facts if pair[0] == "apple"]
+    url = "sqlite:live.db" if url_of(desk).startswith("sqlite") else "jsonl:live"
+    settled = next(place for place, (_, fact) in enumerate(facts) if isinstance(fact, CallSettled))
+    written(desk.folder, url, facts[:settled])
+    later = facts[settled : settled + 1]
+    monkeypatch.setattr("organism.cli.usage.rows_in", written_first)
+    rows = [row.split() for row in desk.organism("usage", "--by", "thread", "--journal", url).out.splitlines()[2:]]
+    assert [row[:4] for row in rows] == [["apple", "1", "100", "50"], ["all", "1", "100", "50"]]
 
 
 def test_what_a_fork_copied_is_counted_with_its_origin_alone(desk: Desk) -> None:

@@ -29,6 +29,13 @@ def test_what_start_says_runs_to_its_end(desk: Desk, runtime: str) -> None:
     assert ran.err == "imported\n" + NOTE
 
 
+def test_what_a_start_sends_is_accepted_all_together_however_narrow_the_queue_is(desk: Desk) -> None:
+    start = ", ".join(["{to: shouter, payload: {Job: {text: x}}}"] * 5)
+    ran = desk.organism("run", "--json", "--set", "queue=1", "--set", "on_full=refuse", "--set", f"start=[{start}]")
+    assert ran.code == 0, ran.err
+    assert [one["outcome"] for one in ran.objects] == ["completed"] * 5
+
+
 def test_sub_threads_are_rows_of_their_own_below_the_sum(desk: Desk) -> None:
     ran = desk.organism(
         "run",

@@ -163,7 +163,8 @@ def test_a_handler_that_logs_wrongly_or_of_a_model_goes_on(more: Desk) -> None:
     )
     ran = more.process("run", "--to", "mislogger", "--send", "x", "--quiet")
     assert (ran.code, ran.out.splitlines()[0]) == (0, "mislogger: Done"), ran.err
-    assert "TypeError: %d format" in ran.err  # logging's own report, which names the line that is wrong
+    assert "TypeError" in ran.err, ran.err
+    assert "Message: '%d apples'" in ran.err  # logging's own report, which names the line that is wrong
     (line,) = [line for line in ran.err.splitlines() if "no model" in line]
     assert "no connection to http://127.0.0.1:9" in line
     assert "work.py" not in line  # it is no fault of the code that called

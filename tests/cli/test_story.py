@@ -115,7 +115,7 @@ def test_attempts_are_told_one_by_one() -> None:
             opened(),
             held(1, prompt, key="a"),
             settled(1, Charge()),
-            held(2, attempt=2, key="a"),
+            held(2, attempt=2, key="a", call=1),
             settled(2, Charge(input_tokens=9, output_tokens=5, estimated=True)),
             facts.CallCompleted(at=3.5, thread="t", seq=1, handler="desk", text="", key="a", kept=kept),
             held(3, attempt=1),
@@ -124,8 +124,8 @@ def test_attempts_are_told_one_by_one() -> None:
     assert lines == [
         "  desk calls default (b/m), call 1: 1 message, 1 new: user: hi",
         "  call 1 gets no answer [nothing charged, 2.50 s]",
-        "  desk calls default (b/m), call 2, attempt 2: 1 message, 1 new",
-        '  call 2 answers [~9 in, ~5 out, 0.00 USD, 2.50 s]: uses reader {"page": 1}',
+        "  desk calls default (b/m), attempt 2 of call 1 after 0.00 s: 1 message, 1 new",
+        '  attempt 2 of call 1 answers [~9 in, ~5 out, 0.00 USD, 2.50 s]: uses reader {"page": 1}',
         "  desk calls default (b/m), call 3",
     ]
 

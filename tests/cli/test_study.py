@@ -373,9 +373,12 @@ def test_what_a_study_has_begun_with_stays(den: Desk) -> None:
         ("to: thinker", "to: thinker\n    warm_up: 2", "'warm_up'"),
     ]:
         den.write("study.yaml", STUDY.replace(before, after))
-        ran = den.organism("study")
-        assert (ran.code, ran.out) == (2, "")
-        assert f"dens.study: has threads of another study; since they ran, this changed: {said}." in ran.err
+        why = f"dens.study: has threads of another study; since they ran, this changed: {said}."
+        for how in ((), ("--dry-run",)):
+            ran = den.organism("study", *how)
+            assert (ran.code, ran.out) == (2, "")
+            assert ran.err.startswith(why), "no plan of what will not be run"
+        assert f"note: {why}" in den.organism("study", "--report").err
     den.write("study.yaml", STUDY)
     den.write("organism.yaml", ORGANISM.replace("900", "901"))
     assert "this changed: organism.yaml (or an ORGANISM_ variable)" in den.organism("study").err
@@ -394,6 +397,87 @@ def test_the_sums_are_told_by_arm_with_their_differences(den: Desk) -> None:
     assert shown["reached final"].split() == ["reached", "final", "0%", "(0", "to", "49)", "100%", "(51", "to", "100)"]
     assert shown["less plain"].split() == ["less", "plain", "small"]
     assert lines[-1].endswith("a bootstrap that draws inputs (2 of them, seed 0)")
+
+
+def spent(ran: Ran) -> list[tuple[str, ...]]:
+    """What ``study --usage --csv`` says: arm, handler, model, calls and tokens."""
+    return [tuple(row[key] for key in ("arm", "handler", "model", "model_calls", "tokens")) for row in rows(ran)]
+
+
+def test_what_arms_have_spent_is_told_by_handler_and_model(den: Desk) -> None:
+    """All of it: also by the warm-up, by a thread that is missing, and by the same again."""
+    assert den.organism("study", "--report", "--usage").out.splitlines()[-1].split() == [
+        "all",
+        "-",
+        "-",
+        "0",
+        "0",
+        "0",
+        "0.00",
+    ]
+    den.write("fails_at", "6")
+    assert den.organism("study", "--quiet").code == 1
+    ran = den.organism("study", "--usage", "--csv")
+    assert ran.code == 0, ran.err
+    assert [row[:3] for row in spent(ran)] == [(arm, "thinker", "default") for arm in ("plain", "small", "warm-up")]
+    assert sum(int(row[3]) for row in spent(ran)) == calls(den) > CALLS
+    paid = {"plain": 0, "small": 0}
+    for row in rows(den.organism("study", "--report", "--csv")):
+        paid[row["arm"]] += int(row["tokens"])
+    assert {row[0]: int(row[4]) for row in spent(ran)}.items() >= paid.items(), "a failed call costs no tokens"
+
+    table = den.organism("study", "--report", "--usage").out.splitlines()
+    assert table[0].split() == ["arm", "handler", "model", "calls", "tokens", "in", "out", "cost", "USD"]
+    *by_arm, whole = [line.split() for line in table[2:]]
+    assert [row[:4] for row in by_arm] == [list(row[:4]) for row in spent(ran)]
+    assert whole[:4] == ["all", "-", "-", str(calls(den))]
+
+    objects = [json.loads(line) for line in den.organism("study", "--report", "--usage", "--json").out.splitlines()]
+    assert [(each["study"], each["arm"], each["usage"]["tokens"]) for each in objects] == [
+        ("dens", row[0], int(row[4])) for row in spent(ran)
+    ]
+    assert {key for each in objects for key in each["usage"]} == set(rows(ran)[0]) - {
+        "study",
+        "arm",
+        "handler",
+        "model",
+    }
+
+
+def test_what_arms_have_spent_counts_threads_under_way_once(den: Desk) -> None:
+    den.write("ends_at", "6")
+    assert den.process("study", "--quiet").code == 9
+    (own,) = (den.folder / "dens.study/under-way").glob("*.db")
+    killed = spent(den.organism("study", "--report", "--usage", "--csv"))
+    assert sum(int(row[3]) for row in killed) == 5, "the call that was cut is charged when its thread goes on"
+    left = own.read_bytes()
+    (den.folder / "ends_at").unlink()
+    assert den.organism("study", "--quiet").code == 0
+    whole = spent(den.organism("study", "--report", "--usage", "--csv"))
+    own.write_bytes(left)  # as where a process is killed between the two steps of moving it
+    assert spent(den.organism("study", "--report", "--usage", "--csv")) == whole
+
+
+def test_what_is_spent_has_no_price_or_is_an_estimate(den: Desk) -> None:
+    den.write("organism.yaml", ORGANISM.replace(", price: {input: 1, output: 1}", ""))
+    ran = den.organism("study", "--usage")
+    assert ran.code == 0, ran.err
+    *_, whole, note = ran.out.splitlines()
+    assert whole.endswith("0.00?")
+    assert note == "? leaves out calls whose price is unknown: give the backend a 'price'"
+
+
+@pytest.mark.parametrize(("longest", "tables"), [(42, 1), (43, 2)])
+def test_a_table_of_arms_is_as_wide_as_a_terminal_of_a_hundred_columns(den: Desk, longest: int, tables: int) -> None:
+    names = "a" * 40, "b" * longest
+    few = STUDY.replace("plain", names[0]).replace("small", names[1]).replace("repeats: 2", "repeats: 1")
+    den.write("study.yaml", few)
+    ran = den.organism("study", "--quiet")
+    assert ran.code == 0, ran.err
+    of_arms, _, _ = ran.out.partition("\nless ")
+    heads = [line for line in of_arms.splitlines() if line.startswith("arm ")]
+    assert len(heads) == tables
+    assert (max(map(len, heads)) == 100) == (tables == 1)
 
 
 def test_arms_follow_each_other_in_an_order_of_the_seed(den: Desk) -> None:
@@ -421,6 +505,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("repeats", "repeat", "study.yaml:7:1 repeat: unknown key; did you mean 'repeats'?"),
     ("plain:", "warm-up:", "study.yaml:5:3 arms.warm-up: 'warm-up' is what the threads before all arms are called"),
     ("plain: {}", "plain: {journal: 'memory:'}", "study.yaml:5:11 arms.plain.journal: cannot differ between arms"),
+    ("plain: {}", "plain: {dead_letters: asker}", "arms.plain.dead_letters: cannot differ between arms: nobody is told"),
     ("plain: {}", "plain: {budget.tokns: 4}", "study.yaml:5:11 budget.tokns: unknown key; did you mean 'tokens'?"),
     ("plain: {}", "plain: {budget.warn_at: [1, -3]}", "study.yaml:5:31 budget.warn_at[1]: -3 is not above 0"),
     ("[What is a den?,", "[{Question: {txt: a}},", "study.yaml:3:27 inputs[0].Question.txt: is not a field"),
@@ -479,7 +564,7 @@ def test_a_mistake_of_the_organism_names_the_arm_that_makes_it_one(den: Desk) ->
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "other.yaml: there is no such file; name the study's file: it has at least the keys 'study', 'to', 'inputs'"),
+        (None, "other.yaml: there is no such file; name the study's file. The least that is in one: {study: my-study, to: "),
         ("", "other.yaml:1:1: is empty: write at least 'study', 'to', 'inputs' and 'arms', as in 'study: my-study'"),
         ("- a", "other.yaml:1:1: must be a mapping of keys, as in 'study: my-study', and not a list"),
     ],
@@ -498,6 +583,8 @@ def test_what_is_no_study_is_told_what_a_study_is(den: Desk, text: str | None, s
         (("--csv", "--json"), "--json and --csv cannot go together"),
         (("--dry-run", "--report"), "--dry-run and --report cannot go together"),
         (("--calls",), "--calls: needs --csv or --json"),
+        (("--usage", "--calls", "--csv"), "--usage and --calls cannot go together"),
+        (("--usage", "--dry-run"), "--usage and --dry-run cannot go together"),
         (("--grace", "-1"), "--grace -1: must be a number of seconds, 0 or more"),
     ],
 )

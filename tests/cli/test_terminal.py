@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.conftest import ended
 from tests.cli.test_process import interrupt_until_it_ends
+from tests.cli.test_shutdown import go
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +24,8 @@ pty = pytest.importorskip("pty", reason="only where there are pseudo terminals")
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 SLOW = '''
+    from pathlib import Path
+
     import anyio
 
     from organism import Context, Reply, payload
@@ -45,9 +49,10 @@ SLOW = '''
 
 
     async def read(job: Job, ctx: Context) -> Reply[Done]:
-        """Reads slowly."""
+        """Reads, until there is a file "go"."""
         await ctx.complete("Say something about it.", max_output_tokens=40)
-        await anyio.sleep(0.4)
+        while not Path("go").exists():
+            await anyio.sleep(0.01)
         return Reply(Done(text=job.text))
 
 
@@ -93,12 +98,9 @@ class Terminal:
         os.close(self._end)
         return self.process.wait(timeout=120)
 
-    def close(self, number: signal.Signals | None = None) -> int:
-        """Closes it, of which the process hears by this signal, or not at all."""
+    def close(self) -> None:
+        """Closes it while the process goes on."""
         os.close(self._end)
-        if number is not None:
-            self.process.send_signal(number)
-        return self.process.wait(timeout=120)
 
     def _pieces(self) -> Iterator[str]:
         while True:
@@ -141,8 +143,8 @@ def test_progress_is_live_and_nothing_of_it_is_left(slow: Desk) -> None:
     terminal = Terminal(slow, "run")
     terminal.until(lambda shown: "reader" in shown and re.search(r"█|░", shown))
     assert HIDE in terminal.shown
-    assert "threads: 1 running" in terminal.shown
-    assert "messages" in terminal.shown
+    terminal.until(lambda shown: "threads: 1 running" in shown and "messages" in shown)
+    go(slow)
     assert terminal.finish() == 0
     assert terminal.shown.rfind(SHOW) > terminal.shown.rfind(HIDE)
     left = screen(terminal.shown)
@@ -184,18 +186,22 @@ def outcome(desk: Desk) -> str:
 def test_a_terminal_that_is_closed_ends_a_run_in_order(slow: Desk) -> None:
     terminal = Terminal(slow, "run", "--journal", "sqlite:kept.db", "--grace", "0.1", "--to", "sleeper", "--send", "x")
     terminal.until(lambda shown: "threads: 1 running" in shown)
-    assert terminal.close(signal.SIGHUP) == 129
+    terminal.close()
+    assert ended(terminal.process, signal.SIGHUP).code == 129
     assert outcome(slow) == "unfinished"
 
 
 def test_a_run_outlives_its_terminal_where_it_does_not_hear_of_that(slow: Desk) -> None:
     terminal = Terminal(slow, "run", "--journal", "sqlite:kept.db")
     terminal.until(lambda shown: "threads: 1 running" in shown)
-    assert terminal.close() == 1, "what it came to could not be printed"
+    terminal.close()
+    go(slow)
+    assert ended(terminal.process).code == 1, "what it came to could not be printed"
     assert outcome(slow) == "completed"
 
 
 def test_quiet_draws_nothing(slow: Desk) -> None:
+    go(slow)
     terminal = Terminal(slow, "run", "--quiet")
     assert terminal.finish() == 0
     assert "\x1b" not in terminal.shown
@@ -203,6 +209,7 @@ def test_quiet_draws_nothing(slow: Desk) -> None:
 
 
 def test_json_on_a_terminal_is_one_line_between_the_drawings(slow: Desk) -> None:
+    go(slow)
     terminal = Terminal(slow, "run", "--json")
     assert terminal.finish() == 0
     assert HIDE in terminal.shown

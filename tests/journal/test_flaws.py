@@ -303,6 +303,24 @@ class _Watched(SqliteJournal):
         return super()._sums(table)
 
 
+@pytest.mark.parametrize("url", URLS)
+def test_what_is_removed_meanwhile_is_no_flaw(tmp_path: Path, url: str) -> None:
+    written(tmp_path, url)
+    with (
+        closing(open_journal(url, folder=tmp_path, durable=False)) as journal,
+        closing(open_journal(url, folder=tmp_path, readonly=True)) as reader,
+    ):
+        over = {chain.root for chain in journal.chains(open=False)}
+        assert len(over) > 1
+
+        def looked_at() -> None:
+            journal.remove(*over)
+            over.clear()
+
+        assert reader.flaws(looked_at) == ()
+        assert not over
+
+
 def test_what_is_written_meanwhile_is_no_flaw(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     with closing(SqliteJournal(path, durable=False)) as journal:

@@ -62,6 +62,7 @@ def test_the_file_beside_a_journal_that_may_not_be_read_is_named(folder: Path) -
     with closing(open_journal("sqlite:a.db", folder=folder)):
         shutil.copytree(folder, copy := folder / "copy")  # as a process leaves it that is killed
     (copy / "a.db-shm").unlink()
+    (copy / "a.db").chmod(0o644)  # whatever the umask is
     (copy / "a.db-wal").chmod(0)
     copy.chmod(0o555)
     assert _said(copy, "sqlite:a.db") == f"{copy}/a.db-wal cannot be opened: Permission denied"

@@ -343,6 +343,18 @@ def test_verify_compares_the_roll_with_the_index(folder: Path) -> None:
     assert same_without(folder)
 
 
+@pytest.mark.parametrize("gone", ["t20", "x" * 300, "ä/ö\n"])
+def test_what_was_removed_since_the_roll_was_written_is_no_flaw_of_it(folder: Path, gone: str) -> None:
+    """Of a long id the name of its file does not tell, and the file is not there any more."""
+    one = later(folder)
+    one.remove(gone)
+    one.close()
+    before = (folder / NAME).read_bytes()
+    assert LinesJournal(folder, readonly=True).flaws() == ()
+    same_without(folder)
+    assert (folder / NAME).read_bytes() == before
+
+
 def a_chain_was_read(*_: object) -> None:
     pytest.fail("a chain was read")
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from organism.journal.codec import content, decode
-from organism.journal.secrets import INSTEAD, Marked, without_secrets
+from organism.journal.secrets import Marked
+from organism.likeness import INSTEAD, without_secrets
 from organism.primitives import HandlerFailed
 from organism.record.facts import Accepted, Posted, Resolved
 

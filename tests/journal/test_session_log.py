@@ -25,6 +25,7 @@ from organism.testing import FailAfter, Watched, running
 from tests.hard.pump_world import Go, Said, code
 from tests.journal.disks import FailingDisk
 from tests.journal.fact_values import ended
+from tests.waiting import LONG, wait_until
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -323,7 +324,7 @@ class SlowDisk(Disk):
         self.answers = threading.Event()
 
     def write(self, file: FileIO, data: memoryview) -> int:
-        self.answers.wait(10)
+        self.answers.wait(LONG)
         return super().write(file, data)
 
 
@@ -351,7 +352,7 @@ def test_closing_does_not_wait_for_ever(tmp_path: Path, caplog: pytest.LogCaptur
     (record,) = caplog.records
     assert record.getMessage().startswith(f"session log {tmp_path}: the disk did not answer for 0.05 s; ")
     disk.answers.set()
-    log._thread.join(10)
+    log._thread.join(LONG)
     assert story(tmp_path) == [1]
 
 
@@ -397,11 +398,8 @@ def test_a_line_is_written_while_the_thread_goes_on(tmp_path: Path) -> None:
     log = SessionLog(tmp_path)
     log.start()
     log.record("r", dropped(1))
-    for _ in range(400):
-        path = tmp_path / "r.jsonl"
-        if path.exists() and path.stat().st_size:
-            break
-        threading.Event().wait(0.01)
+    path = tmp_path / "r.jsonl"
+    wait_until(lambda: path.exists() and path.stat().st_size)
     assert json.loads(path.read_bytes())["seq"] == 1
     log.close()
 

@@ -402,6 +402,21 @@ def test_what_is_over_takes_no_memory_and_gives_its_room_back(tmp_path: Path) ->
     assert path.stat().st_size < 100_000
 
 
+def test_a_chain_that_is_removed_while_it_is_read_is_not_said_to_be_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    journal = SqliteJournal(path, durable=False)
+    assert not journal.write([("r", each) for each in (opened("r"), *map(fact, range(1000)), ended("r"))])
+    reader = SqliteJournal(path, readonly=True)
+    found = reader.documents("r")
+    assert next(found)["n"] == 1
+    journal.remove("r")
+    with pytest.raises(JournalError, match=r"x\.db: thread 'r' was removed while it was read"):
+        list(found)
+    assert list(reader.documents("r")) == []
+    reader.close()
+    journal.close()
+
+
 def test_parts_that_are_common_are_short_in_the_file() -> None:
     for root in ("", "r", 'a"b\\', "é\ud800", "\0", "4164d8399f767c45"):
         for each in (opened(root), fact(1, root)):
@@ -452,9 +467,14 @@ def test_a_journal_is_not_written_once_its_lock_may_be_anothers(tmp_path: Path) 
         lock = Lock(place, {"pid": "1"})
         lock.take()
         journal = open_journal(url, folder=tmp_path, durable=False, lock=lock)
-        assert not journal.write([("r", fact(1))])
+        assert not journal.write([("r", fact(1)), ("over", fact(1, "over")), ("over", ended("over"))])
+        documents = list(journal.documents("over"))
         lock.path.unlink()
         assert "its lock" in str(journal.write([("r", fact(2))])["r"])
+        with pytest.raises(JournalError, match="its lock"):
+            journal.remove("over")
+        with pytest.raises(JournalError, match="its lock"):
+            journal.put("over", documents)
         other = Lock(place, {"pid": "2"})
         other.take()
         assert "was removed or replaced" in str(journal.write([("r", fact(2))])["r"])

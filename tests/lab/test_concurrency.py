@@ -92,6 +92,15 @@ DEN = '''
             said.append("no more")
         return Reply(Question(" ".join(said)))
 '''
+WATCH = '''
+
+    from organism.primitives import DeadLetter
+
+
+    async def watch(letter: DeadLetter, ctx: Context) -> None:
+        """Asks what is to be done."""
+        await ctx.complete(f"What of {letter.reason}?")
+'''
 ORGANISM = """
     organism: den
     budget: {tokens: 3000, model_calls: 4}
@@ -161,7 +170,9 @@ async def test_a_study_comes_to_the_same_however_many_threads_run_at_the_same_ti
 
         ran = await run(study, ended=ended)
         assert (ran.ran, ran.missing, ran.stopped) == (9, {}, None)
-        assert heard == [*study.warm_ups, *study.cells]
+        assert heard[:1] == list(study.warm_ups)
+        assert sorted(heard[1:], key=study.cells.index) == list(study.cells)
+        assert (heard[1:] == list(study.cells)) == (concurrency == 1), "a slow thread holds up no word of the others"
         seen = den.under_way()
         assert concurrency >= seen["most"] > (concurrency > 1)
         came.append((told(study), seen["all"]))
@@ -209,6 +220,41 @@ async def test_what_goes_wrong_with_a_thread_takes_no_other(den: Den) -> None:
     assert {cell.arm for cell in ran.missing} == {"small"}
     assert told(study) == told(alone)
     assert {each.result.outcome for cell, each in found(study).items() if cell.input == 4} == {"stopped"}
+
+
+@pytest.mark.by_turns
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_three_that_come_to_nothing_stop_a_study_if_they_follow_each_other(den: Den, concurrency: int) -> None:
+    inputs = "inputs: [What is a den?, Whose is it?, Where is it?, No answer., No answer!, No answer?]"
+    den.write(
+        "study.yaml", f"study: dens\nto: thinker\n{inputs}\narms: {{small: {{budget.tokens: 800}}}}\nwarm_up: 0\n"
+    )
+    studies = [den.study(concurrency=concurrency, seed=seed) for seed in range(40)]
+    together = [any(all(study.cells[at + n].input > 3 for n in range(3)) for at in range(4)) for study in studies]
+    apart = studies[together.index(False)]
+    ran = await run(apart)
+    assert ({cell.input for cell in ran.missing}, ran.ran, ran.stopped) == ({4, 5, 6}, 3, None)
+    first = next(study for study in studies if {cell.input for cell in study.cells[:3]} == {4, 5, 6})
+    ran = await run(evolve(first, folder=den.folder / "another"))
+    assert (len(ran.missing), ran.stopped) == (3, "3 threads in a row came to nothing")
+    assert ran.ran <= concurrency - 1
+
+
+@pytest.mark.by_turns
+async def test_what_is_told_of_dead_letters_elsewhere_spends_nothing_in_a_study(den: Den) -> None:
+    den.write("den.py", DEN + WATCH)
+    den.write(
+        "organism.yaml",
+        ORGANISM.replace("handlers: {", "dead_letters: watch\n    handlers: {watch: {code: 'den:watch'}, "),
+    )
+    den.write("study.yaml", STUDY.replace("Where is it?]", "Escalate.]"))
+    study = den.study(concurrency=3)
+    assert (await run(study)).stopped is None
+    there = found(study)
+    assert {each.result.outcome for cell, each in there.items() if cell.input == 3} == {"failed"}
+    calls = [call for each in {**there, **found(study, study.warm_ups)}.values() for call in each.calls]
+    assert den.under_way()["all"] == sum(call.outcome == "ok" for call in calls)
+    assert not list((study.folder / "under-way").iterdir())
 
 
 @pytest.mark.by_turns

@@ -41,6 +41,8 @@ def test_a_mean_has_an_interval_of_inputs_and_not_of_their_repeats() -> None:
     many = [pair for pair in few for _ in range(50)]
     alone, repeated = mean(few, "7"), mean(many, "7")
     assert alone.value == repeated.value == 4.5
+    # Their standard deviation is 2.87, that of means of ten 0.91: 95 % lie within 1.96 of these.
+    assert (alone.low, alone.high) == pytest.approx((4.5 - 1.78, 4.5 + 1.78), abs=0.2)
     assert (repeated.low, repeated.high) == (alone.low, alone.high)
     assert mean(few, "7") == alone
     assert mean(few, "8") != alone

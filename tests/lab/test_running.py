@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,6 @@ from tests.config.conftest import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from organism.lab import Cell
     from organism.results import ThreadResult
@@ -63,3 +63,10 @@ async def test_a_study_runs_in_an_event_loop_of_ones_own(den: Project) -> None:
     assert of_arms(study, threads.values())["two"]["tokens_left"].value == 2
     assert of_pairs(study, threads.values())["two"]["tokens_left"].value == 1
     assert (await run(study)).ran == 0
+
+
+def test_inputs_in_a_file_are_looked_for_beside_the_study(den: Project) -> None:
+    den.write("in.jsonl", '{"Question": {"text": "a"}}\n{"Question": {"text": "b"}}\n')
+    den.write("study.yaml", "study: s\nto: thinker\ninputs: in.jsonl\narms: {one: {}}\n")
+    assert Path.cwd() != den.folder
+    assert [each.text for each in load(den.folder / "study.yaml").inputs] == ["a", "b"]

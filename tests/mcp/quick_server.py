@@ -12,7 +12,7 @@ from typing import Any
 LOG = Path(os.environ["NOTES"])
 
 
-def tool(name: str, says: str, *, reads: bool = False, **takes: str) -> dict[str, Any]:
+def tool(name: str, says: str, *, reads: bool = False, again: bool = False, **takes: str) -> dict[str, Any]:
     """As a server lists it. It requires the first of what it takes."""
     schema = {"type": "object", "properties": {each: {"type": of} for each, of in takes.items()}}
     required = {"required": [*takes][:1]} if takes else {}
@@ -20,7 +20,7 @@ def tool(name: str, says: str, *, reads: bool = False, **takes: str) -> dict[str
         "name": name,
         "description": says,
         "inputSchema": schema | required,
-        "annotations": {"readOnlyHint": reads},
+        "annotations": {"readOnlyHint": reads, "idempotentHint": again},
     }
 
 
@@ -28,6 +28,7 @@ TOOLS = [
     tool("lookup", "Looks a word up in the notes.", reads=True, word="string", most="integer"),
     tool("write", "Writes a note.", text="string"),
     tool("read_slowly", "Reads, and takes its time: nothing else is answered meanwhile.", reads=True, seconds="number"),
+    tool("put_slowly", "Puts a note in its place, where it may be.", again=True, seconds="number"),
     tool("write_slowly", "Writes a note that is never done.", text="string"),
     tool("die", "Ends the server."),
     tool("environment", "Tells what it was given."),
@@ -52,6 +53,10 @@ def called(name: str, arguments: dict[str, Any]) -> list[str] | None:
             note("read slowly")
             time.sleep(arguments["seconds"])
             return ["read"]
+        case "put_slowly":
+            note("put slowly")
+            time.sleep(arguments["seconds"])
+            return ["put"]
         case "write_slowly":
             note(f"write {arguments['text']}")
             return None

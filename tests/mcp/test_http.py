@@ -7,13 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.mcp.notes_world import SERVER, Notes, answer, calls
+from tests.ports import kept_port
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -33,24 +34,24 @@ def served(notes: Notes, port: int, *how: str) -> Generator[str]:
     environ = {**os.environ, "NOTES": str(notes.log)}
     server = subprocess.Popen([sys.executable, str(SERVER), "http", *how, str(port)], env=environ)  # noqa: S603 - our own
     try:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        wait_until(lambda: listens(port) or server.poll() is not None)
+        assert server.poll() is None, "it has ended"
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
         server.kill()
         server.wait()
 
 
-@pytest.fixture
-def port() -> int:
+def listens(port: int) -> bool:
+    """Whether somebody does there."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-    return found
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def port() -> Generator[int]:
+    with kept_port() as port:
+        yield port
 
 
 @pytest.fixture

@@ -310,6 +310,9 @@ async def test_a_cost_that_leaves_out_calls_without_a_price_is_told_as_such(trac
     thread, call = told(traces.named("thread worker")), told(traces.named("chat default"))
     assert [each.get("organism.unpriced") for each in (thread, call)] == [None if priced else True] * 2
     assert (thread["organism.thread.cost_usd"] > 0, call["organism.cost_usd"] > 0) == (priced, priced)
+    counted = traces.counted()
+    assert ("organism.cost" in counted, "organism.unpriced" in counted) == (priced, not priced)
+    assert [dict(key)["organism.handler"] for key in counted.get("organism.unpriced", {})] == ["worker"] * (not priced)
 
 
 async def test_tokens_money_and_ends_are_counted(traces: Traces) -> None:

@@ -68,9 +68,9 @@ class ModelCalls:
     def _asks_model(self, held: facts.CallHeld, depth: int) -> None:
         prompt = self._prompts.get(held.hold)
         who = self._handler_of((held.thread, held.seq)) if held.seq else "the thread"
-        again = f", attempt {held.attempt}{self._waited(held)}" if held.attempt > 1 else ""
+        again = self._waited(held) if held.attempt > 1 else ""
         grace = ", on grace" if held.grace else ""
-        text = f"{who} calls {one_line(held.alias)} ({one_line(held.backend)}), call {held.hold}{again}{grace}"
+        text = f"{who} calls {one_line(held.alias)} ({one_line(held.backend)}), {call_named(held)}{again}{grace}"
         if prompt is None:
             self._page.add(held.at, depth, text)
             return
@@ -96,7 +96,8 @@ class ModelCalls:
             call.line, call.cost, call.why, call.settled = len(self._page.lines), cost, why, True
             self._settled_at[call.held.call or fact.hold] = fact.at
         what = "was under way when its process ended" if call is not None and call.lost else "gets no answer"
-        self._page.add(fact.at, depth, f"call {fact.hold} {what} [{cost}]{why}")
+        name = f"call {fact.hold}" if call is None else call_named(call.held)
+        self._page.add(fact.at, depth, f"{name} {what} [{cost}]{why}")
 
     def _completes(self, fact: facts.CallCompleted, depth: int) -> None:
         """Says in the line of what it cost what the model said."""
@@ -111,7 +112,7 @@ class ModelCalls:
             self._page.add(fact.at, depth, f"the model answers{answer}")
             return
         does = f"breaks off [{call.cost}]{call.why}; it said" if call.why else f"answers [{call.cost}]"
-        text = f"call {call.held.hold} {does}{answer}"
+        text = f"{call_named(call.held)} {does}{answer}"
         self._page.rewrite(call.line, text)
         del self._calls[call.held.hold]
 
@@ -130,3 +131,8 @@ class ModelCalls:
     def out(self) -> Iterator[facts.CallHeld]:
         """The calls that are out."""
         return (call.held for call in self._calls.values() if not call.settled)
+
+
+def call_named(held: facts.CallHeld) -> str:
+    """What a call is called, or a further attempt at it, which is no call of its own: by the hold of the first, as the log has it."""
+    return f"call {held.hold}" if held.call is None else f"attempt {held.attempt} of call {held.call}"

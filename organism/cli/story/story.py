@@ -19,7 +19,7 @@ from organism.cli.phrases import (
     xml_of,
 )
 from organism.cli.report import field_lines
-from organism.cli.story.calls import ModelCalls
+from organism.cli.story.calls import ModelCalls, call_named
 from organism.cli.story.page import Page
 from organism.cli.tables import figure_text, limits_text
 from organism.cli.text import one_line
@@ -103,7 +103,7 @@ class Story:
                 yield f"{posted.to} has {self._name(ref)}: {short(posted.payload)}"
         for held in self._calls.out():
             if self._wanted(held.thread):
-                yield f"call {held.hold} to {one_line(held.backend)} is under way: {counted(held.need[0], 'token')} held"
+                yield f"{call_named(held)} to {one_line(held.backend)} is under way: {counted(held.need[0], 'token')} held"
 
     def _wanted(self, thread: str) -> bool:
         return self._within is None or is_within(thread, self._within)
