@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import importlib
 import os
 import selectors
 import shutil
@@ -13,14 +14,16 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple, Unpack, cast
 
 import hypothesis
 import pytest
 import trio.testing
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    import random
+    from collections.abc import Callable, Generator, Iterator, Mapping
+    from concurrent.futures import Executor
 
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -109,6 +112,15 @@ def _ranks(texts: list[str]) -> list[int]:
     return [seen.setdefault(text, len(seen)) for text in texts]
 
 
+_order: Final[random.Random] = cast("Any", importlib.import_module("trio._core._run"))._r
+"""What trio shuffles the tasks with that are ready at once."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test has one order of its tasks, wherever it runs: what fails in one place fails in all. ``SCHEDULE=2 make test`` tries others."""
+    _order.seed(os.environ.get("SCHEDULE", "") + item.nodeid)
+
+
 def pytest_runtest_logfinish() -> None:
     """Between two tests: the first one that needs a provider's library has loaded more than all of ours is."""
     if len(sys.modules) > _frozen[-1] + MANY:
@@ -125,6 +137,12 @@ def _certificates_are_read_once() -> Iterator[None]:
 
 MOMENT: Final = 0.002
 """Seconds that a worker thread or a socket has for an answer before the clock jumps."""
+QUIET: Final = 0.05
+"""The same for tests of ``sockets``: what one end has sent is at the other one long before that, since the same process does nothing else.
+
+How busy the machine is does not count: a loop that was not let run finds what has come, and only then how late it is. Nor does the clock jump
+while a thread of a pool works, as the libraries of providers have it done.
+"""
 WATCHES: Final = "organism watchdog"
 """The name of the thread that only looks on: it wakes nobody."""
 _others: Final = {*threading.enumerate()}
@@ -134,17 +152,20 @@ _others: Final = {*threading.enumerate()}
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that does not wait: where nothing is ready, it moves the loop's clock to the next timer."""
 
-    def __init__(self) -> None:
+    def __init__(self, moment: float) -> None:
         super().__init__()
+        self._moment = moment
         self.now = 0.0
+        self.working = 0
+        """How many threads of the loop's pool work."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         moment = timeout
         if timeout:
             # This first: what a thread has written that ends meanwhile is then found.
-            moment = MOMENT if self._may_be_woken() else 0
+            moment = self._moment if self._may_be_woken() else 0
         ready = super().select(moment)
-        if not ready and timeout:
+        if not ready and timeout and not self.working:
             self.now += timeout
         return ready
 
@@ -153,22 +174,52 @@ class _JumpingSelector(selectors.DefaultSelector):
         return len(self.get_map()) > 1 or any(each.name != WATCHES for each in {*threading.enumerate()} - _others)
 
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
 class _JumpingLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    def __init__(self, moment: float) -> None:
+        self._jumping = _JumpingSelector(moment)
         super().__init__(self._jumping)
 
     def time(self) -> float:
         return self._jumping.now
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        def ended(_: object) -> None:
+            self._jumping.working -= 1
+
+        future = super().run_in_executor(executor, func, *args)
+        self._jumping.working += 1
+        future.add_done_callback(ended)
+        return future
+
+
+def _patient_clock() -> trio.testing.MockClock:
+    """One that jumps only where nothing has come for a moment, and no thread of trio's pool works."""
+    clock: Any = trio.testing.MockClock(autojump_threshold=QUIET)
+    jump = clock._autojump
+
+    def patiently() -> None:
+        if not trio.to_thread.current_default_thread_limiter().borrowed_tokens:
+            jump()
+
+    clock._autojump = patiently
+    made: trio.testing.MockClock = clock
+    return made
 
 
 @pytest.fixture(params=LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
     if request.node.get_closest_marker("real_clocks") is not None:
         return request.param, {}
+    speaks = request.node.get_closest_marker("sockets") is not None
     if request.param == "trio":
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0.0)}
-    return "asyncio", {"loop_factory": _JumpingLoop}
+        return "trio", {"clock": _patient_clock() if speaks else trio.testing.MockClock(autojump_threshold=0.0)}
+    return "asyncio", {"loop_factory": functools.partial(_JumpingLoop, QUIET if speaks else MOMENT)}
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import ModuleType
 
-LONG: Final = 10.0
-"""Seconds after which a test gives up."""
+LONG: Final = 60.0
+"""Seconds after which a test gives up: where many share a machine, a library may take half of that to load."""
 
 MOMENT: Final = 0.001
 """Seconds for which a turn of the event loop waits for a thread."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -24,7 +25,7 @@ FRONT: Final = "organism"
 """The package itself: its ``__init__`` may name everything, and no room imports it."""
 
 ROWS: Final = (
-    ("errors", "names", "durations", "likeness", "late", "points", "generated"),
+    ("errors", "names", "durations", "likeness", "late", "points", "generated", "signatures"),
     ("quick",),
     ("payloads", "agentsettings", "mcpsettings"),
     ("primitives", "message", "settings", "usage"),
@@ -112,6 +113,9 @@ LIBRARIES: Final[Mapping[str, Sequence[str]]] = {
     "subprocess": (),
 }
 """Which rooms (or packages and modules in them) may import a library. Others of the standard library are free, others from elsewhere are not."""
+
+STANDARD: Final = sys.stdlib_module_names | {"annotationlib"}
+"""The standard library, with what newer Pythons than this one may have of it."""
 
 CLOCKS_AND_DICE: Final = {
     "datetime": ("date.today", "datetime.now", "datetime.today", "datetime.utcnow"),
@@ -319,7 +323,7 @@ def libraries(modules: Sequence[Module]) -> Iterator[Breach]:
             if FRONT in {library, module.name}:
                 continue
             allowed = LIBRARIES.get("attrs" if library == "attr" else library)
-            if allowed is None and library not in sys.stdlib_module_names:
+            if allowed is None and library not in STANDARD:
                 yield module.breach(found.node, f"imports '{library}', which LIBRARIES does not name")
             elif allowed is not None and not any(f"{module.inside}.".startswith(f"{room}.") for room in allowed):
                 yield module.breach(
@@ -426,8 +430,45 @@ def reasons(modules: Sequence[Module]) -> Iterator[Breach]:
                 yield module.breach(node, "takes 'strerror' of an error; ask organism.errors.reason_of")
 
 
+def signatures(modules: Sequence[Module]) -> Iterator[Breach]:
+    """What users have annotated may be known to type checkers alone, and since Python 3.14 whoever asks in the usual way fails then."""
+    for module in modules:
+        for node in module.nodes if module.name != "organism.signatures" else ():
+            taken = isinstance(node, ast.ImportFrom) and node.module == "inspect" and node.names
+            if (isinstance(node, ast.Attribute) and ast.unparse(node) == "inspect.signature") or (
+                taken and any(each.name == "signature" for each in taken)
+            ):
+                yield module.breach(node, "takes inspect's 'signature'; ask organism.signatures.signature_of")
+            if isinstance(node, ast.Attribute) and node.attr == "__annotations__":
+                yield module.breach(node, "takes '__annotations__'; ask organism.signatures.signature_of")
+
+
+def reading_order(modules: Sequence[Module]) -> Iterator[Breach]:
+    """The docstring of a package leads a reader through it: it names every module, and begins no line of its list with another name."""
+    inside: dict[str, set[str]] = {module.name: set() for module in modules if module.package}
+    for module in modules:
+        above, _, name = module.name.rpartition(".")
+        if above in inside and name != "__main__":
+            inside[above].add(name)
+    for module in modules:
+        if not module.package:
+            continue
+        text = ast.get_docstring(ast.parse(module.source)) or ""
+        named = set(re.findall(r"``(\w+)``", text))
+        listed = {
+            name
+            for line in re.findall(r"^\* (``.*?) - ", text, re.MULTILINE)
+            for name in re.findall(r"``(\w+)``", line)
+        }
+        for name in sorted(inside[module.name] - named):
+            yield module.breach(None, f"does not say in its docstring what '{name}' is for")
+        for name in sorted(listed - inside[module.name]):
+            yield module.breach(None, f"lists '{name}' in its docstring, which is not there")
+
+
 CHECKS: Final[tuple[Check, ...]] = (
-    rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths, provider_names, reasons,
+    rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths, provider_names, reasons, signatures,
+    reading_order,
 )  # fmt: skip
 
 
@@ -548,6 +589,14 @@ BROKEN: Final = [
     ),
     (provider_names, "organism.models.prices", "free = each.provider in FREE", "compares the name of a provider"),
     (reasons, "organism.journal.disk", "why = error.strerror or error", "takes 'strerror' of an error"),
+    (
+        signatures,
+        "organism.loader",
+        "import inspect\ntakes = inspect.signature(handler)",
+        "takes inspect's 'signature'",
+    ),
+    (signatures, "organism.loader", "from inspect import signature", "takes inspect's 'signature'"),
+    (signatures, "organism.loader", "given = handler.__annotations__", "takes '__annotations__'"),
 ]
 
 
@@ -561,7 +610,8 @@ def test_a_breach_is_seen(check: Check, name: str, source: str, said: str) -> No
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_what_is_allowed_is_no_breach(check: Check) -> None:
-    front = Module(FRONT, "def __getattr__(name):\n    from organism.organism import Organism", package=True)
+    says = '"""``organism``: the root."""\n'
+    front = Module(FRONT, f"{says}def __getattr__(name):\n    from organism.organism import Organism", package=True)
     root = Module("organism.organism", "import os, time\nfrom organism.pump import loop\nclock = time.time, os.environ")
     assert not list(check([Module("organism.budget.tree", SOUND), front, root]))
 
@@ -575,6 +625,16 @@ def test_a_ring_of_imports_is_seen_also_where_it_is_hidden() -> None:
     (breach,) = cycles(ring)
     assert all(module.name in breach.name for module in ring)
     assert not list(cycles(ring[:2]))
+
+
+def test_a_list_of_modules_is_the_list_of_modules() -> None:
+    listed = '"""Rooms.\n\n* ``tree``, ``twig`` - what grows; ``leaf``: on it\n"""'
+    package = Module("organism.budget", listed, package=True)
+    there = [package, *(Module(f"organism.budget.{name}", "") for name in ("tree", "leaf", "root", "__main__"))]
+    assert [breach.name.removeprefix("organism.budget ") for breach in reading_order(there)] == [
+        "does not say in its docstring what 'root' is for",
+        "lists 'twig' in its docstring, which is not there",
+    ]
 
 
 def test_a_breach_tells_its_place() -> None:

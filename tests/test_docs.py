@@ -6,6 +6,7 @@ print; ``console repository`` runs in the repository, whose own texts are read t
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import pkgutil
@@ -49,6 +50,7 @@ TELEMETRY: Final = {
 }
 """What OpenTelemetry is told, without ``organism`` before it."""
 ANCHOR: Final = re.compile(r"\[[^\]]*\]\((?!https?://)(?P<target>[^)#\s]*)#(?P<heading>[^)\s]+)\)")
+SOURCE: Final = re.compile(r"\[`(?P<name>[\w.]+)`\]\((?P<target>[^)#\s]+\.py)\)")
 RUN: Final = {"console", "python", "yaml"}
 """Languages of blocks that must be run: no page shows code that nobody has tried."""
 
@@ -201,6 +203,22 @@ def test_links_lead_to_headings(page: Path) -> None:
     assert [(target, heading) for target, heading in found if heading not in anchors(page.parent / target)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_into_the_source_name_what_is_defined_there(page: Path) -> None:
+    found = [(match["name"], match["target"]) for match in SOURCE.finditer(page.read_text("utf-8"))]
+    assert [(name, target) for name, target in found if name not in defined(page.parent / target)] == []
+
+
+def defined(module: Path) -> set[str]:
+    """The classes and functions that a module defines, and methods as ``Class.method``."""
+    names: set[str] = set()
+    for node in ast.parse(module.read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+            names |= {f"{node.name}.{each.name}" for each in node.body if hasattr(each, "name")}
+    return names
+
+
 def anchors(page: Path) -> set[str]:
     """What links may name of a page: its headings, as GitHub writes them."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
@@ -255,6 +273,15 @@ def test_names_of_the_package_are_there(page: Path) -> None:
     }
     there = {*dir(Watched), *Watched.__annotations__} | TELEMETRY
     assert sorted(name for name in named if not {name, name.partition(".")[0]} & there and not _imported(name)) == []
+
+
+REFERENCE: Final = re.compile(r":(?:attr|class|data|func|meth|mod):`~?organism\.(?P<name>[\w.]+)`")
+
+
+def test_references_in_the_source_lead_somewhere() -> None:
+    sources = (ROOT / "organism").rglob("*.py")
+    named = {match["name"] for path in sources for match in REFERENCE.finditer(path.read_text("utf-8"))}
+    assert sorted(name for name in named if not _imported(name)) == []
 
 
 def _imported(name: str) -> bool:

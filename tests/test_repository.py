@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import os
 import re
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.test_architecture import LIBRARIES
+from tests.test_architecture import LIBRARIES, STANDARD
 
 ROOT: Final = Path(__file__).parent.parent
 TEXT: Final = (ROOT / "pyproject.toml").read_text("utf-8")
@@ -40,6 +41,21 @@ TRACES: Final = re.compile(
 """Paths of somebody's machine, hosts of package registries (where packages come from is the user's choice), and the bare name of the
 project as something to install: in registries it is somebody else's package.
 """
+
+
+def test_no_text_of_the_package_names_a_file_that_a_wheel_does_not_carry() -> None:
+    """Docstrings may: who reads the sources has the documents, too."""
+    found: list[str] = []
+    for path in (ROOT / "organism").rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        docs = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+        found += [
+            f"{path.relative_to(ROOT)}:{each.lineno} {each.value}"
+            for each in ast.walk(tree)
+            if isinstance(each, ast.Constant) and isinstance(each.value, str) and id(each) not in docs
+            if re.search(r"\b(docs|tests|benchmarks|changelog\.d)/", each.value)
+        ]
+    assert found == []
 
 
 def requirements(*groups: str) -> list[str]:
@@ -92,7 +108,7 @@ FOR_TYPES: Final = {"httpcore2", "typing_extensions"}
 """Imported for type checkers alone."""
 
 
-@pytest.mark.parametrize("library", sorted(set(LIBRARIES) - sys.stdlib_module_names - FOR_TYPES))
+@pytest.mark.parametrize("library", sorted(set(LIBRARIES) - STANDARD - FOR_TYPES))
 def test_what_is_imported_is_asked_for(library: str) -> None:
     """And not only brought along by something else, which may do without it in its next version."""
     project = PYPROJECT["project"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ from organism.journal import open_journal, socket_path
 from organism.record.facts import LimitsSet, Paused
 from organism.works.control import Order, tell
 from tests.durable.turns_world import Heard, Say, Talking, code
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -61,14 +62,14 @@ async def owner(folder: Path) -> AsyncGenerator[tuple[Talking, Path]]:
 
 async def listening(path: Path) -> None:
     """Waits until somebody listens; in real time, since that is what it takes to bind a socket."""
-    for _ in range(1000):
-        try:
-            await tell(path, Order(do="status"))
-        except OSError:
-            await anyio.to_thread.run_sync(time.sleep, 0.001)
-        else:
-            return
-    pytest.fail("nobody listens")
+    await until(lambda: connects(path), "nobody listens")
+    await tell(path, Order(do="status"))
+
+
+def connects(path: Path) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def facts(folder: Path, root: str) -> list[Fact]:
@@ -110,12 +111,7 @@ async def test_an_organism_that_cannot_listen_works_all_the_same(
 ) -> None:
     socket_path(tmp_path / "organism.db").mkdir()
     async with made(tmp_path) as organism:
-        for _ in range(1000):
-            if "other processes cannot pause, cancel or answer threads here" in caplog.text:
-                break
-            await anyio.to_thread.run_sync(time.sleep, 0.001)
-        else:
-            pytest.fail("nothing was said")
+        await until(lambda: "other processes cannot pause, cancel or answer threads here" in caplog.text)
         assert await organism.ask("step", Say("a")) == Heard("A")
 
 

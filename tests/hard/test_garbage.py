@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +34,13 @@ async def test_while_an_organism_runs_garbage_is_looked_for_seldom() -> None:
     async with Organism():
         assert often() == OBJECTS
     assert often() == USUAL
+
+
+def test_how_often_this_python_looks_is_known() -> None:
+    """A Python that has another usual number would look as often as ever."""
+    code = "import gc; from organism.pump.garbage import USUAL; print(gc.get_threshold()[0] in USUAL)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout == "True\n"
 
 
 async def test_the_last_of_several_sets_it_back() -> None:

@@ -16,6 +16,7 @@ from organism.pump import runtime
 from organism.testing import Says, ScriptedModel
 from organism.threads.outcomes import Memory
 from tests.hard.pump_world import Go, Said, code
+from tests.waiting import LONG
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -78,7 +79,7 @@ async def test_a_result_that_another_os_thread_reads_does_not_change_while_a_cal
     def stop(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and frame.f_code is usage_with_subs.__code__:
             half_read.set()
-            settled.wait(5)
+            settled.wait(LONG)
 
     def read(result: ThreadResult) -> int:
         sys.settrace(stop)
@@ -94,7 +95,7 @@ async def test_a_result_that_another_os_thread_reads_does_not_change_while_a_cal
         seen: list[int] = []
         reader = threading.Thread(target=lambda: seen.append(read(result)))
         reader.start()
-        half_read.wait(5)
+        half_read.wait(LONG)
         await anyio.sleep(100)
         settled.set()
         reader.join()

@@ -16,6 +16,7 @@ import pytest
 from organism import Context, Forward, NotRunningError, Organism, OrganismError, Reply, Send
 from organism.primitives import BudgetDecision, BudgetRequest
 from tests.hard.pump_world import Go, Said, code, echo
+from tests.waiting import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -130,7 +131,7 @@ async def test_organisms_that_are_opened_and_closed_leave_nothing_behind(tmp_pat
         """Threads of organisms, but for those that ``others`` have left."""
         own = [each for each in threading.enumerate() if each not in others and each.name.startswith("organism")]
         for each in own:
-            each.join(10)  # it was told to end, and may still be about to
+            each.join(LONG)  # it was told to end, and may still be about to
         return [each.name for each in own if each.is_alive()]
 
     def alive() -> int:

@@ -66,10 +66,10 @@ async def test_each_attempt_says_why_it_failed_and_the_next_one_how_long_was_wai
     assert missed(facts) == [("rate_limited", "HTTP 429: too many requests"), ("rejected", "no such model"), None]
     lines = told(facts)
     assert lines[1].endswith("]: rate_limited: HTTP 429: too many requests")
-    assert ", call 2, attempt 2 after 0.00 s" in lines[2]
-    assert lines[3] == "call 2 gets no answer [nothing charged, 0.00 s]: rejected: no such model"
-    assert ", call 3, attempt 3 after 2.00 s" in lines[4]
-    assert lines[5].startswith("call 3 answers [")
+    assert ", attempt 2 of call 1 after 0.00 s" in lines[2]
+    assert lines[3] == "attempt 2 of call 1 gets no answer [nothing charged, 0.00 s]: rejected: no such model"
+    assert ", attempt 3 of call 1 after 2.00 s" in lines[4]
+    assert lines[5].startswith("attempt 3 of call 1 answers [")
 
 
 async def test_a_call_that_fails_for_good_says_so_of_each_attempt() -> None:

@@ -28,7 +28,7 @@ MESSAGES: Final = (
 )
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 async def desk(question: str, **over: Any) -> tuple[ThreadResult, list[tuple[str, ...]]]:

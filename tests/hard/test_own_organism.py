@@ -41,7 +41,7 @@ async def test_a_handler_that_asks_its_own_organism_is_told_to_ask_its_context()
         "thread": {"code": asks_from_a_thread, "description": "Asks."},
     }
     async with running(handlers=handlers) as organism:
-        with anyio.fail_after(10):
+        with anyio.fail_after(120):
             for to in handlers:
                 with pytest.raises(HandlerFailedError, match=re.escape("use `await ctx.ask(...)`")) as failed:
                     await organism.ask(to, Go("outer"))
@@ -81,7 +81,7 @@ async def test_a_handler_that_waits_for_a_thread_of_its_own_organism_is_told_to_
         "echo": code(echo),
     }
     async with running(handlers=handlers) as organism:
-        with anyio.fail_after(10):
+        with anyio.fail_after(120):
             for to in ("waits", "pauses"):
                 with pytest.raises(
                     HandlerFailedError, match=re.escape("or `await ctx.spawn(...)` for a thread")

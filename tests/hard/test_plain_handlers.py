@@ -18,6 +18,7 @@ from organism.testing import FailAfter, Says, ScriptedModel, running
 from tests.durable.inline import Inline
 from tests.hard.pump_world import Go, Said, code, echo
 from tests.replay.replay_world import Note, Recorded, Task
+from tests.waiting import LONG, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,7 +186,7 @@ async def test_the_caller_of_a_plain_handler_hears_timeout_at_its_deadline(caplo
     over: list[Any] = []
 
     def slow(message: Go, ctx: Context) -> Reply[Said]:
-        go_on.wait(10)
+        go_on.wait(LONG)
         for use in (lambda: ctx.run(ctx.ask("echo", message)), lambda: ctx.state.__setitem__("n", 1)):
             with pytest.raises(NotRunningError) as caught:
                 use()
@@ -214,16 +215,6 @@ async def test_the_caller_of_a_plain_handler_hears_timeout_at_its_deadline(caplo
         assert "is over" in over[1]
         assert await organism.ask("echo", Go("fine")) == Said("fine")
     assert len(caplog.records) == 1
-
-
-async def until(done: Callable[[], bool]) -> None:
-    """Waits for threads, which no virtual clock hurries."""
-    for _ in range(60_000):
-        if done():
-            return
-        threading.Event().wait(0.001)
-        await anyio.lowlevel.checkpoint()
-    pytest.fail("it did not come")
 
 
 async def test_what_a_plain_handler_waits_for_on_the_loop_is_cancelled_with_it() -> None:
@@ -278,7 +269,7 @@ async def test_no_more_threads_work_than_max_handlers_and_those_given_up_count()
     def stuck(message: Go, ctx: Context) -> Reply[Said]:
         began.append(message.n)
         if message.n < 2:
-            go_on.wait(10)
+            go_on.wait(LONG)
         return Reply(Said(str(message.n)))
 
     handlers = {"stuck": code(stuck, timeout=5), "patient": untimed(stuck)}

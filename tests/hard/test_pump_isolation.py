@@ -19,6 +19,7 @@ from organism.primitives import HandlerFailed
 from organism.record.facts import Answered
 from organism.testing import Says, ScriptedModel, running
 from tests.hard.pump_world import Go, Said, code, echo, slow
+from tests.waiting import LONG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -425,7 +426,7 @@ def test_what_ends_the_process_leaves_no_thread_that_keeps_it(backend: str, tmp_
         anyio.run(main, backend=backend)
     for thread in set(threading.enumerate()) - before:
         if not thread.daemon:
-            thread.join(10)
+            thread.join(LONG)
             assert not thread.is_alive(), thread.name
 
 

@@ -14,7 +14,7 @@ PER_MINUTE: Final = 1200
 LEFT: Final = "x_ratelimit_remaining_requests"
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 def streamed(**headers: Any) -> bytes:

@@ -48,7 +48,7 @@ def refusals(organism: Watched) -> list[str]:
     return [fact.missed.kind for fact in settled if fact.missed is not None]
 
 
-@pytest.mark.real_clocks
+@pytest.mark.sockets
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_calls_go_on_with_the_new_key(protocol: str, key_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with served(key=OLD) as server:
@@ -75,7 +75,7 @@ async def test_calls_go_on_with_the_new_key(protocol: str, key_file: Path, caplo
     assert NEW not in caplog.text
 
 
-@pytest.mark.real_clocks
+@pytest.mark.sockets
 async def test_a_stream_begins_with_the_new_key(key_file: Path) -> None:
     async with served(key=NEW) as server:
         said = models(server.backend("openai", api_key_env=None, api_key_file=str(key_file)))
@@ -94,7 +94,7 @@ async def _made(thread: Any, server: Any) -> None:
     assert server.model.answered == 0
 
 
-@pytest.mark.real_clocks
+@pytest.mark.sockets
 @pytest.mark.parametrize("written", ["", "two words", None])
 async def test_a_file_without_a_key_changes_nothing(written: str | None, key_file: Path) -> None:
     async with served(key=NEW) as server:

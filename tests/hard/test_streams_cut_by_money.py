@@ -24,7 +24,7 @@ MOST: Final = 50
 """Tokens of output that a call may bring."""
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 def endless(**said: Any) -> Any:

@@ -40,7 +40,7 @@ from tests.models.ways_out import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 CHAT: Final = Protocol(facing, BACKEND, echo)
@@ -61,8 +61,8 @@ WHOLE: Final[Mapping[str, Case]] = {
     "bills and stalls": Case(says(hang=True), guessed(), "no answer within", stalls=True),
     "sends a head and stalls": Case(says(head(content_length=99), hang=True), guessed(), "no answer", stalls=True),
     "stalls in the body": Case(says(whole(answer())[:-20], hang=True), garbled(TEXT[:-20]), "no answer", stalls=True),
-    "sends its head slowly": Case(says(*[bytes([byte]) for byte in whole(answer())], pause=0.0002), TOLD, "", text="Hello"),
-    "sends its head too slowly": Case(says(*[b"H"] * 99, pause=0.02), guessed(), "no answer within", stalls=True),
+    "sends its head slowly": Case(says(*[bytes([byte]) for byte in whole(answer())]), TOLD, "", text="Hello"),
+    "sends its head too slowly": Case(says(*[b"H"] * 9, pause=0.1), guessed(), "no answer within", stalls=True),
     "answers twice at once": Case(says(whole(answer()) * 2), TOLD, "", text="Hello"),
     "answers twice in one body": Case(says(whole(TEXT * 2)), garbled(TEXT * 2), "not JSON"),
     "closes before it has read": Case(unread, guessed(), "broke"),
@@ -150,7 +150,7 @@ STREAMS: Final[Mapping[str, Case]] = {
     "thinks aloud, and reports never": Case(says(events({"choices": [{"delta": {"reasoning_content": "Hm, hm. "}}]}) + more(word("Hello", "stop"), DONE) + END), guessed("Hm, hm. Hello"), "", text="Hello"),
     "answers whole": Case(says(whole(answer())), TOLD, "", text="Hello"),
     "answers whole, and says that it is a stream": Case(says(whole(b"\xef\xbb\xbf\r\n" + TEXT, content_type="text/event-stream")), TOLD, "", text="Hello"),
-    "answers whole, byte by byte": Case(says(*[bytes([byte]) for byte in whole(answer())], pause=0.0002), TOLD, "", text="Hello"),
+    "answers whole, byte by byte": Case(says(*[bytes([byte]) for byte in whole(answer())]), TOLD, "", text="Hello"),
     "answers whole, and says nothing of usage": Case(says(whole(answer(usage=None))), guessed("Hello"), "", text="Hello"),
     "answers whole, and more than was held": Case(says(whole(answer(usage={"prompt_tokens": 900, "completion_tokens": 200}))), (900, 200, False), "", text="Hello"),
     "answers whole, with nothing in it": Case(says(whole(answer(choices=[]))), TOLD, "no choices"),

@@ -24,6 +24,7 @@ from tests.models.hostile import (
     head,
     models,
     more,
+    nobody,
     says,
     serving,
     unread,
@@ -49,7 +50,7 @@ HANGS: Final = says(hang=True)
 ANSWERS: Final = says(whole(answer()))
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 def spent(usage: Usage) -> tuple[int, int, int, bool]:
@@ -130,28 +131,28 @@ async def test_when_all_attempts_are_made_the_caller_hears_of_each() -> None:
 
 
 async def test_a_host_that_is_not_there_costs_nothing_and_another_one_answers() -> None:
-    async with serving(echo) as gone:
-        pass
-    async with serving(ANSWERS) as server, running(models=models(gone, server, retries=1)) as running_one:
-        organism: Any = running_one
-        async with organism.thread() as thread:
-            done = await thread.complete(PROMPT)
-        assert (done.text, done.attempts, charges(organism)) == ("Hello", 2, [(0, 0), (9, 2)])
-        assert {name: usage.tokens for name, usage in organism.usage("backend").items() if name} == {
-            f"openai/m@{gone.url[7:-3]}": 0,
-            f"openai/m@{server.url[7:-3]}": 11,
-        }
+    with nobody() as gone:
+        async with serving(ANSWERS) as server, running(models=models(gone, server, retries=1)) as running_one:
+            organism: Any = running_one
+            async with organism.thread() as thread:
+                done = await thread.complete(PROMPT)
+            assert (done.text, done.attempts, charges(organism)) == ("Hello", 2, [(0, 0), (9, 2)])
+            assert {name: usage.tokens for name, usage in organism.usage("backend").items() if name} == {
+                f"openai/m@{gone.url[7:-3]}": 0,
+                f"openai/m@{server.url[7:-3]}": 11,
+            }
 
 
 async def test_no_host_at_all_is_a_model_error() -> None:
-    async with serving(echo) as gone:
-        pass
-    async with running(models=models(gone)) as organism:
-        async with organism.thread() as thread:
-            with pytest.raises(ModelError, match=r"no connection to http://127\.0\.0\.1:.*; is http://.* reachable\?"):
-                await thread.complete(PROMPT)
-        assert charges(organism) == [(0, 0)]
-        assert spent((await thread.handle.result()).usage) == (0, 0, 1, False)
+    with nobody() as gone:
+        async with running(models=models(gone)) as organism:
+            async with organism.thread() as thread:
+                with pytest.raises(
+                    ModelError, match=r"no connection to http://127\.0\.0\.1:.*; is http://.* reachable\?"
+                ):
+                    await thread.complete(PROMPT)
+            assert charges(organism) == [(0, 0)]
+            assert spent((await thread.handle.result()).usage) == (0, 0, 1, False)
 
 
 async def test_a_further_attempt_is_refused_where_what_the_last_one_cost_leaves_too_little() -> None:

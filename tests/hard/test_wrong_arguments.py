@@ -116,7 +116,7 @@ def messages(organism: Watched) -> int:
 
 @pytest.mark.parametrize("expect", ["Text", "", Text("x"), [Text]])
 async def test_what_is_expected_is_a_class_and_nothing_is_asked_else(expect: Any) -> None:
-    said = "^expect must be a payload class, not "
+    said = "^expect must be a payload class, or a union of them, not "
 
     async def asks(message: Text, ctx: Context) -> Reply[Text]:
         with pytest.raises(TypeError, match=said):

@@ -6,15 +6,12 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import anyio
-from anyio.abc import SocketAttribute
-
 from organism.models.contract import BackendError
 from organism.settings import BackendSettings
 from organism.testing import Says, Scenario, ScriptedModel, Stand
 from tests.models import anthropic_server as messages
 from tests.models import hostile as chat
-from tests.models.hostile import Peer, serving, whole
+from tests.models.hostile import Peer, nobody, serving, whole
 from tests.models.made import made
 from tests.models.router_world import Say, Script
 
@@ -132,12 +129,6 @@ async def _messages_answer(peer: Peer, scenario: Scenario, body: Mapping[str, An
     await peer.send(whole(messages.answer(content, stop=reason)))
 
 
-async def _closed_port() -> int:
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener:
-        return listener.extra(SocketAttribute.local_port)  # noqa: S610 - this is a socket's, and no database's
-
-
 def over_http(provider: str, way: Any) -> Any:
     """The world of a provider that speaks to a server."""
 
@@ -155,16 +146,15 @@ def over_http(provider: str, way: Any) -> Any:
                 server.stirred.set()
 
         async with serving(counted) as server:
-            url = server.url
-            if scenario is Scenario.UNREACHABLE:
-                url = f"http://127.0.0.1:{await _closed_port()}/v1"
-            settings = BackendSettings(provider=provider, model="m", base_url=url, api_key_env="K")
-            backend = made(settings, {"K": KEY})
+            with nobody() as gone:
+                url = gone.url if scenario is Scenario.UNREACHABLE else server.url
+                settings = BackendSettings(provider=provider, model="m", base_url=url, api_key_env="K")
+                backend = made(settings, {"K": KEY})
 
-            async def deserted() -> None:
-                await server.until(lambda: not busy)  # connections may wait for the next call
+                async def deserted() -> None:
+                    await server.until(lambda: not busy)  # connections may wait for the next call
 
-            yield Stand(backend=backend, model="m", asked=lambda: server.asked, deserted=deserted, key=KEY)
+                yield Stand(backend=backend, model="m", asked=lambda: server.asked, deserted=deserted, key=KEY)
 
     return world
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import SocketAttribute, SocketStream
 from attrs import define, field
 
@@ -16,13 +17,16 @@ from organism.models.tokens.estimates import Estimates
 from organism.models.tokens.profiles import Text
 from organism.testing import running
 from tests.models.plain_prompts import prompt_of
+from tests.ports import kept_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Generator, Sequence
 
 REPORTED: Final[Mapping[str, Any]] = {"prompt_tokens": 9, "completion_tokens": 2}
 """What the server reports where nothing else is said."""
 BACKEND: Final = "openai/m"
+TURNS: Final = 5
+"""Turns of the event loop in which the other side reads what it was sent."""
 TIMEOUT: Final = 0.25
 """Seconds an attempt may take where the server is to stall."""
 
@@ -131,7 +135,10 @@ def says(*raw: bytes, cut: bool = False, hang: bool = False, pause: float = 0.0)
         await peer.request()
         for part in raw:
             await peer.send(part)
-            await anyio.sleep(pause)
+            if pause:
+                await anyio.sleep(pause)
+            for _ in range(TURNS):
+                await anyio.lowlevel.checkpoint()
         if hang:
             await peer.hang()
         elif cut:
@@ -211,6 +218,13 @@ async def listening(serve: Callable[[SocketStream], Awaitable[None]]) -> AsyncGe
         tasks.start_soon(listener.serve, serve)
         yield f"http://127.0.0.1:{port}/v1"
         tasks.cancel_scope.cancel()
+
+
+@contextmanager
+def nobody() -> Generator[Hostile]:
+    """A server that has gone: whoever connects to it is refused."""
+    with kept_port() as port:
+        yield Hostile([], url=f"http://127.0.0.1:{port}/v1")
 
 
 @asynccontextmanager

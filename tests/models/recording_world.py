@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from organism import payload
 from organism.models.contract import BackendError
 from organism.models.recordings.takes import HEAD
 from organism.testing import Says, ScriptedModel, running
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,10 +89,8 @@ def vanish(path: Path) -> None:
 
 
 async def kept(path: Path, count: int) -> None:
-    """Waits until so many lines are written."""
-    with anyio.fail_after(60):
-        while len(lines(path)) < count:  # noqa: ASYNC110 - a thread writes them, which knows of no events
-            await anyio.sleep(0.001)
+    """Waits until so many lines are written, which a thread does."""
+    await until(lambda: len(lines(path)) >= count)
 
 
 async def read(stream: Any) -> list[str]:

@@ -49,7 +49,7 @@ KEY = "sk-ant-never-to-be-seen"
 SEARCH = ToolSpec(name="search", description="Searches.", parameters={"type": "object"})
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 @payload

@@ -43,7 +43,7 @@ from tests.models.ways_out import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 TEXT: Final = json.dumps(answer()).encode()

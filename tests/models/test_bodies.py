@@ -29,7 +29,7 @@ BEGUN: Final[Mapping[str, bytes]] = {
 FILLER: Final = (b": " + b"nothing " * 1000 + b"\n\n") * 100
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 def chunk(raw: bytes) -> bytes:

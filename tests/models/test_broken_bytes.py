@@ -26,7 +26,7 @@ BROKEN: Final[Mapping[str, bytes]] = {
 }
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 def chunk(raw: bytes) -> bytes:

@@ -29,11 +29,7 @@ if TYPE_CHECKING:
 ALL = tuple(Scenario)
 
 
-real_clocks = pytest.mark.parametrize("anyio_backend", [("trio", {}), ("asyncio", {})], ids=["trio", "asyncio"])
-"""A virtual one jumps while a socket or a file is waited for."""
-
-
-@real_clocks
+@pytest.mark.sockets
 @pytest.mark.parametrize(("provider", "way"), [("openai", chat_way), ("anthropic", messages_way)])
 async def test_the_providers_of_real_models_keep_the_contract(provider: str, way: Any) -> None:
     assert await check_backend(over_http(provider, way)) == ALL
@@ -53,7 +49,7 @@ async def test_the_simulated_model_keeps_it() -> None:
     assert await check_backend(world) == known
 
 
-@real_clocks
+@pytest.mark.real_clocks  # it waits for its file
 async def test_a_backend_that_is_recorded_keeps_it_and_so_does_its_recording(tmp_path: Path) -> None:
     def file(scenario: Scenario) -> Path:
         return tmp_path / f"{scenario.name}.jsonl"
@@ -211,7 +207,7 @@ async def test_retries_of_its_own_are_told() -> None:
     assert line.startswith("FAILING, complete: it tried again by itself; that is the router's")
 
 
-@real_clocks
+@pytest.mark.sockets
 async def test_errors_of_the_wrong_kind_are_told() -> None:
     whole, stream = await _told(Loose, Scenario.RATE_LIMITED)
     assert whole.startswith("RATE_LIMITED, complete: it raised ValueError: with ")

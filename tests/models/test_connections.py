@@ -30,7 +30,7 @@ ANSWERS = {
 }
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 @define

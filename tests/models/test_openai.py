@@ -44,7 +44,7 @@ ANSWER = {
 }
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 @frozen

@@ -14,7 +14,7 @@ from tests.models import anthropic_server, hostile
 from tests.models.anthropic_server import Asked, before_messages, keeping
 from tests.models.hostile import facing
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 @payload

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PATIENCE: Final = 0.2
 """Seconds; nothing depends on how many they are, as the host never answers."""
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ UNSENDABLE: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
 }  # fmt: skip
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 @pytest.mark.parametrize("provider", ECHOES)

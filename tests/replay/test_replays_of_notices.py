@@ -81,7 +81,7 @@ def test_a_thread_goes_on_in_its_replay_where_its_account_was_given_more(tmp_pat
         tmp_path,
         handlers={"writer": agent(peers=("peer",)), "peer": code(slow)},
         models=models(model),
-        accounts={"tenant": {"tokens": 1000, "window": "hour"}},
+        accounts={"tenant": {"tokens": 1000}},
     )
 
     async def work(organism: Organism) -> ThreadResult:

@@ -30,7 +30,7 @@ USED: Final = {"type": "tool_use", "id": "c1", "name": "look_up", "input": {}}
 RESULT: Final = {"type": "tool_result", "tool_use_id": "c1", "content": "A frame is a call."}
 
 
-pytestmark = pytest.mark.real_clocks
+pytestmark = pytest.mark.sockets
 
 
 @asynccontextmanager
