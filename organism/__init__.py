@@ -18,8 +18,8 @@ The rooms, in the order to read them:
 * ``mcp``, ``telemetry`` - tools of servers of the Model Context Protocol; spans and metrics of OpenTelemetry
 * ``works``, ``organism`` - the parts of a running organism: ingress, resuming, events, control; the composition root
 * ``testing``, ``server``, ``lab``, ``cli`` - for tests of organisms; the simulated model over HTTP; studies; the command line
-* ``late``, ``quick``, ``generated``, ``signatures`` - how packages load late, how classes are made that come and go with every message, and what
-  functions take
+* ``late``, ``quick``, ``generated``, ``signatures``, ``files`` - how packages load late, how classes are made that come and go with every message,
+  what functions take, and whether something stands at a path
 
 docs/explanation/how-a-message-travels.md leads through them along one message.
 ``R12`` and the like, in comments, are rules of docs/reference/rules.md.

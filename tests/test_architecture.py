@@ -25,7 +25,7 @@ FRONT: Final = "organism"
 """The package itself: its ``__init__`` may name everything, and no room imports it."""
 
 ROWS: Final = (
-    ("errors", "names", "durations", "likeness", "late", "points", "generated", "signatures"),
+    ("errors", "names", "durations", "likeness", "late", "points", "generated", "signatures", "files"),
     ("quick",),
     ("payloads", "agentsettings", "mcpsettings"),
     ("primitives", "message", "settings", "usage"),
@@ -443,6 +443,14 @@ def signatures(modules: Sequence[Module]) -> Iterator[Breach]:
                 yield module.breach(node, "takes '__annotations__'; ask organism.signatures.signature_of")
 
 
+def files(modules: Sequence[Module]) -> Iterator[Breach]:
+    """Since Python 3.14 ``Path.exists`` says no where nobody may look, and whoever asks it takes a closed folder for one without a journal."""
+    for module in modules:
+        for node in module.nodes:
+            if isinstance(node, ast.Attribute) and node.attr == "exists":
+                yield module.breach(node, "takes 'exists' of a path; ask organism.files.is_there")
+
+
 def reading_order(modules: Sequence[Module]) -> Iterator[Breach]:
     """The docstring of a package leads a reader through it: it names every module, and begins no line of its list with another name."""
     inside: dict[str, set[str]] = {module.name: set() for module in modules if module.package}
@@ -467,7 +475,7 @@ def reading_order(modules: Sequence[Module]) -> Iterator[Breach]:
 
 
 CHECKS: Final[tuple[Check, ...]] = (
-    rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths, provider_names, reasons, signatures,
+    rooms, libraries, cycles, clocks_and_dice, waiting, late_imports, lengths, provider_names, reasons, signatures, files,
     reading_order,
 )  # fmt: skip
 
@@ -597,6 +605,7 @@ BROKEN: Final = [
     ),
     (signatures, "organism.loader", "from inspect import signature", "takes inspect's 'signature'"),
     (signatures, "organism.loader", "given = handler.__annotations__", "takes '__annotations__'"),
+    (files, "organism.lab.folder", "known = path.exists()", "takes 'exists' of a path"),
 ]
 
 

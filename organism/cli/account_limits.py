@@ -14,7 +14,7 @@ from organism import config
 from organism.budget.caps import figure, raised
 from organism.budget.claims import VECTOR
 from organism.budget.windows import Window, raised_in, used_in, window_of
-from organism.cli.journals import is_there
+from organism.cli.journals import may_be_there
 from organism.cli.tables import figure_text, table
 from organism.cli.text import cut, one_line
 from organism.errors import ConfigurationError
@@ -94,7 +94,7 @@ def limits_of(file: Path, spendings: Iterable[Spending], streams: Streams) -> tu
     """How the accounts stand that have spent something, or that the file names, by name, and the organism behind them; none without a file,
     and those alone that have limits.
     """
-    if not is_there(file):
+    if not may_be_there(file):
         return ()
     try:
         ceiling, quotas = config.quotas(file, environ=os.environ)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import DEFAULT_FILE, AsFile, Given
 from organism.cli.interrupts import Interrupts
-from organism.cli.journals import Where, is_there
+from organism.cli.journals import Where, may_be_there
 from organism.cli.log_lines import logging_to
 from organism.cli.options import Options
 from organism.cli.running import Accounts, accounts_of, telling
@@ -104,7 +104,7 @@ def _begun_with(settings: Settings, conversation: str, file: Path) -> str | None
     journal has neither.
     """
     where = Where(file=file, journal=settings.journal)
-    if settings.journal == "memory:" or not is_there(where.place.path):
+    if settings.journal == "memory:" or not may_be_there(where.place.path):
         return None
     with where.opened() as journal:
         names = (conversation, successor_in(journal, conversation))

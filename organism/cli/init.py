@@ -17,6 +17,7 @@ from organism.cli.arguments import Debug, Given  # noqa: TC001 - the command lin
 from organism.cli.text import one_line
 from organism.config.schema import file_schema_text
 from organism.errors import ConfigurationError, reason_of
+from organism.files import is_there
 from organism.names import is_organism_name, suggestion
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _must_be_free(folder: Path) -> None:
     try:
         there = sorted(each.name for each in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
-        if not folder.exists():  # which it does not either where a file is above it
+        if not is_there(folder):  # which it does not either where a file is above it
             return
         raise ConfigurationError([f"{shown}: is a file; name a folder that is empty or not there yet"]) from None
     except OSError as error:

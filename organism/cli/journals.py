@@ -20,6 +20,7 @@ from organism.cli.exit_codes import COMPLETED, DAMAGED
 from organism.cli.text import one_line
 from organism.config.yamlloader import Loader, unreadable
 from organism.errors import ConfigurationError, JournalError
+from organism.files import is_there
 from organism.journal import Lock, open_journal, owner_of
 from organism.journal.lock import identity
 
@@ -143,7 +144,7 @@ class Where:
         """Raises what is wrong with a journal that is not there, does not last, or cannot be read. For commands that take the file
         without an option.
         """
-        if self.journal is None and _VARIABLE not in os.environ and not is_there(self.file):
+        if self.journal is None and _VARIABLE not in os.environ and not may_be_there(self.file):
             problem = "there is no such file: name another one, or a journal with --journal"
             raise ConfigurationError([f"{self.file}: {problem}"])
         with self.opened():
@@ -164,7 +165,7 @@ def _check(place: Place, *, new: bool) -> None:
         )
     elif kind not in {"sqlite", "jsonl"} or not path:
         problem = f"'{place}' is not a journal that lasts; use 'sqlite:PATH' or 'jsonl:DIR'"
-    elif new or is_there(place.path):
+    elif new or may_be_there(place.path):
         return
     else:
         problem = (
@@ -173,10 +174,10 @@ def _check(place: Place, *, new: bool) -> None:
     raise ConfigurationError([f"{one_line(place.said)}: {problem}"])
 
 
-def is_there(path: Path) -> bool:
+def may_be_there(path: Path) -> bool:
     """Whether anything is there, or nobody may look: opening it says so."""
     try:
-        return path.exists()
+        return is_there(path)
     except OSError:
         return True
 

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from organism import config
 from organism.cli.arguments import Given, pairs
-from organism.cli.journals import HERE, InJournal, OfThread, Where, is_there
+from organism.cli.journals import HERE, InJournal, OfThread, Where, may_be_there
 from organism.cli.options import OverWithJournal
 from organism.cli.reading import meant
 from organism.cli.text import one_line
@@ -227,7 +227,7 @@ def _quota_raised(order: Order, where: Where, streams: Streams) -> int:
 
 async def _raise_quota(where: Where, order: Order) -> str:
     """Of the organism's file, what it says of limits alone is read: the rest need not be right, nor its code run."""
-    if not is_there(where.file):
+    if not may_be_there(where.file):
         raise ConfigurationError(
             [f"{where.file}: there is no such file, and the limits are in it: name it with --file"]
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import evolve
 
 from organism.errors import JournalError, reason_of
+from organism.files import is_there
 from organism.journal.chain import canonical, checked, content_of
 from organism.journal.codec import check_not_newer, decode, written_of
 from organism.journal.folder_index import NAME, OVER, REMOVED, SNAPSHOT, Summary
@@ -168,7 +169,7 @@ class LinesJournal(LinesReader):
             if not self._first_line(root):
                 raise JournalError(f"{self.folder}: thread {told(root)} is not there")
         index = self.folder / NAME
-        by_index = index.exists() and index.stat().st_size < _DEARER * sum(
+        by_index = is_there(index) and index.stat().st_size < _DEARER * sum(
             self.path(root).stat().st_size for root in roots
         )
         with closing(Told(index)) if by_index else nullcontext() as found:
@@ -204,7 +205,7 @@ class LinesJournal(LinesReader):
             make_folder(self.folder)
             self._presence.began()
             known = self._known[root] = known or self._read(root)
-            if self.path(root).exists():
+            if is_there(self.path(root)):
                 self._files.say_torn(root, known.end.size)
             if known.standing.over:
                 self._gone.goes_on(known.summary(OVER))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import asdict
 
 from organism.errors import JournalError
+from organism.files import is_there
 from organism.journal.folder_index import NAME, OVER, REMOVED
 from organism.journal.folder_known import Known
 from organism.journal.standing import opens_nothing
@@ -34,7 +35,7 @@ def flaws_of(
     for root in files.roots():
         looked_at()
         flaw = _flaw_of(root, facts(root), said.get(root, ()), f"{files.folder / NAME}: thread {told(root)}")
-        if flaw is None or files.path(root).exists():  # else it was removed since they were listed
+        if flaw is None or is_there(files.path(root)):  # else it was removed since they were listed
             lacking.discard(root)
             if flaw is not None:
                 yield root, flaw

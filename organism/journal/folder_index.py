@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import asdict, evolve, frozen
 
 from organism.errors import JournalError, reason_of
+from organism.files import is_there
 from organism.journal.chain import canonical
 from organism.journal.standing import Ledger
 
@@ -99,7 +100,7 @@ class Index:
 
     def is_there(self) -> bool:
         """Whether anything was ever written to it."""
-        return self._path.exists()
+        return is_there(self._path)
 
     def read(self, *, but: str | None = None, of: str | None = None) -> dict[tuple[str, str], Summary]:
         """The last summary of each chain by (kind, root); those of removed chains under their last hash, since names come again.
@@ -129,7 +130,7 @@ class Index:
     def add(self, summaries: Iterable[Summary]) -> None:
         """Writes summaries to its end; raises OSError."""
         data = b"".join(map(_line, summaries))
-        there = self._path.stat().st_size if self._path.exists() else 0
+        there = self._path.stat().st_size if is_there(self._path) else 0
         if self._size is None or there < self._size:
             if self._size is not None:
                 _log.warning(

@@ -11,6 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from organism.errors import JournalError
+from organism.files import is_there
 from organism.journal.chain import content_of, head_of
 from organism.journal.codec import decode
 from organism.journal.contract import is_meant, nothing
@@ -22,7 +23,6 @@ from organism.journal.folder_roll import Roll
 from organism.journal.lines import End, LineFiles
 from organism.journal.lock import lock_path
 from organism.journal.presence import Presence
-from organism.journal.room import is_there
 from organism.journal.standing import Ledger, last_snapshot
 from organism.record.facts import Snapshot
 
@@ -81,7 +81,7 @@ class LinesReader:
             raise JournalError(
                 f"{folder} does not exist; 'organism run' creates it, or name another journal with --journal"
             )
-        if readonly and not (self._index.is_there() or self._files.are_there() or lock_path(folder).exists()):
+        if readonly and not (self._index.is_there() or self._files.are_there() or is_there(lock_path(folder))):
             raise JournalError(f"{folder} holds no journal: neither {NAME} nor a file of a thread is in there")
         self._presence.began()
         self._snapshots = self._tidied()

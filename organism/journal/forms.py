@@ -286,7 +286,7 @@ class AnswerForm:
         return {"oneOf": [PayloadForm().schema(), Object(Failure).schema()]}
 
 
-_INSTANTS: Final = frozenset({"at", "began", "held_at", "opened_at", "since"})
+_INSTANTS: Final = frozenset({"at", "began", "counts_at", "held_at", "opened_at", "since"})
 """Floats that are instants, by the names of their fields; of these, readers make dates."""
 
 BY_NAME: Final[Mapping[str, Form]] = {

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import field, frozen
 
 from organism.errors import JournalError, reason_of
+from organism.files import is_there
 from organism.journal.chain import CHANGED, Head, head_of, is_sealed, misplaced, seal
 from organism.journal.disk import Disk
 from organism.journal.filenames import SUFFIX, file_name, is_file_name, root_of_name
@@ -132,7 +133,7 @@ class LineFiles:
     def _cannot(self, root: str, error: OSError) -> JournalError:
         path = self.path(root)
         with suppress(OSError):
-            if not path.exists():
+            if not is_there(path):
                 self.let_go(root)
         return JournalError(f"{path} cannot be written: {reason_of(error)}")
 
@@ -152,7 +153,7 @@ class LineFiles:
         """The end of a chain that may be there already; all of it is checked."""
         make_folder(self.folder)
         end = End()
-        if path.exists():
+        if is_there(path):
             for line in self.lines(root):
                 end = End(head_of(line.entry), line.end)
             self.say_torn(root, end.size)

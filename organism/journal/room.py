@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from errno import ELOOP, ENOENT, ENOTDIR
 from typing import TYPE_CHECKING
 
 from organism.errors import JournalError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def is_there(path: Path) -> bool:
-    """Whether something is at ``path``. Raises OSError where the system does not tell: since Python 3.14, ``path.exists()`` then says no."""
-    try:
-        path.stat()
-    except (OSError, ValueError) as error:
-        if isinstance(error, ValueError) or error.errno in {ENOENT, ENOTDIR, ELOOP}:
-            return False
-        raise
-    return True
 
 
 def make_room(path: Path) -> None:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from organism.errors import JournalError, reason_of
-from organism.journal.room import is_there, make_room
+from organism.files import is_there
+from organism.journal.room import make_room
 from organism.journal.texts import FRAGMENTS, LONGEST, ROOT, grown, whole_bytes
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _check_whole(path: Path, *, readonly: bool) -> None:
 
     It is looked at before it is opened, which makes a log.
     """
-    if not path.exists() or _wal_of(path).exists():
+    if not is_there(path) or is_there(_wal_of(path)):
         return
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -168,7 +169,7 @@ def _check_whole(path: Path, *, readonly: bool) -> None:
         raise JournalError(
             f"{path} {_EMPTY}, or it was copied without {_wal_of(path).name}, which holds what is written first"
         )
-    if path.with_name(f"{path.name}-journal").exists():  # whoever made it was killed; SQLite takes that back
+    if is_there(path.with_name(f"{path.name}-journal")):  # whoever made it was killed; SQLite takes that back
         return
     raise JournalError(
         f"{path} holds nothing, and {_wal_of(path).name}, which holds what is written first, is not beside it; copy both, or delete "
@@ -187,7 +188,7 @@ def closed_on_failure(db: sqlite3.Connection) -> Generator[None]:
 
 
 def _reading(path: Path, patience: float) -> sqlite3.Connection:
-    if not path.exists():
+    if not is_there(path):
         raise JournalError(f"{path} does not exist; 'organism run' creates it, or name another journal with --journal")
     name = path.absolute().as_uri()
     # Whoever may only read makes the files beside it, and cannot remove them. Where a log holds something, it stays as it is.
@@ -200,7 +201,7 @@ def _reading(path: Path, patience: float) -> sqlite3.Connection:
             db.execute("PRAGMA query_only = ON")
             db.execute("SELECT 1 FROM sqlite_master").fetchall()
     except sqlite3.OperationalError:
-        if _wal_of(path).exists():
+        if is_there(_wal_of(path)):
             raise
         # In a folder that cannot be written, where nobody else can write it either.
         return sqlite3.connect(f"{name}?immutable=1", isolation_level=None, check_same_thread=False, uri=True)
@@ -296,7 +297,7 @@ def _unopened(path: Path) -> str:
             continue
         except OSError as error:
             return f"{each} cannot be opened: {reason_of(error)}"
-    if wal.exists():
+    if is_there(wal):
         return f"{path} cannot be opened: its folder may not be written; copy it together with {wal.name} to one that may be"
     return f"{path} cannot be opened: its folder may not be written, or is not there"
 

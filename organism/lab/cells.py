@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from organism.errors import JournalError
 from organism.journal.codec import decode_entry
-from organism.lab.folder import journals_of, opened, places
+from organism.lab.folder import journals_of, opened, places, unless_moved
 from organism.lab.study import Cell
 from organism.names import is_within
 from organism.record.calls import CallRow, call_rows
@@ -70,11 +69,8 @@ def found(study: Study, cells: Iterable[Cell] | None = None) -> dict[Cell, Found
     # First those under way: another process may move them meanwhile into the journals that are looked at then.
     for place in places(study):
         there = by_home[place.home].get(place.thread)
-        try:
+        with unless_moved(place):
             _look(place.path, place.attempt, {} if there is None else {place.thread: there}, every)
-        except JournalError:
-            if place.path.exists():
-                raise
     for home, cells_there in by_home.items():
         for attempt, path in journals_of(study, home):
             _look(path, attempt, cells_there, every)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import frozen
 
 from organism.errors import ConfigurationError, JournalError, JournalHeldError, reason_of
+from organism.files import is_there
 from organism.journal import Lock, open_journal
 from organism.journal.disk import Disk
 from organism.journal.lock import identity
@@ -54,7 +55,7 @@ def journals_of(study: Study, home: str) -> Iterator[tuple[int, Path]]:
     again = [path.name.split(".")[1] for path in study.folder.glob(f"{home}.*.db")]
     for attempt in [1, *sorted(int(each) for each in again if each.isdecimal())]:
         path = journal_of(study, home, attempt)
-        if path.exists():
+        if is_there(path):
             yield attempt, path
 
 
@@ -134,7 +135,7 @@ def settle_all(study: Study) -> None:
 
 def _is_moved(study: Study, place: Place) -> bool:
     path = journal_of(study, place.home, place.attempt)
-    if not path.exists():
+    if not is_there(path):
         return False
     with opened(path) as journal:
         return journal.chain(place.thread) is not None
@@ -148,6 +149,16 @@ def opened(path: Path) -> Generator[Journal]:
         yield journal
     finally:
         journal.close()
+
+
+@contextmanager
+def unless_moved(place: Place) -> Generator[None]:
+    """A block that reads the own journal of a thread. That it cannot be read does not matter where another process has moved it meanwhile."""
+    try:
+        yield
+    except JournalError:
+        if is_there(place.path):
+            raise
 
 
 @contextmanager
@@ -228,7 +239,7 @@ def spent_by_all(study: Study) -> dict[Path, dict[str, Decimal]]:
 
 def spent(path: Path) -> dict[str, Decimal]:
     """What all threads of a journal have spent, by the units of a ceiling; threads that were interrupted too. Nothing where there is none."""
-    if not path.exists():
+    if not is_there(path):
         return dict.fromkeys(UNITS, Decimal(0))
     tally = Tally()
     with opened(path) as journal:

@@ -6,6 +6,7 @@ what the provider would see the sum of: the places and rates of backends; and th
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ import anyio.to_thread
 from attrs import define, evolve, field, frozen
 
 from organism.errors import OrganismError
+from organism.files import is_there
 from organism.lab import folder
 from organism.lab.ceiling import Ceiling
 from organism.lab.cells import found, missing
@@ -148,7 +150,7 @@ class _Running:
     def _settled(self, place: folder.Place) -> dict[str, Any]:
         """What a thread has spent. It is moved into the journal of its arm, if it has ended."""
         spent = folder.spent(place.path)
-        if place.path.exists():
+        if is_there(place.path):
             folder.settle(self.study, place)
         return spent
 
@@ -169,8 +171,10 @@ class _Line:
     running: _Running
     at_most: int
     stopped: str | None = None
-    _begun: dict[Cell, tuple[str | None] | None] = field(factory=dict["Cell", "tuple[str | None] | None"], init=False)
-    """Those that were not counted yet; of those that have ended, why they are missing, if they are."""
+    _begun: deque[Cell] = field(factory=deque["Cell"], init=False)
+    """Those that were not counted yet."""
+    _came: dict[Cell, str | None] = field(factory=dict["Cell", "str | None"], init=False)
+    """Those of them that have ended, and why they are missing, if they are."""
     _moved: anyio.Event = field(factory=anyio.Event, init=False)
     """Set when another one has ended."""
     _in_a_row: int = field(default=0, init=False)
@@ -180,7 +184,7 @@ class _Line:
         run, it may yet do so when they have ended: each costs less than is held for it.
         """
         while self.stopped is None:
-            running = sum(came is None for came in self._begun.values())
+            running = len(self._begun) - len(self._came)
             if running < concurrency:
                 lacking = self.running.ceiling.hold(cell, place.path)
                 if lacking is None:
@@ -194,19 +198,17 @@ class _Line:
 
     def begin(self, cell: Cell) -> None:
         """The thread of a cell is begun."""
-        self._begun[cell] = None
+        self._begun.append(cell)
 
     def came(self, cell: Cell, result: ThreadResult | None, why: str | None) -> None:
         """The thread of a cell came to this. It is told of at once, and counts once those before it did."""
         if self.running.ended is not None:
             self.running.ended(cell, result, why)
-        self._begun[cell] = (why,)
+        self._came[cell] = why
         self._moved.set()
-        for first, known in [*self._begun.items()]:
-            if known is None:
-                return
-            del self._begun[first]
-            self._count(first, *known)
+        while self._begun and self._begun[0] in self._came:
+            first = self._begun.popleft()
+            self._count(first, self._came.pop(first))
 
     def _count(self, cell: Cell, why: str | None) -> None:
         running = self.running

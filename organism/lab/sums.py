@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from organism.errors import JournalError
-from organism.lab.folder import journal_of, journals_of, opened, places, spendings
+from organism.lab.folder import journal_of, journals_of, opened, places, spendings, unless_moved
 from organism.lab.study import WARM_UP
 from organism.usage import Tally
 
@@ -37,12 +36,8 @@ def _all(study: Study, homes: Iterable[str]) -> Iterator[tuple[str, Spending]]:
     """What was spent in each home; each thread once, also while another process moves it from its own journal to that of its arm."""
     under_way: dict[Place, list[Spending]] = {}
     for place in places(study):
-        try:
-            with opened(place.path) as journal:
-                under_way[place] = spendings(journal)
-        except JournalError:
-            if place.path.exists():
-                raise
+        with unless_moved(place), opened(place.path) as journal:
+            under_way[place] = spendings(journal)
     for home in homes:
         for _, path in journals_of(study, home):
             with opened(path) as journal:

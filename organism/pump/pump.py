@@ -199,10 +199,7 @@ class Pump:
         outlet = self.outlet
         if outlet.heeded or outlet.untold:
             go = partial(outlet.behind, go)
-        if self.writer is None:
-            go()
-        else:
-            self.writer.when_durable(chain_of(thread), go, fail)
+        self.when_durable(thread, go, fail)
 
     def goes_ahead(self, message: Message) -> bool:
         """Whether a delivery may be told of facts that are not durable yet: its handler touches the world through its context only (R20)."""

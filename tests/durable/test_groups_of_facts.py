@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.abc
 import anyio.lowlevel
 import pytest
 
@@ -21,7 +23,7 @@ from tests.hard.budget_world import models
 from tests.hard.pump_world import Go, Said, code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +110,17 @@ class _Counting(MemoryJournal):
         return {}
 
 
+@asynccontextmanager
+async def at_work(disk: Slow) -> AsyncGenerator[anyio.abc.TaskGroup]:
+    """The disk's writer runs, and has one fact to write."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(disk.writer.run)
+        await anyio.lowlevel.checkpoint()
+        disk.writer.record("a", Closed(at=0.0, thread="a"))
+        yield group
+        group.cancel_scope.cancel()
+
+
 class Busy:
     """Workers of which one has more to do."""
 
@@ -117,10 +130,7 @@ class Busy:
 async def test_who_flushes_has_all_of_it_written_whoever_has_more_to_do() -> None:
     disk = Slow()
     writer = disk.writer
-    async with anyio.create_task_group() as group:
-        group.start_soon(writer.run)
-        await anyio.lowlevel.checkpoint()
-        writer.record("a", Closed(at=0.0, thread="a"))
+    async with at_work(disk) as group:
         writer.start()
         writer.workers = Busy()
         writer.record("b", Closed(at=0.0, thread="b"))
@@ -131,7 +141,6 @@ async def test_who_flushes_has_all_of_it_written_whoever_has_more_to_do() -> Non
         disk.ends()
         assert disk.batches == [1, 1]
         assert writer.durable == 2
-        group.cancel_scope.cancel()
 
 
 async def test_what_the_last_of_those_who_were_woken_leaves_is_written() -> None:
@@ -144,10 +153,7 @@ async def test_what_the_last_of_those_who_were_woken_leaves_is_written() -> None
             writer.record("b", Closed(at=0.0, thread="b"))
             await writer.settled()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(writer.run)
-        await anyio.lowlevel.checkpoint()
-        writer.record("a", Closed(at=0.0, thread="a"))
+    async with at_work(disk):
         async with anyio.create_task_group() as waiting:
             for number in range(100):
                 waiting.start_soon(waits, number)
@@ -156,7 +162,6 @@ async def test_what_the_last_of_those_who_were_woken_leaves_is_written() -> None
             await anyio.sleep(1)
             disk.ends()
         assert disk.batches == [1, 1]
-        group.cancel_scope.cancel()
 
 
 async def test_of_many_who_waited_only_some_go_on_at_a_time() -> None:
@@ -173,10 +178,7 @@ async def test_of_many_who_waited_only_some_go_on_at_a_time() -> None:
             turns[0] += 1
             await anyio.lowlevel.checkpoint()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(writer.run)
-        await anyio.lowlevel.checkpoint()
-        writer.record("a", Closed(at=0.0, thread="a"))
+    async with at_work(disk) as group:
         async with anyio.create_task_group() as waiting:
             for _ in range(500):
                 waiting.start_soon(waits)
@@ -185,4 +187,3 @@ async def test_of_many_who_waited_only_some_go_on_at_a_time() -> None:
             disk.ends()
         assert went_on.total() == 500
         assert max(went_on.values()) <= 64  # two turns of 32, where others have had none in between that is seen here
-        group.cancel_scope.cancel()

@@ -21,7 +21,7 @@ from organism.journal.sqlite import SqliteJournal
 from organism.journal.sqlite_file import long
 from organism.journal.texts import root_mark
 from organism.journal.values import Misread, opened
-from organism.record.facts import Accepted, Fact
+from organism.record.facts import Accepted, Fact, QuotaRaised
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +127,22 @@ def test_an_instant_that_no_calendar_has_is_refused_before_anybody_counts_hours(
     with pytest.raises(JournalError) as caught:
         decode({**FACT, "at": at})
     assert str(caught.value).startswith(said)
+
+
+def test_a_raised_limit_counts_in_a_window_that_a_calendar_has() -> None:
+    raised = {
+        "format": 2,
+        "fact": "QuotaRaised",
+        "root": "ceiling:",
+        "thread": "ceiling:",
+        "at": 1.5,
+        "amounts": [1] * 6,
+    }
+    assert decode({**raised, "counts_at": 7200.0}) == QuotaRaised(
+        at=1.5, thread="ceiling:", amounts=(1,) * 6, counts_at=7200.0
+    )
+    with pytest.raises(JournalError, match="QuotaRaised: counts_at: is not an instant"):
+        decode({**raised, "counts_at": {"$float": "nan"}})
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import anyio.to_thread
 from attrs import define, evolve
 
 from organism.errors import ConfigurationError, reason_of
+from organism.files import is_there
 from organism.journal.secrets import Marked
 from organism.likeness import without_secrets
 from organism.models.contract import BackendError, RawUsage
@@ -48,7 +49,7 @@ def opened(path: Path) -> str:
     A last line that was cut off, as by a crash, is taken away.
     """
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe may have no end, or none that comes
+        if is_there(path) and not path.is_file():  # a device or a pipe may have no end, or none that comes
             return "is not a regular file; name another file"
         with path.open("a+b") as file:
             file.seek(0)
