@@ -11,6 +11,8 @@ wait     bare trio tasks that sleep 10 ms, 1,000 at once
 scope    a cancel scope is entered and left, and two trio tasks give way to each other: what an ask below a scope consists of
 sync     4,000 bytes are written and synced (`fdatasync`) by a thread that a trio task waits for: the least that a durable step consists of
 commit   the same with one row and one commit in SQLite (WAL, `synchronous = FULL`)
+call     the same twice, one after the other: what a call alone consists of whose hold is on the disk before it, and whose answer is before anybody
+         acts on it
 rows     rows of 600 bytes go into a table of SQLite with an index, 500 in one transaction: what the disk's part of many facts consists of
 calls    1,000 trio tasks, each of which twice puts a row of 600 bytes into a group that a thread writes and syncs, and waits for that: what a
          call whose hold and whose answer are on the disk before anything follows consists of
@@ -310,6 +312,18 @@ async def commit(count: int) -> None:
         await measured(count, all_of_them)
 
 
+async def call_alone(count: int) -> None:
+    with TemporaryDirectory() as folder:
+        put = table(folder)
+
+        async def all_of_them() -> None:
+            for number in range(count):
+                await trio.to_thread.run_sync(put, 2 * number, 2 * number + 1)
+                await trio.to_thread.run_sync(put, 2 * number + 1, 2 * number + 2)
+
+        await measured(count, all_of_them)
+
+
 async def rows(count: int) -> None:
     with TemporaryDirectory() as folder:
         put = table(folder)
@@ -493,6 +507,7 @@ CASES: Final[dict[str, tuple[Callable[[int], Awaitable[None]], int]]] = {
     "scope": (scope, 20_000),
     "sync": (sync, 2000),
     "commit": (commit, 2000),
+    "call": (call_alone, 1000),
     "rows": (rows, 50_000),
     "nodes": (nodes, 50_000),
     "calls": (calls, 20),

@@ -35,7 +35,7 @@ from attrs import define
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import compiled, plots
+from benchmarks import compiled, floors, plots
 from benchmarks.figures import figures_of
 from benchmarks.growth import CASES
 from benchmarks.page import FLOORS as BARE_OF
@@ -64,10 +64,7 @@ SINGLES: Final = (
     "ask", "scope", "xml", "held", "helds", "waits", "latency", "memory", "nodes", "import", "check",
 )  # fmt: skip
 FLOORS: Final = {
-    **{
-        f"bare-{name}": ["floors.py", name]
-        for name in ("hop", "thread", "ask", "xml", "wait", "scope", "turn", "sync", "commit", "rows", "calls", "nodes")
-    },
+    **{f"bare-{name}": ["floors.py", name] for name in floors.CASES},
     **{f"bare-{name}": ["durable.py", "--bare", name] for name in ("durable-many", "durable-steps")},
 }
 """The bare prototypes, each with what runs it."""
