@@ -197,6 +197,14 @@ class _JumpingLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(ended)
         return future
 
+    async def shutdown_default_executor(self, *given: Any) -> None:
+        """Since Python 3.12 its threads are given some time to end: none passes meanwhile."""
+        self._jumping.working += 1
+        try:
+            await super().shutdown_default_executor(*given)
+        finally:
+            self._jumping.working -= 1
+
 
 def _patient_clock() -> trio.testing.MockClock:
     """One that jumps only where nothing has come for a moment, and no thread of trio's pool works."""

@@ -375,7 +375,9 @@ async def test_whoever_is_called_may_call_anything(caller: str, tmp_path: Path) 
     told: dict[str, str] = {}
     for number, each in enumerate(runs, CALLERS.index(caller)):
         world = World(caller, each)
-        await run(world, journal=JOURNALS[number % len(JOURNALS)].format(tmp_path, number))
+        # While a disk writes, the virtual clock may jump, and what is to wait in the flood's line has been taken.
+        journal = JOURNALS[0 if each == ["flood"] else number % len(JOURNALS)]
+        await run(world, journal=journal.format(tmp_path, number))
         assert world.called
         told |= world.refused
     if caller in HANDLERS:

@@ -143,8 +143,8 @@ def room(turns: int, *, beside: bool) -> int:
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_all_prompts_together_take_the_room_of_their_entries(*, beside: bool) -> None:
-    """A tuple of messages for each took 110 MB for a conversation of 3,000 calls."""
-    assert room(600, beside=beside) < 2.5 * room(300, beside=beside)
+    """A tuple of messages for each took 110 MB for a conversation of 3,000 calls: 3.5 times as much here."""
+    assert room(600, beside=beside) < 3 * room(300, beside=beside)
 
 
 @given(st.data())
