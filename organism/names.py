@@ -34,6 +34,9 @@ MOST_LOOKED_AT: Final = 1000
 LINES: Final = "lines"
 """The attribute of a log record that is true where its message has lines of our own making, as a stack is."""
 
+OF_CALLERS: Final = "of_callers"
+"""The attribute of a log record that is true where callers hear the same: a command, which shows what these hear, leaves it out."""
+
 MORE: Final = "…"
 """What stands for the part of a text that is not told."""
 
@@ -161,6 +164,12 @@ def excerpt(text: str, most: int, *, start: int = 0) -> str:
     return f"{MORE if start else ''}{text[start:end]}{MORE if end < len(text) else ''}"
 
 
+def same_up_to(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many items two sequences begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((number for number, (here, there) in pairs if here != there), min(len(one), len(other)))
+
+
 def written_out(text: str) -> str:
     r"""The text with every character that a terminal would act on written out, as ``\x1b``; line feeds and tabs stay."""
     return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
@@ -224,6 +233,11 @@ def there_are(known: Sequence[str]) -> str:
     """``"; there are: a, b, c"``, or the first of them and how many more there are; nothing where there are none."""
     some, more = ", ".join(known[:_TOLD]), len(known) - _TOLD
     return f"; there are: {some}{f' and {more} more' if more > 0 else ''}" if known else ""
+
+
+def not_installed(library: str | None, extra: str) -> str:
+    """What is said of a library that is missing, and comes with an extra."""
+    return f"needs '{library}', which is not installed; install organism with its extra '{extra}'"
 
 
 def begun(text: str, known: Collection[str]) -> list[str]:

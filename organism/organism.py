@@ -37,7 +37,7 @@ from organism.works.learning import Learner, Learning
 from organism.works.naming import Names, drawn
 from organism.works.replays import replayed
 from organism.works.starting import Starting
-from organism.works.works import Works
+from organism.works.works import Works, not_running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
@@ -192,7 +192,7 @@ class Organism(Learner):
 
     def _running(self) -> Works:
         if self._works is None or not self._works.running:
-            raise NotRunningError(f"organism '{self.settings.name}' does not run; use it inside `async with`")
+            raise not_running(self.settings)
         self._works.pump.own_loop.check()
         return self._works
 
@@ -252,7 +252,7 @@ class Organism(Learner):
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """What an earlier process left unfinished in the journal, and was not resumed yet: ids of threads, and ``conversation:ID``."""
+        """What waits in the journal for :meth:`resume`, left by an earlier process or frozen since: ids of threads, and ``conversation:ID``."""
         return () if self._works is None or self._works.durable is None else self._works.durable.unfinished
 
     def inbox(self) -> tuple[Question, ...]:

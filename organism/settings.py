@@ -253,6 +253,13 @@ class ModelSettings:
     max_output_tokens: int = 4096
 
 
+def with_backends(
+    models: Mapping[str, ModelSettings], change: Callable[[BackendSettings], BackendSettings]
+) -> dict[str, ModelSettings]:
+    """The aliases with each of their backends changed."""
+    return {name: evolve(model, backends=tuple(map(change, model.backends))) for name, model in models.items()}
+
+
 @frozen(kw_only=True)
 class AgentSettings:
     """A model-driven handler. ``accepts`` and ``replies`` are payload classes; ``prompt`` is Jinja2 text or ``None``.

@@ -148,7 +148,7 @@ def sums_by(totals: Mapping[tuple[str, str], Tally], by: str) -> dict[str, Usage
     """The sums of one of :data:`KINDS` by name; those of ``label`` by ``KEY=VALUE``, of ``label:KEY`` by value. Raises ValueError."""
     if by not in KINDS and not by.startswith(_LABEL):
         raise ValueError(
-            f"there are sums by {', '.join(KINDS)} and label:KEY, not by {told(by)}; 'organism usage' also has those by thread and day"
+            f"there are sums by {', '.join(KINDS)} and label:KEY, not by {told(by)}; 'organism usage' also has those by thread, conversation and day"
         )
     sought, _, key = by.partition(":")
     start = f"{key}=" if key else ""

@@ -33,6 +33,7 @@ from organism.cli.main import COMMANDS, execute
 from organism.cli.streams import Streams
 from organism.config import backends, budgets, compaction, document, handlers
 from organism.testing import Watched
+from tests.hard.time_of_day import let_it_be_noon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,6 +164,7 @@ def executed(page: Path) -> bool:
 @pytest.mark.parametrize("page", [page for page in PAGES if executed(page)], ids=lambda page: page.name)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    let_it_be_noon(monkeypatch)
     # `python` is that of the environment, as where that was activated.
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     for name in [name for name in os.environ if name.startswith("ORGANISM_")]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import evolve
+
 from organism.budget.claims import VECTOR
 from organism.budget.levels import level_of
 from organism.budget.tree import lack, output_room
 from organism.context.delivery import DeliveryContext
 from organism.kernel.notices import exhausted_payload, live
-from organism.kernel.recall import CLOCK
+from organism.kernel.recall import CLOCK, is_counted
 from organism.models.contract import BackendError
 from organism.pump.failures import failure_of
 from organism.pump.keys import ASKS, GRACE, completion_of
@@ -83,9 +85,10 @@ class AgentContext(DeliveryContext):
 
     @property
     def has_grace(self) -> bool:
-        """Whether this agent handles its thread's root frame and has not made the one call on grace."""
-        thread = self._message.thread
-        return thread.handler == self.name and (not thread.graced or GRACE in (self._message.known or ()))
+        """Whether this agent handles its thread's root frame and has not made the one call on grace, or is about to make it again."""
+        thread, message = self._message.thread, self._message
+        again = GRACE in (message.known or ()) or is_counted(message, GRACE)
+        return thread.handler == self.name and (again or not thread.graced)
 
     async def recalled_grace(self, call: Callable[[], Call]) -> Completion | None:
         """What the call on grace was answered that this delivery made before its process ended. ``call`` makes one like it, for hooks:
@@ -125,6 +128,8 @@ class AgentContext(DeliveryContext):
         path, claim = self._message.thread.node.path, self._claim(call)
         if claim is None:
             return False
+        if is_counted(self._message, GRACE):
+            claim = evolve(claim, model_calls=0)
         room = output_room(path, claim, grace=True)
         wanted = min(claim.wish, int(answer * (room + claim.input_tokens)))
         output = max(min(claim.min_output, claim.wish), wanted)

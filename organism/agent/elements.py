@@ -9,20 +9,7 @@ from attrs import frozen
 from organism.payloads import describe
 from organism.payloads.escapes import attribute_text, element_text, hidden
 from organism.payloads.json_writer import json_value
-from organism.payloads.types import (
-    MADE,
-    Choice,
-    Field,
-    FieldType,
-    Many,
-    Maybe,
-    Nested,
-    OneOf,
-    Scalar,
-    Table,
-    none_of,
-    present,
-)
+from organism.payloads.types import MADE, Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, none_of
 from organism.payloads.xsd import ENTRY, ITEM, KEY
 
 if TYPE_CHECKING:
@@ -88,8 +75,7 @@ def _to(peer: str | None) -> str:
 
 def _fields(cls: type, around: tuple[type, ...]) -> Iterator[str]:
     for field in describe(cls).fields:
-        type_ = present(field.type) if field.absent_is_none else field.type
-        yield from _element(field.name, type_, _note(field), around)
+        yield from _element(field.name, field.written, _note(field), around)
 
 
 def _note(field: Field) -> str:

@@ -15,8 +15,7 @@ from organism.budget.caps import figure, raised
 from organism.budget.claims import VECTOR
 from organism.budget.windows import Window, raised_in, used_in, window_of
 from organism.cli.journals import may_be_there
-from organism.cli.tables import figure_text, table
-from organism.cli.text import cut, one_line
+from organism.cli.tables import cell, figure_text, table
 from organism.errors import ConfigurationError
 from organism.kernel.pools import quota_of
 from organism.names import ACCOUNT
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 ALL: Final = "all"
 """What stands for the organism, in sums and in limits."""
 _HEAD: Final = ("account", "unit", "used", "limit", "left", "window")
-_WIDEST: Final = 60
 _UNKNOWN: Final = "?"
 _FIGURES: Final = ("used", "limit", "left")
 
@@ -133,7 +131,7 @@ def limits_table(limits: Iterable[AccountLimits]) -> list[str]:
             figures = (
                 _UNKNOWN if value is None else figure_text(row.unit, value) for value in (row.used, row.limit, row.left)
             )
-            lines.append((cut(one_line(each.account or ALL), _WIDEST), row.unit, *figures, each.window.kind))
+            lines.append((cell(each.account or ALL), row.unit, *figures, each.window.kind))
     found = table(lines, right=(2, 3, 4))
     if any(each.window.kind == "run" for each in limits):
         found.append(

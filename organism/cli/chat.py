@@ -19,11 +19,11 @@ from organism.cli.sending import handler_of
 from organism.cli.talking import Chat, Talk
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
+from organism.journal.codec import decode_entry
 from organism.names import CONVERSATION, names_nothing
 from organism.organism import Organism
 from organism.record.facts import ThreadOpened
 from organism.works.ordered import successor_in
-from organism.works.rows import facts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +112,6 @@ def _begun_with(settings: Settings, conversation: str, file: Path) -> str | None
 
 
 def _first_in(journal: Journal, conversation: str) -> str | None:
-    begun = facts_of(journal.documents(f"{CONVERSATION}{conversation}", kinds=("Accepted",)))
+    begun = map(decode_entry, journal.documents(f"{CONVERSATION}{conversation}", kinds=("Accepted",)))
     steps = (step for fact in begun for step in fact.steps)
     return next((step.handler for step in steps if isinstance(step, ThreadOpened) and step.owner is None), None)

@@ -21,7 +21,7 @@ from organism.likeness import without_secrets
 from organism.mcp.keys import secrets_of
 from organism.mcp.loading import is_wanted, servers_of
 from organism.names import called_as, counted
-from organism.settings import Limits, OnFailure
+from organism.settings import UNITS, Limits, OnFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -152,11 +152,20 @@ def _beyond_a_thread(settings: Settings) -> Iterator[str]:
         bound = "" if most is None else f", up to {amounts_text(most) or 'nothing'}"
         yield f"more budget: '{settings.budget.grants_by}' decides{bound}"
     if settings.conversation.budget.limits != Limits():
-        yield f"budget of a conversation: {_limits(settings.conversation.budget.limits)}"
+        yield f"budget of a conversation: {_limits(settings.conversation.budget.limits)}{_outside(settings)}"
     for name, quota in settings.accounts.items():
         yield f"budget of account {one_line(name)}, {_WINDOWS[quota.window]}: {_limits(quota.limits)}"
     if settings.ceiling.limits != Limits():
         yield f"ceiling of the organism, {_WINDOWS[settings.ceiling.window]}: {_limits(settings.ceiling.limits)}"
+
+
+def _outside(settings: Settings) -> str:
+    """What a conversation limits, and nothing does for messages that are sent in none: easily taken for a limit of everything."""
+    own, *others = settings.conversation.budget.limits, settings.budget.limits, settings.ceiling.limits
+    free = [
+        unit for unit in UNITS if getattr(own, unit) is not None and all(getattr(each, unit) is None for each in others)
+    ]
+    return f"; a thread outside of conversations: no limit in {', '.join(free)}" if free else ""
 
 
 def _limits(limits: Limits) -> str:

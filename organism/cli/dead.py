@@ -14,10 +14,11 @@ from organism.cli.phrases import short
 from organism.cli.tables import cell, instant, table
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
+from organism.journal.codec import decode_entry
 from organism.record import facts
 from organism.works.control import Order
 from organism.works.dead import dead_message
-from organism.works.rows import facts_of, payload_json
+from organism.works.rows import payload_json
 
 if TYPE_CHECKING:
     from organism.journal import Journal
@@ -72,7 +73,7 @@ def _read(journal: Journal) -> tuple[list[DeadMessage], Damage]:
     damage = Damage()
     for chain in journal.chains():
         with damage:
-            found = facts_of(journal.documents(chain.root, kinds=("Buried",)))
+            found = map(decode_entry, journal.documents(chain.root, kinds=("Buried",)))
             letters += [dead_message(fact) for fact in found if isinstance(fact, facts.Buried)]
     return sorted(letters, key=lambda each: each.died_at), damage
 

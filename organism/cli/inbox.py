@@ -17,6 +17,7 @@ from organism.cli.sending import text_of
 from organism.cli.tables import cell, instant, table
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
+from organism.journal.codec import decode_entry
 from organism.kernel.reading import Reading
 from organism.kernel.steps import ref_of
 from organism.payloads import Vocabulary, takes_lines
@@ -27,7 +28,7 @@ from organism.threads.lineage import root_of
 from organism.works.answers import given
 from organism.works.control import Order
 from organism.works.inbox import question_of, read
-from organism.works.rows import facts_of, payload_json
+from organism.works.rows import payload_json
 from organism.works.vocabulary import payload_classes
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def inbox_of(journal: Journal) -> Inbox:
     for chain in journal.chains(open=True):
         reading = Reading()
         with inbox.damage:
-            for fact in facts_of(journal.documents(chain.root)):
+            for fact in map(decode_entry, journal.documents(chain.root)):
                 reading.take(fact)
             waiting = {ref_of(message): message for message in reading.state.inbox.questions}
             inbox.over |= {f"{thread}/{seq}" for thread, seq in reading.asked.keys() - waiting.keys()}
@@ -169,7 +170,7 @@ def answer(
         Parameter(
             allow_leading_hyphen=True,
             metavar="X",
-            help="The answer: XML, JSON, @FILE, - for standard input, or plain text if its payload has one required text.",
+            help="The answer: XML, JSON, @FILE, - for standard input, or plain text if its payload has one required text, or nothing but one.",
         ),
     ] = None,
     refuse: Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
@@ -94,7 +93,5 @@ class Interrupts:
 
 def end_now(code: int, streams: Streams) -> None:
     """Ends the process without what does not end: handlers that were left behind would keep their event loop."""
-    for stream in (streams.out, streams.err):
-        with suppress(OSError, ValueError):
-            stream.flush()
+    streams.flush()
     os._exit(code)

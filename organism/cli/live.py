@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console, Group
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from organism.cli.streams import WIDEST
-from organism.cli.tables import money
+from organism.cli.tables import amount_text
 from organism.cli.text import harmless, wrapped
 from organism.durations import duration
 from organism.names import counted
@@ -143,7 +142,7 @@ class LiveBoard:
         bar.append(f"{share.unit} ", style="dim")
         bar.append(used * full + out * held, style=style)
         bar.append(free * (_BAR - full - held), style="dim")
-        bar.append(f" {_figure(share, share.used)}/{_figure(share, share.limit)}")
+        bar.append(f" {amount_text(share.unit, share.used)}/{amount_text(share.unit, share.limit)}")
         return bar
 
     @property
@@ -176,7 +175,3 @@ class LiveAnswer(LiveBoard):
                 return Group(*(Text(line, no_wrap=True) for line in lines[-(self._console.height - 1) :]))
         working = self._board.working()
         return Group(Text(f"{', '.join(working)} ..." if working else "...", style="dim", no_wrap=True))
-
-
-def _figure(share: Share, value: int | Decimal) -> str:
-    return money(Decimal(value)) if share.unit == "cost_usd" else f"{value:,}"

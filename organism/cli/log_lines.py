@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from organism.cli.text import harmless, one_line
 from organism.errors import ModelError
 from organism.likeness import without_secrets
-from organism.names import LINES, class_name, excerpt
+from organism.names import LINES, OF_CALLERS, class_name, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -61,6 +61,8 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record; one that cannot be formatted is logging's own to report, as everywhere."""
+        if getattr(record, OF_CALLERS, False) is True:
+            return
         try:
             text = _in_lines(record)
         except Exception:  # noqa: BLE001 - wrong arguments of a call in somebody's code raise anything

@@ -11,7 +11,6 @@ import inspect
 import os
 import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
@@ -106,9 +105,7 @@ def _end_on_signal(code: int, streams: Streams) -> None:
     def end(_number: int, _frame: FrameType | None) -> Never:
         os._exit(code)
 
-    for stream in (streams.out, streams.err):
-        with suppress(OSError, ValueError):  # Python tries again, and tells
-            stream.flush()
+    streams.flush()
     signals.answer(end)
     # Later than that Python has no handlers of its own any more, and a signal would kill it half-way.
     atexit.register(signals.answer, signal.SIG_IGN)

@@ -95,7 +95,7 @@ def told(place: Place, order: Order) -> str | None:
 
 def asked(place: Place, order: Order) -> Mapping[str, Any] | None:
     """What the process says that works on the journal; ``None`` where there is none. Raises JournalError where it does not listen."""
-    begun = time.time()
+    begun, steady = time.time(), time.monotonic()
     while True:
         owner = owner_of(place.path)
         if owner is None:
@@ -103,7 +103,8 @@ def asked(place: Place, order: Order) -> Mapping[str, Any] | None:
         try:
             return anyio.run(tell, socket_path(place.path), order, backend="trio")
         except OSError as error:
-            if time.time() > max(begun + _ENDING, since(owner) + _STARTING):
+            # Its clock, or the one of now, may have been set meanwhile: it has begun by now, whatever it says.
+            if time.monotonic() - steady > max(_ENDING, min(since(owner) - begun, 0) + _STARTING):
                 held = f"journal '{place}' is held by {spoken(owner)}, which takes no orders ({error})"
                 raise JournalError(f"{held}; try again once it has ended") from None
         time.sleep(_PAUSE)
@@ -236,7 +237,7 @@ async def _raise_quota(where: Where, order: Order) -> str:
     settings = Settings(name="", journal=place.url, folder=place.folder, ceiling=ceiling, accounts=accounts)
     kernel = Kernel(settings)
     async with _opened(settings, kernel) as durable:
-        return await _done_before(durable, order) or await given_more_in(kernel, durable, order, time.time())
+        return await _done_before(durable, order) or await given_more_in(kernel, durable, order, kernel.state.now)
 
 
 async def _done_before(durable: Durable, order: Order) -> str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from organism.cli.tables import cost_of, table
+from organism.cli.tables import SPENT, outcome_text, spent_cells, table
 from organism.cli.text import cut, harmless, one_line, width_of, wrapped
 from organism.payloads import encode_fields
+from organism.settings import SPENT_UNITS
 from organism.usage import Usage
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | float | bool | None"
 SHOWN_THREADS: Final = 20
 """Sub-threads of one thread that get a row of the table each; the others share one."""
 
-_HEAD: Final = ("thread", "outcome", "calls", "tokens in", "out", "cost USD", "messages", "seconds")
+_HEAD: Final = ("thread", "outcome", *SPENT, "seconds")
 ESTIMATE: Final = "~ is partly an estimate: a provider did not report its usage, or the process ended before it did"
 UNPRICED: Final = "? leaves out calls whose price is unknown: give the backend a 'price'"
 """What is said below a table in which a figure is one, or leaves them out."""
@@ -29,7 +30,6 @@ _NOTES: Final = (
     (UNPRICED, "?", _HEAD.index("cost USD")),
 )
 _NAME: Final = 44
-_ADDED: Final = ("input_tokens", "output_tokens", "tokens", "cost_usd", "model_calls", "messages")
 
 
 def reply_text(result: ThreadResult, *, width: int) -> str:
@@ -120,7 +120,7 @@ def usage_table(results: Sequence[ThreadResult]) -> str:
 
 def _rows(result: ThreadResult, depth: int) -> Iterator[tuple[str, ...]]:
     name = f"{'  ' * depth}{result.handler or 'thread'}"
-    outcome = f"{result.outcome} ({result.unit})" if result.unit else result.outcome
+    outcome = outcome_text(result.outcome, result.unit)
     yield _row(name if depth else f"{name} {result.thread}", outcome, result.usage)
     shown, others = result.threads[:SHOWN_THREADS], result.threads[SHOWN_THREADS:]
     for sub in shown:
@@ -142,21 +142,11 @@ def _sum(results: Sequence[ThreadResult]) -> Usage:
         if result.conversation is not None:
             spans[result.conversation] += result.usage.seconds
     alone = [result.usage.seconds for result in results if result.conversation is None]
-    added: dict[str, Any] = {name: sum(getattr(result.usage, name) for result in results) for name in _ADDED}
+    added: dict[str, Any] = {name: sum(getattr(result.usage, name) for result in results) for name in SPENT_UNITS}
     estimated = any(result.usage.estimated for result in results)
     unpriced = any(result.usage.unpriced for result in results)
     return Usage(**added, seconds=max([*spans.values(), *alone]), estimated=estimated, unpriced=unpriced)
 
 
 def _row(name: str, outcome: str, usage: Usage) -> tuple[str, ...]:
-    about = "~" if usage.estimated else ""
-    return (
-        cut(name, _NAME),
-        outcome,
-        f"{usage.model_calls:,}",
-        f"{about}{usage.input_tokens:,}",
-        f"{about}{usage.output_tokens:,}",
-        cost_of(usage),
-        f"{usage.messages:,}",
-        f"{usage.seconds:.2f}",
-    )
+    return (cut(name, _NAME), outcome, *spent_cells(usage), f"{usage.seconds:.2f}")

@@ -33,7 +33,7 @@ What = Annotated[
     Parameter(
         allow_leading_hyphen=True,
         metavar="X",
-        help="The message: XML, JSON, @FILE, - for standard input, or plain text if its payload has one required text. "
+        help="The message: XML, JSON, @FILE, - for standard input, or plain text if its payload has one required text, or nothing but one. "
         "By default the messages below 'start:' in the file are sent.",
     ),
 ]

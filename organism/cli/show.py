@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from organism.budget.caps import figure
+from organism.budget.claims import VECTOR
 from organism.cli.arguments import Given  # noqa: TC001 - cyclopts reads annotations
 from organism.cli.journals import HERE, InJournal, OrLatest
 from organism.cli.phrases import forecast_text
@@ -13,14 +16,17 @@ from organism.cli.reading import meant
 from organism.cli.report import partial_text, problem_line, usage_table
 from organism.cli.story.page import How
 from organism.cli.story.story import Story
-from organism.cli.tables import instant, limits_text
+from organism.cli.tables import figure_text, instant, limits_text, table
 from organism.cli.text import one_line, wrapped
+from organism.journal.codec import decode_entry
 from organism.journal.prompts import requests
+from organism.kernel.reading import Reading
+from organism.kernel.times import running_time
 from organism.names import CONVERSATION, is_within
 from organism.record import facts
 from organism.results import result_of
 from organism.works.ordered import successor_in
-from organism.works.rows import facts_of, threads_of
+from organism.works.rows import threads_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
 
 _TIME: Final = 9
 """Columns of the seconds at the left."""
+_LIMITS: Final = ("of the conversation", "limit", "used", "held", "kept back", "left")
 _DEEPEST: Final = 12
 """Frames: what stands deeper is drawn no further to the right."""
 
@@ -80,7 +87,7 @@ def _successor(journal: Journal, those: Meant) -> str | None:
 def _told(
     those: Meant, rows: list[ThreadRow], documents: list[Mapping[str, Any]], how: How, width: int
 ) -> Iterator[str]:
-    every = list(facts_of(documents))
+    every = list(map(decode_entry, documents))
     whole = those.thread == those.chain.root
     told = [fact for fact in every if whole or is_within(fact.thread, those.thread)]
     mine = [row for row in rows if whole or is_within(row.result.thread, those.thread)]
@@ -89,10 +96,12 @@ def _told(
     for fact in every:
         story.tell(fact)
     yield from _head(those, mine, told)
-    began = story.lines[0].at if story.lines else 0.0
     left = min((line.depth for line in story.lines), default=0)
+    before, passed = math.inf, 0.0
     for line in story.lines:
-        yield from _drawn(line, line.depth - left, began, width)
+        passed += max(0.0, line.at - before)  # the clock may have been set back by days
+        before = line.at
+        yield from _drawn(line, line.depth - left, passed, width)
     tops = {those.thread, *(row.result.thread for row in mine)}
     results = [result_of(fact) for fact in told if isinstance(fact, facts.Ended) and fact.thread in tops]
     over = {result.thread for result in results}
@@ -103,6 +112,31 @@ def _told(
         yield from (f"{row.result.outcome}: {one_line(row.result.thread)}" for row in open_ones)
         yield from (f"  {each}" for each in waiting)
     yield from _end([*results, *(row.result for row in open_ones)], width)
+    if whole and those.thread.startswith(CONVERSATION):
+        yield from _left(those.thread.removeprefix(CONVERSATION), every)
+
+
+def _left(conversation: str, every: list[Fact]) -> Iterator[str]:
+    """What the turns of a conversation have used of its limits until its last entry, and what is left for more of them."""
+    reading = Reading()
+    for fact in every:
+        reading.take(fact)
+    found = reading.state.conversations.get(conversation)
+    if found is None:  # the chain has lost its beginning, which verify names
+        return
+    rows: list[tuple[str, ...]] = []
+    for unit, name in enumerate(VECTOR):
+        used, held, limit, left = found.node.figures(unit)
+        if limit is not None:
+            kept = figure(unit, found.node.caps.limit[unit] - found.node.caps.working[unit])
+            rows.append((name, *(figure_text(name, each) for each in (limit, used, held, kept, left))))
+    most = found.node.caps.seconds
+    if most is not None:
+        ran = found.seconds + sum(running_time(reading.state, turn, reading.state.now) for turn in found.turns[:1])
+        rows.append(("seconds", *(figure_text("seconds", each) for each in (most, ran, 0, 0, max(0.0, most - ran)))))
+    if rows:
+        yield ""
+        yield from table([_LIMITS, *rows], right=range(1, 6))
 
 
 def _head(those: Meant, rows: list[ThreadRow], told: list[Fact]) -> Iterator[str]:
@@ -122,12 +156,12 @@ def _head(those: Meant, rows: list[ThreadRow], told: list[Fact]) -> Iterator[str
     yield ""
 
 
-def _drawn(line: Line, depth: int, began: float, width: int) -> Iterator[str]:
+def _drawn(line: Line, depth: int, passed: float, width: int) -> Iterator[str]:
     """A line with its time at the left, broken to fit, its later parts below its text."""
     indent = " " * (2 + 2 * min(depth, _DEEPEST))
     room = width - _TIME - len(indent)
     first, *rest = wrapped(line.text, room - 2)
-    yield f"{line.at - began:{_TIME}.3f}{indent}{first}".rstrip()
+    yield f"{passed:{_TIME}.3f}{indent}{first}".rstrip()
     left = " " * (_TIME + len(indent) + 2)
     for text in (*rest, *line.more):
         yield f"{left}{text}".rstrip()

@@ -11,6 +11,7 @@ from organism.cli.log_lines import logging_to
 from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.models.simulation.options import Options, check_options
+from organism.names import not_installed
 
 PORT: Final = 8765
 _WHOLE: Final = ("seed", "context_window")
@@ -70,8 +71,7 @@ def simulate(
     try:
         from organism.cli.serving import serve
     except ModuleNotFoundError as error:
-        line = f"organism simulate: needs '{error.name}', which is not installed; install organism with its extra 'simulate'"
-        raise ConfigurationError([line]) from error
+        raise ConfigurationError([f"organism simulate: {not_installed(error.name, 'simulate')}"]) from error
     with logging_to(streams, verbose=False, debug=debug):
         return serve(
             host, port, streams, models=model, options=options, key=key,

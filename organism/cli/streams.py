@@ -90,6 +90,12 @@ class Streams:
         except OSError as error:
             self.lose(self.out, error)
 
+    def flush(self) -> None:
+        """Writes out what is left, as far as it can be; where it cannot, Python tries again when it ends, and tells."""
+        for stream in (self.out, self.err):
+            with suppress(OSError, ValueError):
+                stream.flush()
+
     def lose(self, stream: TextIO, error: OSError) -> None:
         """Writes nothing more to a stream, which could not be written; says so where that is no reader who has gone."""
         _to_nowhere(stream)

@@ -23,7 +23,7 @@ from organism.cli.signals import exit_code
 from organism.cli.starting import unless_interrupted
 from organism.cli.study_tables import figures, plan
 from organism.cli.study_usage import spent_lines
-from organism.cli.tables import csv_line, money
+from organism.cli.tables import csv_line, money, outcome_text
 from organism.cli.text import one_line
 from organism.cli.threads import COLUMNS, flat
 from organism.errors import ConfigurationError
@@ -160,9 +160,8 @@ def _run(study: Study, there: Mapping[Cell, Found], streams: Streams, *, quiet: 
 
 def _said(result: ThreadResult | None) -> str:
     assert result is not None  # noqa: S101 - what is not missing has one
-    unit = f" ({result.unit})" if result.unit else ""
     spent = f"{counted(result.usage.model_calls, 'call')}, {counted(result.usage.tokens, 'token')}"
-    return f"{result.outcome}{unit}, {spent}, {money(result.usage.cost_usd)} USD"
+    return f"{outcome_text(result.outcome, result.unit)}, {spent}, {money(result.usage.cost_usd)} USD"
 
 
 def _in_order(study: Study) -> list[Cell]:

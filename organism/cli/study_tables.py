@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from organism.cli.tables import money, table
+from organism.cli.tables import amount_text, table
 from organism.cli.text import one_line
 from organism.lab import of_arms, of_pairs
 from organism.lab.figures import OUTCOMES
-from organism.lab.study import UNITS
 from organism.names import counted
-from organism.settings import Limits
+from organism.settings import SPENT_UNITS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from decimal import Decimal
 
     from organism.lab import Cell, Estimate, Found, Study
 
@@ -43,18 +41,17 @@ def plan(study: Study, there: Mapping[Cell, Found]) -> Iterator[str]:
     for arm in study.arms:
         sets = ", ".join(f"{key}={value}" for key, value in arm.sets.items())
         yield one_line(f"arm {arm.name}: {sets or 'as the organism file says'}")
-    known = [(unit, most) for unit in UNITS if (most := study.most(unit)) is not None]
-    yield "at most: " + (", ".join(f"{_amount(unit, most)} {unit}" for unit, most in known) or "nothing is limited")
-    limits = [(unit, limit) for unit in UNITS if (limit := getattr(study.ceiling, unit)) is not None]
+    known = [(unit, most) for unit in SPENT_UNITS if (most := study.most(unit)) is not None]
+    granted = (
+        ", with all that may be granted" if known and any(arm.settings.budget.grants_by for arm in study.arms) else ""
+    )
+    yield f"at most: {', '.join(f'{amount_text(unit, most)} {unit}' for unit, most in known) or 'nothing is limited'}{granted}"
+    limits = [(unit, limit) for unit in SPENT_UNITS if (limit := getattr(study.ceiling, unit)) is not None]
     if limits:
-        yield "ceiling: " + ", ".join(f"{_amount(unit, limit)} {unit}" for unit, limit in limits)
+        yield "ceiling: " + ", ".join(f"{amount_text(unit, limit)} {unit}" for unit, limit in limits)
     if any(arm.settings.ceiling.limits != Limits() for arm in study.arms):
         yield f"note: the 'ceiling' in {one_line(study.organism.name)} counts for each thread by itself here; that of the study counts all of them"
     yield f"kept in: {one_line(str(study.folder))}"
-
-
-def _amount(unit: str, amount: Decimal) -> str:
-    return money(amount) if unit == "cost_usd" else f"{amount:,}"
 
 
 def figures(study: Study, results: Sequence[Found]) -> Iterator[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json as jsons
 from typing import TYPE_CHECKING, Any, Final
 
-from organism.cli.tables import cell, csv_line, table
-from organism.cli.usage import HEAD, figures_of, gaps, row_of, tally_of
+from organism.cli.tables import SPENT, cell, csv_line, table
+from organism.cli.usage import figures_of, gaps, row_of, tally_of
 from organism.lab import usage
 from organism.usage import Tally, Usage
 
@@ -41,7 +41,7 @@ def _table(rows: dict[tuple[str, str, str], Usage]) -> Iterator[str]:
     every = {**rows, ("all", "", ""): whole.usage()}
     # Of messages nothing is said: they belong to no model.
     lines = [(*(cell(part or "-") for part in key), *row_of("", used)[1:-1]) for key, used in every.items()]
-    yield from table([(*_KEYS, *HEAD[:-1]), *lines], right=range(3, 7))
+    yield from table([(*_KEYS, *SPENT[:-1]), *lines], right=range(3, 7))
     yield from gaps(whole.usage())
 
 

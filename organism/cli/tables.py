@@ -35,11 +35,16 @@ def amounts_text(amounts: Mapping[str, Any]) -> str:
     return ", ".join(f"{unit} {value:,}".removesuffix(".0") for unit, value in amounts.items() if value is not None)
 
 
+def amount_text(unit: str, value: Decimal | int) -> str:
+    """A figure that stands beside the name of its unit."""
+    return money(Decimal(value)) if unit == "cost_usd" else f"{value:,}"
+
+
 def figure_text(unit: str, value: Any) -> str:
     """A figure with its unit where it has one of its own."""
-    if unit == "cost_usd":
-        return f"{money(Decimal(value))} USD"
-    return f"{value:,.1f} s" if unit == "seconds" else f"{value:,}"
+    if unit == "seconds":
+        return f"{value:,.1f} s"
+    return amount_text(unit, value) + (" USD" if unit == "cost_usd" else "")
 
 
 def named(backend: BackendSettings) -> str:
@@ -66,6 +71,22 @@ def cost_of(usage: Usage) -> str:
     return f"{money(usage.cost_usd)}{'?' if usage.unpriced else ''}"
 
 
+SPENT: Final = ("calls", "tokens in", "out", "cost USD", "messages")
+"""The columns of :func:`spent_cells`."""
+
+
+def spent_cells(used: Usage) -> tuple[str, ...]:
+    """What was spent, as it stands in a table: ``~`` before what is partly an estimate."""
+    about = "~" if used.estimated else ""
+    tokens = (f"{about}{count:,}" for count in (used.input_tokens, used.output_tokens))
+    return (f"{used.model_calls:,}", *tokens, cost_of(used), f"{used.messages:,}")
+
+
+def outcome_text(outcome: str, unit: str | None) -> str:
+    """How a thread ended, and of which unit it had no more, if so."""
+    return f"{outcome} ({unit})" if unit else outcome
+
+
 _SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -82,9 +103,9 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list
     return [lines[0].rstrip(), "-" * width_of(lines[0]), *(line.rstrip() for line in lines[1:])]
 
 
-def cell(text: str) -> str:
+def cell(text: str, widest: int = _WIDEST) -> str:
     """A text as it stands in a table: in one line, its end cut off where it is long."""
-    return cut(one_line(text), _WIDEST)
+    return cut(one_line(text), widest)
 
 
 def csv_line(values: Iterable[Any]) -> str:

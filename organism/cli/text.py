@@ -28,9 +28,9 @@ def one_line(text: str) -> str:
     return " ".join(said for line in harmless(text).split("\n") if (said := line.strip()))
 
 
-def listed(words: Sequence[str], last: str = "and") -> str:
+def listed(words: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
-    return f"{', '.join(words[:-1])} {last} {words[-1]}" if words[1:] else "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}" if words[1:] else "".join(words)
 
 
 def width_of(text: str) -> int:

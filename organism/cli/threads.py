@@ -14,8 +14,8 @@ from cyclopts import Parameter
 
 from organism.cli.arguments import Given, moment
 from organism.cli.journals import HERE, Damage, InJournal
-from organism.cli.tables import cost_of, csv_line, instant, table
-from organism.cli.text import cut, one_line
+from organism.cli.tables import cell, cost_of, csv_line, instant, outcome_text, table
+from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.names import counted, suggestion
 from organism.settings import UNITS
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _HEAD: Final = ("thread", "outcome", "began (UTC)", "handler", "tokens", "cost USD", "labels")
 _SOME: Final = {"accounts": "accounts", "conversation": "conversation", "origin": "forked from"}
-_WIDEST: Final = 60
 _OUTCOMES: Final = ("completed", "exhausted", "failed", "stopped", "cancelled", "paused", "running", "unfinished")
 
 COLUMNS: Final = (
@@ -202,18 +201,18 @@ def _table(rows: Sequence[ThreadRow]) -> list[str]:
 
 
 def _cell(value: str | tuple[str, ...] | None) -> str:
-    return cut(one_line(" ".join(value) if isinstance(value, tuple) else value or ""), _WIDEST)
+    return cell(" ".join(value) if isinstance(value, tuple) else value or "")
 
 
 def _row(row: ThreadRow) -> tuple[str, ...]:
     result = row.result
     about = "~" if result.usage.estimated else ""
     return (
-        cut(one_line(result.thread), _WIDEST),
-        f"{result.outcome} ({result.unit})" if result.unit else result.outcome,
+        cell(result.thread),
+        outcome_text(result.outcome, result.unit),
         instant(row.began),
         result.handler or "-",
         f"{about}{result.usage.tokens:,}",
         cost_of(result.usage),
-        cut(one_line(" ".join(f"{key}={value}" for key, value in result.labels.items())), _WIDEST),
+        cell(" ".join(f"{key}={value}" for key, value in result.labels.items())),
     )

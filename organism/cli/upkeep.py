@@ -15,8 +15,8 @@ from organism.cli.arguments import Given, moment
 from organism.cli.exit_codes import DAMAGED
 from organism.cli.journals import HERE, InJournal, Where
 from organism.cli.orders import asked
-from organism.cli.tables import instant, size, table
-from organism.cli.text import cut, one_line
+from organism.cli.tables import cell, instant, size, table
+from organism.cli.text import one_line
 from organism.errors import ConfigurationError, JournalError, JournalHeldError
 from organism.journal.pruning import Mark, Pruned, chosen, outcome
 from organism.names import counted, is_of_limits
@@ -86,7 +86,6 @@ _PAUSE: Final = 0.2
 """Seconds between two times that it is said how far a command is."""
 _SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
 _POWERS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_WIDEST: Final = 60
 _AT_ONCE: Final = 500
 """Threads that are removed together: each time waits for the disk once."""
 
@@ -159,7 +158,7 @@ def _understood(done: Mapping[str, Any], held: JournalHeldError) -> Pruned:
 def _said(pruned: Pruned, *, dry_run: bool) -> list[str]:
     lines: list[str] = []
     if pruned.first:
-        rows = [(cut(one_line(root), _WIDEST), instant(last), size(much)) for root, last, much in pruned.first]
+        rows = [(cell(root), instant(last), size(much)) for root, last, much in pruned.first]
         lines = table([("thread", "last written (UTC)", "size"), *rows], right=(2,))
         if pruned.gone > len(rows):
             lines.append(f"and {pruned.gone - len(rows):,} more")

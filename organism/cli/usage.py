@@ -17,15 +17,15 @@ from organism.cli.arguments import Given, moment
 from organism.cli.journals import HERE, Damage, InJournal
 from organism.cli.reading import meant
 from organism.cli.report import ESTIMATE, UNPRICED
-from organism.cli.tables import cost_of, csv_line, money, table
-from organism.cli.text import cut, one_line
+from organism.cli.tables import SPENT, cell, csv_line, money, spent_cells, table
+from organism.cli.text import one_line
 from organism.errors import ConfigurationError
 from organism.journal.codec import decode_entry
 from organism.journal.standing import Standing
 from organism.names import counted, suggestion
 from organism.record.calls import COLUMNS, call_rows
 from organism.usage import Tally, Usage, pico
-from organism.works.rows import facts_of, rows_in
+from organism.works.rows import rows_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from organism.record.calls import CallRow
     from organism.usage import Spending
 
-HEAD: Final = ("calls", "tokens in", "out", "cost USD", "messages")
-_WIDEST: Final = 60
 _NONE: Final = "-"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LABEL: Final = "label:"
+_OF_THREADS: Final = ("thread", "conversation")
+"""What no sum is kept of, since there is no end to them: it is added up of the threads that are there."""
 Form = Literal["table", "json", "csv"]
 Way = Callable[["Spending"], Iterable[str]]
 """What a row of the ledger is counted under: nothing, one name, or several."""
@@ -69,7 +69,7 @@ def usage(
         str | None,
         Parameter(
             metavar="WHAT",
-            help="thread, handler (the default), model, backend, account, day, tag, or label:KEY.",
+            help="handler (the default), thread, conversation, model, backend, account, day, tag, or label:KEY.",
         ),
     ] = None,
     since: Annotated[
@@ -102,10 +102,10 @@ def usage(
         with where.opened() as found:
             tell_calls(found, thread, form, streams)
         return 0
-    way = None if by == "thread" else _way(by)
+    way = None if by in _OF_THREADS else _way(by)
     with where.opened() as found:
         damage = Damage()
-        threads = _by_thread(found, damage) if way is None else {}  # first: no thread may have spent more than all
+        threads = _by_thread(found, by, damage) if way is None else {}  # first: no thread may have spent more than all
         every = list(found.spendings())
         spent = [row for row in every if row.hour >= first]
         whole, rows = _sum(spent), threads if way is None else by_key(spent, way)
@@ -136,8 +136,8 @@ def _tell_programs(
 
 
 def _tell(rows: Mapping[str, Tally], whole: Tally, by: str, streams: Streams, limits: Sequence[AccountLimits]) -> None:
-    lines = [(cut(one_line(by), _WIDEST), *HEAD), *(row_of(name, used.usage()) for name, used in rows.items())]
-    if by == "thread":
+    lines = [(cell(by), *SPENT), *(row_of(name, used.usage()) for name, used in rows.items())]
+    if by in _OF_THREADS:
         lines += _beside(rows.values(), whole)
     streams.result("\n".join(table([*lines, row_of(ALL, whole.usage())], right=range(1, 6))))
     for note in _notes(rows.values(), whole, by):
@@ -156,8 +156,8 @@ def _check(thread: str | None, by: str | None, since: str | None, *, calls: bool
         raise ConfigurationError(
             [f"organism usage --by {one_line(by)}: cannot go with --calls, which lists single calls"]
         )
-    if since is not None and (calls or by == "thread"):
-        beside = "--calls" if calls else "--by thread"
+    if since is not None and (calls or by in _OF_THREADS):
+        beside = "--calls" if calls else f"--by {by}"
         raise ConfigurationError([f"organism usage --since {one_line(since)}: cannot go with {beside}"])
     if csv and json:
         raise ConfigurationError(["organism usage: --json and --csv cannot go together"])
@@ -173,9 +173,9 @@ def _way(by: str) -> Way:
     if by.startswith(_LABEL) and by != _LABEL:
         key = by.removeprefix(_LABEL)
         return lambda row: _named(row.labels.get(key, ""))
-    hint = "; name its key" if by == _LABEL else suggestion(by, ["thread", *_WAYS, _LABEL])
+    hint = "; name its key" if by == _LABEL else suggestion(by, [*_OF_THREADS, *_WAYS, _LABEL])
     raise ConfigurationError(
-        [f"--by {one_line(by)}: is not known{hint}; there are: thread, {', '.join(_WAYS)}, label:KEY"]
+        [f"--by {one_line(by)}: is not known{hint}; there are: {', '.join((*_OF_THREADS, *_WAYS))}, label:KEY"]
     )
 
 
@@ -191,22 +191,22 @@ def by_key(spendings: Iterable[Spending], key: Way) -> dict[str, Tally]:
     return {name: tallies[name] for name in sorted(tallies)}
 
 
-def _by_thread(journal: Journal, damage: Damage) -> dict[str, Tally]:
-    """What each root thread spent."""
+def _by_thread(journal: Journal, by: str, damage: Damage) -> dict[str, Tally]:
+    """What each root thread spent, or each conversation in its turns; in the order in which they began."""
     tallies: dict[str, Tally] = {}
     rows = {row.result.thread: row for row in rows_in(journal, damage, owned=False)}
     for row in sorted(rows.values(), key=attrgetter("place")):
+        name = row.result.thread if by == "thread" else row.conversation or _NONE
         with damage:
-            tallies[row.result.thread] = (
-                tally_of(row.result.usage) if row.origin is None else _of_fork(journal, row.chain)
-            )
+            own = tally_of(row.result.usage) if row.origin is None else _of_fork(journal, row.chain)
+            tallies.setdefault(name, Tally()).take_in(own)
     return tallies
 
 
 def _of_fork(journal: Journal, chain: str) -> Tally:
     """What a fork spent itself: in its own figures is what was copied too, which its origin spent."""
     standing = Standing(chain)
-    for fact in facts_of(journal.documents(chain)):
+    for fact in map(decode_entry, journal.documents(chain)):
         standing.apply(fact)
     return _sum(standing.spent.rows())
 
@@ -238,16 +238,8 @@ def _beside(those: Iterable[Tally], whole: Tally) -> list[tuple[str, ...]]:
 
 
 def row_of(name: str, used: Usage) -> tuple[str, ...]:
-    """A row of a table, with the columns of :data:`HEAD` behind the name."""
-    about = "~" if used.estimated else ""
-    return (
-        cut(one_line(name), _WIDEST),
-        f"{used.model_calls:,}",
-        f"{about}{used.input_tokens:,}",
-        f"{about}{used.output_tokens:,}",
-        cost_of(used),
-        f"{used.messages:,}",
-    )
+    """A row of a table, with the columns of :data:`~organism.cli.tables.SPENT` behind the name."""
+    return (cell(name), *spent_cells(used))
 
 
 def _notes(rows: Collection[Tally], whole: Tally, by: str) -> Iterator[str]:
@@ -311,7 +303,7 @@ def _call_line(row: CallRow) -> tuple[str, ...]:
     )
     told = "-" if row.told_level is None else f"{row.told_level}, {row.told_unit}, {_ago(row.told_calls_ago or 0)}"
     return (
-        _narrow(row.thread), _narrow(row.handler or "-"), _narrow(row.model or "-"), row.outcome,
+        *(cell(name or "-", _WIDE) for name in (row.thread, row.handler, row.model)), row.outcome,
         "-" if row.need_tokens is None else f"{row.need_tokens:,}", f"{about}{row.tokens:,}",
         "?" if row.cost_usd is None else money(row.cost_usd), near, told,
     )  # fmt: skip
@@ -319,7 +311,3 @@ def _call_line(row: CallRow) -> tuple[str, ...]:
 
 def _ago(calls: int) -> str:
     return f"{counted(calls, 'call')} ago" if calls else "before this call"
-
-
-def _narrow(name: str) -> str:
-    return cut(one_line(name), _WIDE)

@@ -96,7 +96,8 @@ def build(
     handlers = document.get("handlers")
     if isinstance(handlers, Mapping):
         named = cast("Mapping[object, object]", handlers)
-        document = {**document, "handlers": {name: _as_code(one) for name, one in named.items()}}
+        as_code = {name: {"code": one} if callable(one) else one for name, one in named.items()}
+        document = {**document, "handlers": as_code}
     tree = from_python(document, _argument, mistakes, ())
     assert isinstance(tree, Table)  # noqa: S101 - a mapping becomes a table
     return _settings(tree, overlays_of_set(set, mistakes), folder, mistakes, checks)
@@ -168,10 +169,6 @@ def _settings(
     tree: Table, over: Iterable[Overlay], folder: Path | None, mistakes: Mistakes, checks: Checks | None
 ) -> Settings:
     return settings_of(laid(with_models(tree, mistakes), over, mistakes), folder, mistakes, checks)
-
-
-def _as_code(handler: object) -> object:
-    return {"code": handler} if callable(handler) else handler
 
 
 def _argument(path: Keys) -> Place:

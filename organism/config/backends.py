@@ -108,21 +108,18 @@ class _Provider(Reference):
             use = f"; use {one_of((*PROVIDERS, 'package.module:factory'))}"
             return Wrong(f"{shown(text)} is not a provider{suggestion(text, PROVIDERS) or use}")
         found: object = loaded(text, scalar, reading)
-        if found is BROKEN or _is_factory(found):
-            return BROKEN if found is BROKEN else _Maker(text, found)
-        return Wrong(f"{shown(text)} makes no provider: it must be a function or a BackendFactory")
+        if found is BROKEN:
+            return BROKEN
+        wrong = Wrong(f"{shown(text)} makes no provider: it must be a function or a BackendFactory")
+        return _Maker(text, found) if self.may_be(found) else wrong
 
     def may_be(self, given: object) -> bool:
         """Whether it makes providers."""
-        return _is_factory(given)
+        return callable(given) or callable(getattr(given, "make", None))
 
     def made(self, found: Any) -> Any:
         """The factory, under its own name."""
         return _Maker(str(getattr(found, "__qualname__", type(found).__qualname__)), found)
-
-
-def _is_factory(value: object) -> bool:
-    return callable(value) or callable(getattr(value, "make", None))
 
 
 def url_problem(text: str, example: str = "http://localhost:11434/v1") -> str | None:

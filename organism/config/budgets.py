@@ -17,16 +17,7 @@ from organism.config.shapes import BROKEN, Broken, Choice, Drawing, Exact, Name,
 from organism.config.tree import Table
 from organism.config.yamltext import unfold
 from organism.names import HANDLER_NAME, names_nothing
-from organism.settings import (
-    ROOT_LIMITS,
-    UNITS,
-    BudgetSettings,
-    ConversationSettings,
-    Grace,
-    Limits,
-    Quota,
-    WindowKind,
-)
+from organism.settings import ROOT_LIMITS, UNITS, BudgetSettings, ConversationSettings, Grace, Limits, Quota, WindowKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

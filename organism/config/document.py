@@ -30,7 +30,7 @@ from organism.config.yamltext import table_in, unfold
 from organism.errors import PayloadTypeError
 from organism.functions import FunctionCall, FunctionResult
 from organism.loader import is_installed
-from organism.names import HANDLER_NAME, ORGANISM, ORGANISM_NAME, REPLY, is_organism_name, nearest
+from organism.names import HANDLER_NAME, ORGANISM, ORGANISM_NAME, REPLY, is_organism_name, nearest, not_installed
 from organism.payloads import Vocabulary
 from organism.settings import ModelSettings, Settings
 
@@ -142,8 +142,7 @@ def settings_of(tree: Table, folder: Path | None, mistakes: Mistakes, checks: Ch
 def _check_telemetry(top: Section) -> None:
     """Notes that what telemetry takes is not installed."""
     if top.values.get("telemetry") and not is_installed(_OPENTELEMETRY):
-        line = f"needs '{_OPENTELEMETRY}', which is not installed; install organism with its extra 'otel'"
-        top.wrong("telemetry", line)
+        top.wrong("telemetry", not_installed(_OPENTELEMETRY, "otel"))
 
 
 def _without_slips(tree: Table, mistakes: Mistakes) -> Table:

@@ -56,8 +56,9 @@ class _Waits(ListOf):
         return {**super().schema(drawing), "minItems": 2, "maxItems": 2}
 
 
-WAITS: Final = _Waits(Number(), whole=True)
-"""Seconds: the first and the longest wait."""
+_YEAR: Final = 366 * 86400
+WAITS: Final = _Waits(Number(most=_YEAR), whole=True)
+"""Seconds: the first and the longest wait. What is waited for must be an instant that a calendar has: it is written down."""
 
 
 ON_FAILURE: Final = Record(

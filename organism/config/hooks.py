@@ -28,31 +28,26 @@ class _HookShape(Reference):
     wanted: str = "a reference to a hook, as in 'module:name'"
 
     def made(self, found: Any) -> Any:
-        problem = _hook_problem(found)
-        if problem is not None:
-            raise ConfigurationError([problem])
+        _check_hook(found)
         return found
 
 
-def _hook_problem(found: object) -> str | None:
-    """Why something is no hook; ``None`` for one that may be."""
+def _check_hook(found: object) -> None:
+    """Raises ConfigurationError for what is no hook."""
     name = shown(getattr(found, "__qualname__", None) or type(found).__name__)
     if not callable(found) or isinstance(found, type):
-        return f"{name} is not a function: {_SHAPE}"
+        raise ConfigurationError([f"{name} is not a function: {_SHAPE}"])
     try:
         signature_of(found).bind(None, None)
     except (TypeError, ValueError) as error:
-        return f"{name} cannot be called as a hook ({error}): {_SHAPE}"
-    return None
+        raise ConfigurationError([f"{name} cannot be called as a hook ({error}): {_SHAPE}"]) from None
 
 
 def with_hook(settings: Settings, point: str, hook: object) -> Settings:
     """Settings with another hook at a point, after those that it has. Raises ConfigurationError for what is no point or no hook."""
     if point not in POINTS:
         raise ConfigurationError([f"{told(point)} is not a point; there are: {', '.join(POINTS)}"])
-    problem = _hook_problem(hook)
-    if problem is not None:
-        raise ConfigurationError([problem])
+    _check_hook(hook)
     hooks: Any = {**settings.hooks, point: (*settings.hooks.get(point, ()), hook)}
     return evolve(settings, hooks=MappingProxyType(hooks))
 

@@ -16,7 +16,7 @@ from organism.config.sections import ListOf, MapOf, Record, Section
 from organism.config.shapes import Number, Text
 from organism.loader import is_installed
 from organism.mcpsettings import McpServer
-from organism.names import is_handler_name, sounds_secret
+from organism.names import is_handler_name, not_installed, sounds_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,8 +96,7 @@ def _settings(name: str, section: Section, folder: Path | None) -> McpServer:
 def check_servers(top: Section) -> None:
     """Notes that what servers take is not installed."""
     if top.values.get("mcp") and not is_installed(_LIBRARY):
-        line = f"needs '{_LIBRARY}', which is not installed; install organism with its extra '{_LIBRARY}'"
-        top.wrong("mcp", line)
+        top.wrong("mcp", not_installed(_LIBRARY, _LIBRARY))
 
 
 _SERVER: Final = Record(

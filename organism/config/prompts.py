@@ -30,6 +30,7 @@ FILE: Final = "AGENTS.md"
 MOST: Final = 64 * 1024
 """Bytes of AGENTS.md that prompts have at most."""
 
+_GUARD: Final = "'{% if budget is defined %}' and '{% endif %}'"
 _OF_THREADS: Final = {"labels", "now", "budget"}
 """Names whose values only a thread has: what is computed with them shows when it is rendered."""
 
@@ -59,8 +60,10 @@ def _kept_back(template: Template, notices: Notices) -> str | None:
     if notices.deliver and notices.figures != "none":
         return None
     at = template.line_of("budget")
+    if at is None:
+        return None
     why = "'notices.figures' is none" if notices.deliver else "'notices.deliver' is false"
-    return None if at is None else f"{at}: 'budget' has the limits, and {why}: leave it out"
+    return f"{at}: 'budget' has the limits, and {why}: leave it out, or put it between {_GUARD}"
 
 
 def _notices_of(section: Section) -> Notices:

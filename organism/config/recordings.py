@@ -10,6 +10,7 @@ from organism.config.paths import located
 from organism.config.places import shown
 from organism.config.shapes import one_of
 from organism.names import nearest
+from organism.settings import with_backends
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,10 +50,7 @@ def with_recordings(
     """The aliases, with the file of each recorded backend: its own, else the one that ``record`` names. Rates are those of the
     provider that was recorded, and nobody asks it.
     """
-    return {
-        name: evolve(model, backends=tuple(with_recording(each, record, folder) for each in model.backends))
-        for name, model in models.items()
-    }
+    return with_backends(models, lambda each: with_recording(each, record, folder))
 
 
 def with_recording(backend: BackendSettings, record: Path | None, folder: Path | None) -> BackendSettings:

@@ -39,10 +39,7 @@ class ListOf:
             value = self.item.read(read, reading)
             return BROKEN if value is BROKEN else (value,)
         if not isinstance(read, Items):
-            if read is not None:
-                empty = isinstance(read, Scalar) and is_null(read)
-                reading.wrong(read, "has no value: write [], or leave the key out" if empty else _not(read, "a list"))
-            return BROKEN
+            return BROKEN if read is None else reading.wrong(read, _not(read, "a list", "[]"))
         if self.filled and not read.items:
             return reading.wrong(read, "is an empty list: name one item at least")
         values: list[Any] = []
@@ -257,8 +254,7 @@ def table_of(node: Node, reading: Reading) -> Table | None:
     read = unfold(node, reading.mistakes)
     if isinstance(read, Table) or read is None:
         return read
-    empty = isinstance(read, Scalar) and is_null(read)
-    reading.wrong(read, "has no value: write {}, or leave the key out" if empty else _not(read, "a mapping of keys"))
+    reading.wrong(read, _not(read, "a mapping of keys", "{}"))
     return None
 
 
@@ -288,5 +284,8 @@ def _inexact(scalar: Scalar) -> Any:
     return scalars.number(scalar) if isinstance(value, Decimal) and scalar.style != "python" else value
 
 
-def _not(node: Node, wanted: str) -> str:
+def _not(node: Node, wanted: str, empty: str) -> str:
+    """What is wrong with a node that is not what is wanted; ``empty`` is how to write that with nothing in it."""
+    if isinstance(node, Scalar) and is_null(node):
+        return f"has no value: write {empty}, or leave the key out"
     return f"must be {wanted} and not {kind_of(node)}"

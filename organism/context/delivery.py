@@ -15,18 +15,12 @@ import anyio
 from organism.config import budget_over
 from organism.context.interface import Context
 from organism.durations import duration
-from organism.errors import (
-    ConfigurationError,
-    HandlerFailedError,
-    UnexpectedReplyError,
-    check_seconds,
-    pairs_of,
-)
+from organism.errors import ConfigurationError, HandlerFailedError, UnexpectedReplyError, check_seconds, pairs_of
 from organism.kernel.answers import Refusal, refusal_error
 from organism.kernel.failures import failed_by
 from organism.kernel.grants import request_problem
 from organism.kernel.idempotency import key_of
-from organism.kernel.recall import CLOCK, Times
+from organism.kernel.recall import CLOCK, Times, answers_of
 from organism.names import ORGANISM, told
 from organism.payloads.expected import as_expected, check_expect
 from organism.payloads.primitives import BudgetGranted, BudgetRequest
@@ -75,7 +69,7 @@ class DeliveryContext(Calling, Context):
         self._message = message = delivery.message
         self._pump = pump
         if message.past is not None and message.past.rerun:
-            self._unasked = set(message.known or ())
+            self._unasked = answers_of(message)
 
     @property
     def thread(self) -> str:
@@ -210,7 +204,7 @@ class DeliveryContext(Calling, Context):
         finally:
             if not ask.done:
                 self._give_up((ask,), to, timeout)
-        return _answer_of(ask, to, expect)
+        return payload_of(ask.answer, expect)
 
     async def request_budget(self, unit: str, amount: float | str | Decimal, reason: str) -> bool:
         """See :class:`~organism.context.interface.Context`."""
@@ -239,8 +233,8 @@ class DeliveryContext(Calling, Context):
         if self._delivery.over or get_ident() != self._pump.own_loop.thread:
             await self._turned_away()
         check_expect(expect)
-        asked = [(to, self._asked(to, payload, None)) for to, payload in pairs_of("ask_all", asks)]
-        accepted = [ask for _, ask in asked if isinstance(ask, Ask)]
+        asked = [self._asked(to, payload, None) for to, payload in pairs_of("ask_all", asks)]
+        accepted = [ask for ask in asked if isinstance(ask, Ask)]
         if len(accepted) < len(asked):
             self._pump.carry_out()
             await self._let_others()
@@ -252,9 +246,9 @@ class DeliveryContext(Calling, Context):
             if left:
                 self._give_up(left)
         answers: list[Any] = []
-        for to, ask in asked:
+        for ask in asked:
             try:
-                answers.append(refusal_error(ask) if isinstance(ask, Refusal) else _answer_of(ask, to, expect))
+                answers.append(refusal_error(ask) if isinstance(ask, Refusal) else payload_of(ask.answer, expect))
             except (HandlerFailedError, UnexpectedReplyError) as error:
                 answers.append(error)
         return answers
@@ -266,8 +260,12 @@ class DeliveryContext(Calling, Context):
             return kernel.asks.ask(message, to, payload, self._pump.now())
         key = self._key("ask", question(to, payload))
         ask: Ask | None = self.recall(key)
-        if isinstance(ask, Ask) and ask.done and ask.answer is None and timeout is None:
-            ask = None  # its own task was cancelled the first time; whatever did that will do it again
+        if isinstance(ask, Ask) and ask.done and ask.answer is None:
+            # Nobody waited for it any more when the process ended.
+            if timeout is None:
+                ask = None  # its own task was cancelled the first time; whatever did that will do it again
+            else:
+                ask.answer = timed_out(to, timeout)
         if ask is not None:
             return ask
         return kernel.asks.ask(message, to, payload, self._pump.now(), key=key)
@@ -353,12 +351,6 @@ class DeliveryContext(Calling, Context):
         return handle_of_record(self._pump, ended, owner=self._message.frame, waiting=Waiting(self._delivery))
 
 
-def _answer_of(ask: Ask, to: str, expect: Any) -> Any:
-    """The payload that an ask was answered with. Raises as :func:`payload_of`."""
-    # Without an answer it was cut off before the process ended that waited for it.
-    return payload_of(timed_out(to) if ask.answer is None else ask.answer, expect)
-
-
 def payload_of(answer: Any, expect: Any) -> Any:
     """The payload of an answer. Raises HandlerFailedError where it is a Failure, UnexpectedReplyError where it is no ``expect``."""
     if isinstance(answer, Failure):
@@ -366,7 +358,6 @@ def payload_of(answer: Any, expect: Any) -> Any:
     return as_expected(answer, expect)
 
 
-def timed_out(to: str, timeout: float | None = None) -> Failure:
-    """What an asker hears of an ask that was not answered in ``timeout`` seconds; ``None``: in those of an earlier process."""
-    within = "in time" if timeout is None else f"within {duration(timeout)}"
-    return Failure("timeout", f"'{to}' did not reply {within}", retry=True)
+def timed_out(to: str, timeout: float) -> Failure:
+    """What an asker hears of an ask that was not answered in ``timeout`` seconds."""
+    return Failure("timeout", f"'{to}' did not reply within {duration(timeout)}", retry=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from organism.journal.opening import open_journal, place_of
     from organism.journal.session_log import SessionLog
     from organism.journal.sqlite import SqliteJournal
+    from organism.journal.sqlite_file import OnlyBegunError
     from organism.journal.values import PlainPayload
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "LinesJournal",
     "Lock",
     "MemoryJournal",
+    "OnlyBegunError",
     "PlainPayload",
     "SessionLog",
     "SqliteJournal",
@@ -57,6 +59,7 @@ __getattr__ = late(
         "LinesJournal": "organism.journal.folder",
         "Lock": "organism.journal.lock",
         "MemoryJournal": "organism.journal.memory",
+        "OnlyBegunError": "organism.journal.sqlite_file",
         "PlainPayload": "organism.journal.values",
         "SessionLog": "organism.journal.session_log",
         "SqliteJournal": "organism.journal.sqlite",

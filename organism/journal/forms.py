@@ -286,8 +286,12 @@ class AnswerForm:
         return {"oneOf": [PayloadForm().schema(), Object(Failure).schema()]}
 
 
-_INSTANTS: Final = frozenset({"at", "began", "counts_at", "held_at", "opened_at", "since"})
-"""Floats that are instants, by the names of their fields; of these, readers make dates."""
+_INSTANTS: Final = frozenset(
+    {
+        "again_at", "asked_at", "at", "began", "counts_at", "held_at", "opened_at", "paused_at", "since", "stands_since", "times",
+    }
+)  # fmt: skip
+"""Floats that are instants, by the names of their fields; readers make dates of these, and count time by them."""
 
 BY_NAME: Final[Mapping[str, Form]] = {
     "payload": PayloadForm(),

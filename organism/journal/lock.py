@@ -45,6 +45,8 @@ class Lock:
         self._handle: int | None = None
         self._made = False
         """Whether there was no file before it was taken."""
+        self.found = False
+        """Whether somebody had taken it before: its file was there. Set when it is taken."""
 
     def take(self) -> None:
         """Takes the journal; raises JournalHeldError where another process has it, with its identity, and JournalError where the
@@ -52,8 +54,9 @@ class Lock:
         """
         if self._handle is not None:
             return
-        for _ in range(_TRIES):
+        for tried in range(_TRIES):
             handle = self._file()
+            self.found = self.found or not (self._made or tried)
             try:
                 if self._claimed(handle):
                     self._handle = handle

@@ -14,9 +14,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.errors import JournalError
+from organism.files import is_there
 from organism.journal.chain import canonical, checked, content_of
 from organism.journal.codec import check_not_newer, contents, decode
 from organism.journal.endings import Terms
+from organism.journal.lock import lock_path
 from organism.journal.presence import Presence
 from organism.journal.sqlite_end import COLUMNS, End, Work, bound, end_of, extend
 from organism.journal.sqlite_file import closed_on_failure, concerns_all, said, short
@@ -66,7 +68,9 @@ class SqliteJournal(SqliteFlaws):
         lock: Lock | None = None,
         marked: Marked | None = None,
     ) -> None:
-        super().__init__(path, vocabulary, durable=durable, readonly=readonly, patience=patience)
+        # Whoever copied a file alone, which holds nothing yet, has no lock beside it; whoever was killed while they made it has.
+        owned = is_there(lock_path(path)) if lock is None else lock.found
+        super().__init__(path, vocabulary, durable=durable, readonly=readonly, patience=patience, owned=owned)
         self._readonly = readonly
         self._marked = marked
         self._presence = Presence(path, lock, said=str(path), readonly=readonly)

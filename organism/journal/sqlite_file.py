@@ -71,6 +71,11 @@ _LOGGED: Final = b"\x02\x02"
 """What is written goes to a log first (WAL)."""
 _EMPTY: Final = "is empty: the run that creates it has only begun, or was ended at that point"
 
+
+class OnlyBegunError(JournalError):
+    """There is nothing in a file yet: the process that makes it has not come further, or was killed."""
+
+
 _ROOT: Final = ROOT.encode()
 _MARKS: Final = tuple((each.text.encode(), each.mark.encode()) for each in FRAGMENTS)
 _STANDING: Final = tuple((mark, fragment) for fragment, mark in _MARKS)
@@ -113,17 +118,17 @@ def _texts(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     return zip(dict.fromkeys(_LONG.findall(content)), _AGAIN, strict=False)
 
 
-def connected(path: Path, *, durable: bool, readonly: bool, patience: float) -> sqlite3.Connection:
+def connected(path: Path, *, durable: bool, readonly: bool, patience: float, owned: bool) -> sqlite3.Connection:
     """The open file, made where there is none yet and it may be written; raises JournalError with the file's name.
 
-    ``patience`` is how many seconds one process waits for another that is writing.
+    ``patience`` is how many seconds one process waits for another that is writing. ``owned``: somebody has owned a journal there before.
     """
     try:
         if path.is_dir():
             raise JournalError(f"{path} is a folder; a sqlite journal is a file (jsonl:DIR is a folder)")
         if is_there(path) and not path.is_file():
             raise JournalError(f"{path} is not a file")  # a pipe is opened when somebody else opens it, and maybe never
-        _check_whole(path, readonly=readonly)
+        _check_whole(path, readonly=readonly, owned=owned)
         if readonly:
             db = _reading(path, patience)
         else:
@@ -153,7 +158,7 @@ def _is_logged(path: Path) -> bool:
         return False
 
 
-def _check_whole(path: Path, *, readonly: bool) -> None:
+def _check_whole(path: Path, *, readonly: bool, owned: bool) -> None:
     """Raises JournalError for a file that was copied alone before anything had come there from the log beside it: it would be taken for new.
 
     It is looked at before it is opened, which makes a log.
@@ -165,11 +170,14 @@ def _check_whole(path: Path, *, readonly: bool) -> None:
     page = int.from_bytes(head[16:18], "big")
     if head[18:20] != _LOGGED or path.stat().st_size > page:
         return
+    if readonly and owned:
+        raise OnlyBegunError(f"{path} {_EMPTY}")
     if readonly:
         raise JournalError(
             f"{path} {_EMPTY}, or it was copied without {_wal_of(path).name}, which holds what is written first"
         )
-    if is_there(path.with_name(f"{path.name}-journal")):  # whoever made it was killed; SQLite takes that back
+    # Whoever made it was killed, and maybe a reader has removed the empty log since. SQLite takes back what a journal of its own tells of.
+    if owned or is_there(path.with_name(f"{path.name}-journal")):
         return
     raise JournalError(
         f"{path} holds nothing, and {_wal_of(path).name}, which holds what is written first, is not beside it; copy both, or delete "
@@ -243,7 +251,7 @@ def _check(path: Path, db: sqlite3.Connection) -> None:
     if application == APPLICATION and version in _READ:
         return
     if not (application or version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
-        raise JournalError(f"{path} {_EMPTY}")
+        raise OnlyBegunError(f"{path} {_EMPTY}")
     if application != APPLICATION:
         raise JournalError(f"{path} is not a journal of an organism; it is a SQLite database of another program")
     age, way_out = (

@@ -116,11 +116,11 @@ class SqliteReader:
     """Reads a journal at ``path``. With a ``vocabulary``, payloads are objects, without one PlainPayload."""
 
     def __init__(
-        self, path: Path, vocabulary: Vocabulary | None, *, durable: bool, readonly: bool, patience: float
+        self, path: Path, vocabulary: Vocabulary | None, *, durable: bool, readonly: bool, patience: float, owned: bool
     ) -> None:
         self.path = path
         self._vocabulary = vocabulary
-        self._db = connected(path, durable=durable, readonly=readonly, patience=patience)
+        self._db = connected(path, durable=durable, readonly=readonly, patience=patience, owned=owned)
         with closed_on_failure(self._db):
             self._keeps_endings = self._ask("PRAGMA user_version")[0][0] >= ENDED
 
@@ -243,6 +243,7 @@ class SqliteReader:
         for number, row in enumerate(rows, 1):
             try:
                 hour, *sums = map(index, (row[0], *row[5:]))
+                _check_hour(hour)
                 handler, model, backend, labels = map(text_of, row[1:5])
                 key = (hour, handler, model, backend, labels)
                 yield key, sums, spending(key, sums)
@@ -358,3 +359,9 @@ class SqliteReader:
             return Head()
         found = self._ask("SELECT hash FROM entries WHERE chain = ? AND n = ?", row.id, min(after, row.entries))
         return Head(min(after, row.entries), found[0][0].hex() if found else sha256().hexdigest())
+
+
+def _check_hour(hour: int) -> None:
+    """Raises ValueError for an hour that no calendar has: readers make dates of it."""
+    if not is_instant(hour * 3600):
+        raise ValueError(f"no calendar has hour {hour}")

@@ -26,7 +26,7 @@ from organism.payloads import encode_xml
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text
 from organism.payloads.lexical import LEXIS, bytes_text, decimal_text
-from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, present
+from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table
 from organism.record.facts import Answered
 from organism.settings import BudgetSettings
 from organism.threads.outcomes import Failure
@@ -332,7 +332,7 @@ def _flat_xml(cls: type, into: Literal, source: Source) -> bool:
     opening = f'<{described.name} xmlns="{attribute_text(described.namespace)}">'
     into.say(_raw(opening).removeprefix("<").replace(NAMESPACE.end, NAMESPACE.mark, 1))
     for field in described.fields:
-        scalar = present(field.type) if field.absent_is_none else field.type
+        scalar = field.written
         if not isinstance(scalar, Scalar):
             return False
         v = f"p.{field.attribute}"
@@ -367,8 +367,7 @@ def _fields_writer(cls: type) -> Inner:
 
 def _field(field: Field, source: Source) -> _Part:
     v = f"p.{field.attribute}"
-    type_ = present(field.type) if field.absent_is_none else field.type
-    return _Part(_payload_value(type_, v, source), out=f"{v} is None" if field.absent_is_none else None)
+    return _Part(_payload_value(field.written, v, source), out=f"{v} is None" if field.absent_is_none else None)
 
 
 def _payload_value(type_: FieldType, v: str, source: Source) -> str:  # noqa: PLR0911 - a case for each type

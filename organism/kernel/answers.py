@@ -213,7 +213,8 @@ def check_messages(payers: Sequence[Payer]) -> Lack | None:
 def unborn(above: tuple[Node, ...], opens: BudgetSettings) -> Node:
     """The node that a thread would have if it were opened, for the figures of a refusal. It belongs to no thread."""
     policy = opens.policy(above[0].policy)
-    return Node("sub-thread", caps(opens.limits, policy, keeps_back=True), policy, above=above)
+    scope = "sub-thread" if above[0].scope in {"thread", "sub-thread"} else "thread"
+    return Node(scope, caps(opens.limits, policy, keeps_back=True), policy, above=above)
 
 
 def too_many_messages(missing: Lack) -> Refusal:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from organism.budget.crossings import has_crossed
 from organism.budget.tree import lack_of_one
 from organism.kernel.answers import Refusal, Target, check_messages, check_target, payer_of, too_many_messages
 from organism.kernel.back_pressure import too_crowded
-from organism.kernel.branches import branches
+from organism.kernel.branches import branches, opened_for
 from organism.kernel.carrying import open_at
 from organism.kernel.idempotency import is_keyed, key_of_sent
 from organism.kernel.loops import note_loops
@@ -142,7 +143,7 @@ class Asks:
         if dealings is None:
             return
         asks = dealings.asks
-        self._cut(asks)
+        self._cut(message, asks)
         for ask in asks:
             ask.answer = Failure("cancelled", "the delivery that asked is over")
             self._state.woken.append(ask)
@@ -153,14 +154,20 @@ class Asks:
         if all(ask.frame is None for ask in asks):
             return
         self._book.begin(at)
-        self._cut(asks)
+        self._cut(message, asks)
         self._book.write(facts.Abandoned, message.thread, seq=message.seq)
 
-    def _cut(self, asks: Sequence[Ask]) -> None:
-        """Cancels the branches of asks of one delivery: what is queued is dropped, what runs is cancelled."""
+    def _cut(self, asker: Message, asks: Sequence[Ask]) -> None:
+        """Cancels the branches of asks of one delivery: what is queued is dropped, what runs is cancelled, and threads that were opened there
+        end as cancelled.
+        """
         queued, running = branches(self._state, asks)
         for message in running:
             self._ends.cancel_running(message)
+        if not asker.dropped:  # else it is cancelled itself, and so is what is below it, with the reason for that
+            for thread in opened_for(asker, chain(running, *queued.values())):
+                given_up = Failure("cancelled", f"'{asker.to}' no longer waits for it")
+                self._state.not_handled(thread, given_up, at_root=False)
         for ask, dropped in queued.items():
             self._state.cut(ask, dropped)
 

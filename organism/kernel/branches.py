@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from organism.threads.lineage import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from organism.kernel.state import State
-    from organism.threads.frames import Ask, Frame, Message
+    from organism.threads.frames import Ask, Frame, Message, Thread
 
 
 def branches(state: State, asks: Sequence[Ask]) -> tuple[dict[Ask, list[Message]], list[Message]]:
@@ -27,6 +27,25 @@ def branches(state: State, asks: Sequence[Ask]) -> tuple[dict[Ask, list[Message]
     if scattered:
         _search(state, scattered, queued, running)
     return queued, running
+
+
+def opened_for(asker: Message, under_way: Iterable[Message]) -> dict[Thread, None]:
+    """The threads that were opened in branches below a delivery, by what is under way there. One that calls share (``per: thread``) is
+    another call's as well, unless it belongs to a thread that is the branch's alone.
+    """
+    found: dict[Thread, None] = {}
+    for message in under_way:
+        down: list[Thread] = []
+        each = message.thread
+        while each is not asker.thread and each.owner is not None:
+            down.append(each)
+            each = each.owner.thread
+        alone = False
+        for each in reversed(down):
+            alone = alone or each.kind != "shared"
+            if alone:
+                found[each] = None
+    return found
 
 
 def _follow(state: State, ask: Ask, queued: list[Message], running: list[Message]) -> bool:

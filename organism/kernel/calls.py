@@ -20,10 +20,10 @@ from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.marks import left_at, marks, nearest
 from organism.kernel.places import Places, Queued
 from organism.kernel.prompts import Prompt, note_report, prompted
-from organism.kernel.recall import note_clock, remember
+from organism.kernel.recall import is_counted, note_clock, note_counted, remember
 from organism.kernel.streams import owners_kept_by
 from organism.kernel.warnings import fire_rest, note_crossings, note_heard
-from organism.kernel.windows import held_at, roll_hint
+from organism.kernel.windows import roll_hint
 from organism.quick import maker
 from organism.record import facts
 from organism.threads.frames import Message, Thread
@@ -128,7 +128,8 @@ class Calls:
             return BudgetExhaustedError("model_calls", thread.node.scope, 0, 0, 0, 1, hint="the thread has ended")
         if message is None and (late := self.time_is_up(thread)) is not None:
             return late
-        return no_grace(thread, message) if call.grace and call.attempt == 1 else None
+        begins = call.grace and call.attempt == 1 and not is_counted(message, call.key)
+        return no_grace(thread, message) if begins else None
 
     def time_is_up(self, thread: Thread) -> BudgetExhaustedError | None:
         """The refusal of every call of a thread without handlers whose seconds have run out, its own or those above it; else ``None``."""
@@ -157,9 +158,10 @@ class Calls:
             attempt=call.attempt,
             grace=call.grace,
             streamed=call.streamed,
-            held_at=held_at(path, state.now),
+            held_at=state.now,
             chain=root.id if root.conversation is None else root.conversation.chain,
             tags=call.tags,
+            asked=call.key,
         )
         why = thread.outlay.refused if call.grace and thread.outlay is not None else None
         add_hold(state, hold, why=why)
@@ -246,6 +248,7 @@ class Calls:
         crossed = note_crossings(state, thread, hold.message, amounts, path=path)
         if self._book.listening:
             note_report(hold, digests, charge.input_tokens)
+            note_counted(hold, charge, missed)
             self._write_settled(hold, charge, missed, digests)
         else:
             self._book.unheard(thread)

@@ -22,7 +22,7 @@ from organism.kernel.index import Index, SenselessError
 from organism.kernel.limits import apply_limits, pass_on_policy
 from organism.kernel.opening import open_thread
 from organism.kernel.prompts import note_prompt, note_report
-from organism.kernel.recall import Done, read_clock, remember
+from organism.kernel.recall import Done, note_counted, read_clock, remember
 from organism.kernel.restoring import restore
 from organism.kernel.retries import take_back
 from organism.kernel.state import State
@@ -141,12 +141,13 @@ class Fold:
         match fact:
             case facts.Answered(state=dict() as changes) if message is not None and changes:
                 self.state.set_state(message.thread, message.to, changes)
-            case facts.CallSettled(hold=id_, charge=charge, digests=digests):
+            case facts.CallSettled(hold=id_, charge=charge, digests=digests, missed=missed):
                 hold = self.state.holds.get((chain_of(self._thread(fact.thread)), id_))
                 if hold is None:
                     raise SenselessError(f"it settles call {id_}, which is not open")
                 apply_charge(self.state, hold, charge, charge.amounts)
                 note_report(hold, digests, charge.input_tokens)
+                note_counted(hold, charge, missed)
             case facts.Noticed() if message is not None:
                 note_telling(message, [self._told(each) for each in fact.steps if isinstance(each, facts.WarningTold)])
             case facts.Stopped(failure=failure):
@@ -257,6 +258,7 @@ class Fold:
             id=fact.hold, thread=thread, message=message, path=thread.node.path, need=fact.need, output=fact.output,
             clamped=False, alias=fact.alias, backend=fact.backend, attempt=fact.attempt, grace=fact.grace,
             streamed=fact.streamed, held_at=fact.at, chain=chain_of(thread), tags=fact.tags,
+            asked=fact.key,
         )  # fmt: skip
         take(path_of(hold), fact.need)
         add_hold(self.state, hold, why=fact.why)
@@ -366,7 +368,7 @@ class Fold:
         self._warned[root_of(thread).id, step.seq] = warned
         if step.unit in VECTOR:
             unit = VECTOR.index(step.unit)
-            if node.window is None or self.state.now >= node.window.begins:
+            if node.window is None or self.state.now in node.window:
                 fire(node, unit, _mark(step))
         told_after = None if step.told_after is None else self._index.messages.get(step.told_after)
         enter_warning(self.state, thread, warned, step.pending_for, step.pending_caller, told_after, digest=step.digest)

@@ -38,6 +38,8 @@ class Hold:
     held_at: float
     chain: str
     tags: tuple[str, ...] = ()
+    asked: str = ""
+    """The key of the call among those of its delivery; only while facts are recorded."""
 
     @property
     def seq(self) -> int:

@@ -216,6 +216,7 @@ def _of_hold(hold: Hold, *, is_open: bool) -> HoldImage:
         streamed=hold.streamed,
         held_at=hold.held_at,
         tags=hold.tags,
+        asked=hold.asked or None,
         handler="" if is_open else hold.handler,
         labels=hold.thread.labels if hold.thread.labels and _living(hold.thread).ended else None,
     )

@@ -101,6 +101,13 @@ class Inbox:
             self.changed |= dict.fromkeys(self.of(thread))
             self.stir(thread)
 
+    def set_back(self, thread: Thread, at: float) -> None:
+        """A thread goes on at this instant: what was asked later, by a process whose clock was ahead, counts as asked now."""
+        for message in self.of(thread):
+            if self.questions[message] > at:
+                self.questions[message] = at
+                self.changed[message] = None
+
     def begin(self, thread: Thread, at: float) -> None:
         """A turn of a conversation begins, which waited for those before it: its questions count as asked now."""
         for message in self.of(thread):

@@ -37,7 +37,7 @@ from organism.kernel.sendable import known_route, remember_route, wrong_to_send
 from organism.kernel.state import State
 from organism.kernel.times import Times
 from organism.kernel.warnings import fire_rest, note_arrival, note_crossings, note_telling, post_notices, tell
-from organism.kernel.windows import held_at, roll_hint
+from organism.kernel.windows import roll_hint
 from organism.payloads.primitives import ALL as PRIMITIVES
 from organism.record import facts
 from organism.threads.lineage import root_of
@@ -166,14 +166,13 @@ class Kernel:
         self.book.begin(at)
         pools = self.state.pools
         node = pools.root if account is None else pools.account(account, at)
-        counts_at = held_at((node,), at)
-        pools.raise_limits(node, amounts, counts_at)
-        self.book.write_limits(node, amounts=amounts, counts_at=counts_at, order=order)
+        pools.raise_limits(node, amounts, at)
+        self.book.write_limits(node, amounts=amounts, counts_at=at, order=order)
         self.calls.limits_changed(node)
 
         def undo() -> None:
             there = pools.get(node.thread)
-            pools.take_back(node.thread, amounts, counts_at)
+            pools.take_back(node.thread, amounts, at)
             if there is not None:
                 self.calls.limits_changed(there)
 

@@ -53,6 +53,12 @@ class Pools(dict[str, Node]):
         self._quotas = settings.accounts
         self._ceiling = settings.ceiling
         self._now = 0.0
+        self.until = math.inf
+        """No window begins that is later than that of this instant: while facts are folded of a process whose clock was ahead."""
+        self._before_fold: dict[Node, Spent | None] | None = None
+        """What the nodes had spent that facts, which are being folded, count in; ``None`` for one that was made meanwhile. Only these: of a
+        thousand accounts a chain knows a few.
+        """
         self._raised: dict[str, dict[int, Vector]] = {}
         """By how much limits were raised for a window, by node and hour: every window begins and ends with one."""
         self._spent_before: dict[str, tuple[Window, Used]] = {}
@@ -168,19 +174,23 @@ class Pools(dict[str, Node]):
         """The node of an account (``kind:name``), made where it is missing, with what earlier processes spent in its window. An account that is
         not configured any more has no limits. ``at`` lies in the past while facts are folded.
         """
-        known = self.get(f"{ACCOUNT}{name}")
+        known, before = self.get(f"{ACCOUNT}{name}"), self._before_fold
         if known is not None:
+            if before is not None and known not in before:
+                before[known] = _spent(known)
             return known
         quota, policy = self._quota(name), self.root.policy
         node = Node(
             SCOPE, caps(quota.limits, policy, keeps_back=False), policy, thread=f"{ACCOUNT}{name}", above=(self.root,),
-            window=window_of(quota.window, max(at, self._now)),
+            window=window_of(quota.window, max(min(at, self.until), self._now)),
         )  # fmt: skip
         self[node.thread] = node
         if node.thread in self._raised:
             self._limit(node)
         self.rolls_at = min(self.rolls_at, _window(node).ends)
         self._take_up(node)
+        if before is not None:
+            before[node] = None
         return node
 
     def above(self, accounts: Sequence[str], at: float) -> tuple[Node, ...]:
@@ -191,13 +201,14 @@ class Pools(dict[str, Node]):
         """Begins a new window for each node whose window is over, and returns these nodes. Nothing is spent or held in it; holds of the old
         window are charged to that (R18). Accounts that are not ``needed`` are forgotten.
         """
+        at = min(at, self.until)
         rolled = tuple(node for node in self.values() if at >= _window(node).ends)
         for node in rolled:
             node.window = window_of(_window(node).kind, at)
             if node.thread in self._raised:
                 self._limit(node)
             roll(node)
-            self._take_up(node)  # needed where it is facts of an earlier process that move it to this window
+            self._take_up(node)
             if node is not self.root and node not in needed:
                 del self[node.thread]
         self.rolls_at = min(_window(node).ends for node in self.values())
@@ -207,14 +218,21 @@ class Pools(dict[str, Node]):
         """What each node has spent in its window."""
         return {node: (_window(node), _spent(node)) for node in self.values()}
 
-    def keep(self, before: Before) -> None:
+    def begin_fold(self) -> None:
+        """Facts of an earlier process are folded from here on. Windows stay those of now, though its clock was ahead: what is held and spent
+        from now on counts in these.
+        """
+        self.until = self._now
+        self._before_fold = {self.root: _spent(self.root)}
+
+    def end_fold(self) -> None:
         """Gives the nodes back the figures that they had before facts were folded: what these spent is in them already. A ``run`` window,
         which counts one process alone, also forgets which levels the fold has fired.
         """
-        for node in self.values():
-            window, known = before.get(node, (None, None))
-            # Facts whose clock was ahead may have moved it to a later window.
-            if known is None or window != node.window:
+        before, self._before_fold, self.until = self._before_fold or {}, None, math.inf
+        for node, spent in before.items():
+            known = spent
+            if known is None:
                 held, fired, runways = node.held, node.fired, node.runways
                 self._take_up(node, always=True)
                 known = _spent(node)
@@ -240,6 +258,12 @@ class Pools(dict[str, Node]):
                 here.used = [have + more for have, more in zip(here.used, spent, strict=True)]
             elif any(spent):
                 self._charged_ahead.setdefault(name, []).append((_window(node).begins, spent))
+
+    def charge_ahead(self, hold: Hold, amounts: Vector) -> None:
+        """Counts what a call was charged once the windows begin in which it was held, where the clock was ahead of the process that held it."""
+        for node in hold.path:
+            if node.window is not None and hold.held_at >= node.window.ends:
+                self._charged_ahead.setdefault(node.thread, []).append((hold.held_at, amounts))
 
     def _take_up(self, node: Node, *, always: bool = False) -> None:
         """Counts what earlier processes spent in a node's window, which has just begun. ``always``: also where that is nothing."""

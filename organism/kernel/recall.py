@@ -11,11 +11,16 @@ from organism.kernel.steps import ref_of
 from organism.record import facts
 
 if TYPE_CHECKING:
+    from organism.budget.claims import Charge
+    from organism.kernel.holds import Hold
     from organism.kernel.state import State
+    from organism.record.images import Missed
     from organism.threads.frames import Message
 
 CLOCK: Final = "clock"
 """The key of all instants that a delivery has read from the clock."""
+_COUNTED: Final = "counted:"
+"""How keys of calls begin that count already in ``model_calls``, though no answer came."""
 
 
 @define
@@ -46,6 +51,22 @@ def remember(message: Message | None, key: str, answer: Any) -> None:
         if dealings.known is None:
             dealings.known = {}
         dealings.known[key] = answer
+
+
+def note_counted(hold: Hold, charge: Charge, missed: Missed | None) -> None:
+    """An attempt has failed, and another one may follow: the call counts from now on, and does not again where its delivery is run again."""
+    if missed is not None and hold.asked and charge.model_calls:
+        remember(hold.message, f"{_COUNTED}{hold.asked}", Done(Decimal(charge.model_calls)))
+
+
+def is_counted(message: Message | None, key: str) -> bool:
+    """Whether the call under this key counts already, in an earlier run of its delivery."""
+    return message is not None and f"{_COUNTED}{key}" in (message.known or ())
+
+
+def answers_of(message: Message) -> set[str]:
+    """The keys of the answers that a delivery got."""
+    return {key for key in message.known or () if not key.startswith(_COUNTED)}
 
 
 def note_clock(state: State, message: Message | None) -> None:

@@ -70,7 +70,9 @@ def recover(kernel: Kernel, chain: str, record: Iterable[Fact], at: float, *, si
             state.resume(thread, since)
             book.write(facts.Resumed, thread, since=since, crashed=True)
     for hold in holds:
-        kernel.calls.settle(hold, abandoned_charge(hold), at)
+        charge = abandoned_charge(hold)
+        kernel.calls.settle(hold, charge, at)
+        state.pools.charge_ahead(hold, charge.amounts)
     for thread in roots:
         state.inbox.take_up(thread)
         if thread.handler:
@@ -106,14 +108,15 @@ def _roots(state: State, chain: str) -> list[Thread]:
 def _folded(kernel: Kernel, record: Iterable[Fact]) -> Fold:
     """Folds a record into the live state. Totals and shared budgets stay as they are: they count it already."""
     state = kernel.state
-    pools, sums, timed, woken = state.pools.sums(), state.sums, state.timed, state.woken
+    sums, timed, woken = state.sums, state.timed, state.woken
     state.sums, state.timed, state.woken = Sums(), [], []
     folding = Fold(state.settings, state)
+    state.pools.begin_fold()
     for fact in record:
         folding.apply(fact)
+    state.pools.end_fold()
     state.index = None
     state.sums, state.timed, state.woken = sums, timed, woken
-    state.pools.keep(pools)
     return folding
 
 

@@ -267,7 +267,7 @@ def _restore_hold(state: State, index: Index, thread: Thread, image: HoldImage) 
         id=image.hold, thread=thread, message=message, path=thread.node.path,
         need=image.need, output=image.output, clamped=False, alias=image.alias, backend=image.backend,
         attempt=image.attempt, grace=image.grace, streamed=image.streamed, held_at=image.held_at, chain=chain_of(thread),
-        tags=image.tags,
+        tags=image.tags, asked=image.asked or "",
     )  # fmt: skip
     add_hold(state, hold)
     thread.ending = ending  # add_hold may have set it for a grace call; the image of the thread has the real one

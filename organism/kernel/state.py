@@ -96,7 +96,7 @@ class State:
     def come_to(self, at: float) -> tuple[Node, ...]:
         """Sets the instant. Returns the shared nodes for which a new window has begun by that."""
         self.now = at
-        if at < self.pools.rolls_at:
+        if min(at, self.pools.until) < self.pools.rolls_at:
             return ()
         needed = {node for thread in self.threads.values() for node in thread.node.path}
         needed.update(node for conversation in self.conversations.values() for node in conversation.node.path)
@@ -148,6 +148,7 @@ class State:
             thread.opened_at += self.now - max(stood, thread.opened_at)  # the clock may have been set back
             self.timed.append(thread)
             self.schedule.resume(thread)
+            self.inbox.set_back(thread, self.now)
             self.inbox.stir(thread)
 
     def stand(self, thread: Thread) -> None:

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from organism.budget.node import Node
     from organism.kernel.holds import Hold
 
@@ -21,20 +19,13 @@ def roll_hint(node: Node) -> str:
     return f"its {window.kind} ends {datetime.fromtimestamp(window.ends, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def held_at(path: Sequence[Node], at: float) -> float:
-    """The instant whose windows a call that is held now is charged to: ``at``, unless an earlier process's clock was ahead and its facts have moved
-    a node to a later window. Then it is the begin of that one, or its settlement would give nothing back there.
-    """
-    for node in path:
-        if node.window is not None and node.window.begins > at:
-            at = node.window.begins
-    return at
-
-
 def path_of(hold: Hold) -> tuple[Node, ...]:
-    """The nodes on which a hold still counts: its path without the nodes whose window has rolled over since."""
+    """The nodes on which a hold counts now: its path without the nodes whose window has rolled over since, or has not begun yet where the clock of
+    the process was ahead that held it.
+    """
     at = hold.held_at
     for node in hold.path:
-        if node.window is not None and at < node.window.begins:
-            return tuple(node for node in hold.path if node.window is None or at >= node.window.begins)
+        window = node.window
+        if window is not None and not window.begins <= at < window.ends:
+            return tuple(node for node in hold.path if node.window is None or at in node.window)
     return hold.path

@@ -6,7 +6,7 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from organism.lab.study import UNITS
+from organism.settings import SPENT_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Ceiling:
     def hold(self, cell: Cell, path: Path) -> str | None:
         """Holds what the thread of a cell may cost at most, with what is spent already in its journal; why it cannot, if so."""
         most: dict[str, Decimal] = {}
-        for unit in UNITS:
+        for unit in SPENT_UNITS:
             limit, costs = getattr(self._study.ceiling, unit), self._study.most_of(cell, unit)
             if limit is None or costs is None:
                 continue

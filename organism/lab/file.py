@@ -18,9 +18,9 @@ from organism.config.start import Document
 from organism.config.yamltext import read_file
 from organism.errors import ConfigurationError
 from organism.lab.inputs import inputs_of
-from organism.lab.study import UNITS, Arm, Order, Study
+from organism.lab.study import Arm, Order, Study
 from organism.names import HANDLER_NAME, is_handler_name, suggestion, there_are
-from organism.settings import NOTHING, Limits
+from organism.settings import NOTHING, SPENT_UNITS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ _STUDY: Final = Record(
         "warm_up": Whole(most=_MOST),
         "concurrency": Whole(least=1, most=_AT_ONCE),
         "ceiling": Record(
-            {unit: CEILING.keys[unit] for unit in UNITS},
+            {unit: CEILING.keys[unit] for unit in SPENT_UNITS},
             named=("ceiling",),
             make=lambda section: Limits(**section.values),
             refused={
@@ -247,7 +247,7 @@ class _Loading:
         """Notes units of the ceiling in which the threads of an arm are not limited: nobody could say whether one more fits. And those that
         the organism has a ceiling of, and the study has none of: nothing would be left of what somebody relies on.
         """
-        for unit in UNITS:
+        for unit in SPENT_UNITS:
             if getattr(study.ceiling, unit) is None or study.most(unit) is not None:
                 continue
             names = [
@@ -257,7 +257,7 @@ class _Loading:
             ] or ["the warm-up"]
             out = f"set budget.{unit} in the organism's file or in the arms, and with budget.grants_by also budget.grants_up_to"
             self._section.wrong("ceiling", f"threads of {one_of(names)} may take any number of {unit}: {out}")
-        for unit in UNITS:
+        for unit in SPENT_UNITS:
             limited = any(getattr(arm.settings.ceiling.limits, unit) is not None for arm in study.arms)
             if limited and getattr(study.ceiling, unit) is None:
                 said = f"the 'ceiling' in {study.organism.name} limits {unit} for all threads, and counts for each by itself in a study"

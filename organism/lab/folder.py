@@ -18,11 +18,12 @@ from attrs import frozen
 
 from organism.errors import ConfigurationError, JournalError, JournalHeldError, reason_of
 from organism.files import is_there
-from organism.journal import Lock, open_journal
+from organism.journal import Lock, MemoryJournal, OnlyBegunError, open_journal, socket_path
 from organism.journal.disk import Disk
 from organism.journal.lock import identity
-from organism.lab.study import UNITS, WARM_UP
+from organism.lab.study import WARM_UP
 from organism.names import is_of_limits
+from organism.settings import SPENT_UNITS
 from organism.usage import Tally
 
 if TYPE_CHECKING:
@@ -121,9 +122,9 @@ def settle(study: Study, place: Place) -> bool:
         finally:
             lock.release()
     # Killed before this, it is in both, and is found where it was moved to.
-    for end in ("-wal", "-shm", ".lock", ""):
-        with suppress(FileNotFoundError):
-            place.path.with_name(place.path.name + end).unlink()
+    beside = [place.path.with_name(place.path.name + end) for end in ("-wal", "-shm", ".lock")]
+    for each in (*beside, socket_path(place.path), place.path):
+        each.unlink(missing_ok=True)
     return True
 
 
@@ -134,17 +135,17 @@ def settle_all(study: Study) -> None:
 
 
 def _is_moved(study: Study, place: Place) -> bool:
-    path = journal_of(study, place.home, place.attempt)
-    if not is_there(path):
-        return False
-    with opened(path) as journal:
+    with opened(journal_of(study, place.home, place.attempt)) as journal:
         return journal.chain(place.thread) is not None
 
 
 @contextmanager
 def opened(path: Path) -> Generator[Journal]:
-    """A journal, to be read. Raises JournalError."""
-    journal = open_journal(url_of(path), readonly=True)
+    """A journal, to be read; an empty one where there is none yet, or one that was only begun. Raises JournalError."""
+    journal: Journal = MemoryJournal()
+    if is_there(path):
+        with suppress(OnlyBegunError):
+            journal = open_journal(url_of(path), readonly=True)
     try:
         yield journal
     finally:
@@ -238,15 +239,13 @@ def spent_by_all(study: Study) -> dict[Path, dict[str, Decimal]]:
 
 
 def spent(path: Path) -> dict[str, Decimal]:
-    """What all threads of a journal have spent, by the units of a ceiling; threads that were interrupted too. Nothing where there is none."""
-    if not is_there(path):
-        return dict.fromkeys(UNITS, Decimal(0))
+    """What all threads of a journal have spent, by the units of a ceiling; threads that were interrupted too."""
     tally = Tally()
     with opened(path) as journal:
         for row in spendings(journal):
             tally.add(row.amounts, row.details)
     usage = tally.usage()
-    return {unit: Decimal(getattr(usage, unit)) for unit in UNITS}
+    return {unit: Decimal(getattr(usage, unit)) for unit in SPENT_UNITS}
 
 
 def spendings(journal: Journal) -> list[Spending]:

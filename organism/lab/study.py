@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from attrs import evolve, field, frozen
 
 from organism.payloads import encode_json
-from organism.settings import Limits, Settings
+from organism.settings import Limits, Settings, with_backends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from organism.settings import BackendSettings
 
 Order = Literal["interleaved", "blocked"]
-UNITS: Final = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_calls", "messages")
-"""What a study can have a ceiling of: all that is summed over threads."""
 WARM_UP: Final = "warm-up"
 _SIMULATED: Final = "simulated"
 
@@ -141,11 +139,7 @@ class Study:
         return sum(known, Decimal(0)) if len(known) == len(each) else None
 
     def _seeded(self, settings: Settings, repeat: int) -> Settings:
-        models = {
-            alias: evolve(model, backends=tuple(self._drawn(each, repeat) for each in model.backends))
-            for alias, model in settings.models.items()
-        }
-        return evolve(settings, models=models)
+        return evolve(settings, models=with_backends(settings.models, lambda each: self._drawn(each, repeat)))
 
     def _drawn(self, backend: BackendSettings, repeat: int) -> BackendSettings:
         if backend.built_in != _SIMULATED:

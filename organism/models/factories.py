@@ -14,7 +14,7 @@ from organism.errors import ConfigurationError
 from organism.models.contract import Backend, BackendFactory
 from organism.models.redaction import secrets_beside
 from organism.models.simulation.options import Options, check_options
-from organism.names import suggestion
+from organism.names import not_installed, suggestion
 from organism.settings import PROVIDERS
 from organism.signatures import signature_of
 
@@ -94,8 +94,8 @@ def factory_of(settings: BackendSettings) -> BackendFactory:
     try:
         provider: BackendFactory = import_module(module).PROVIDER
     except ModuleNotFoundError as error:
-        line = f"needs '{error.name}', which is not installed; install organism with its extra '{settings.provider}'"
-        raise ConfigurationError([f"provider '{settings.provider}' {line}"]) from error
+        missing = not_installed(error.name, settings.provider)
+        raise ConfigurationError([f"provider '{settings.provider}' {missing}"]) from error
     return provider
 
 

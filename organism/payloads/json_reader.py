@@ -105,11 +105,21 @@ def decode_document(document: object, classes: Mapping[str, type], expect: Colle
     """The payload of ``{"Greeting": {"name": "Ada"}}``, for one of the classes by name; raises InvalidPayloadError."""
     nothing: Mapping[Any, Any] = {}
     given = document if is_mapping(document) else nothing
+    if bare := _bare(given, classes, expect or ()):
+        raise InvalidPayloadError(f'has the fields of {bare} without its name; write them as {{"{bare}": {{...}}}}')
     if len(given) != 1:
         raise InvalidPayloadError(expected('an object like {"Name": {...}}, with the name of one payload', document))
     ((name, fields),) = given.items()
     cls: Any = chosen(str(name), classes, expect)
     return decode_fields(cls, fields)
+
+
+def _bare(given: Mapping[str, Any], classes: Mapping[str, type], expect: Collection[type]) -> str | None:
+    """The name of the only class that a document has fields of, in place of its name."""
+    if not given or any(name in classes for name in given):
+        return None
+    named = [cls.__name__ for cls in expect if given.keys() <= {field.name for field in describe(cls).fields}]
+    return named[0] if len(named) == 1 else None
 
 
 # ---- what is wrong ----------------------------------------------------------------------------------------------------

@@ -57,8 +57,13 @@ def takes_lines(classes: Collection[type], known: Mapping[str, Any] = _NOTHING) 
 
 
 def example(cls: type, known: Mapping[str, Any] = _NOTHING) -> str:
-    """A JSON document of the class with all that it must have: ``{"Greeting": {"name": "..."}}``."""
-    fields = {name: known.get(name, made_up) for name, made_up in _example_fields(cls, ()).items()}
+    """A JSON document of the class with all that it must have, or with its first field where it must have none, so that one sees where
+    fields stand: ``{"Greeting": {"name": "..."}}``.
+    """
+    made_up = _example_fields(cls, ()) or {
+        field.name: _example(_inner(field.type), (cls,)) for field in describe(cls).fields[:1]
+    }
+    fields = {name: known.get(name, value) for name, value in made_up.items()}
     return json.dumps({describe(cls).name: fields}, ensure_ascii=False)
 
 
@@ -84,6 +89,10 @@ def _example(type_: FieldType, above: tuple[type, ...]) -> Any:  # noqa: PLR0911
             return {} if _comes_back(type_.value, above) else {"...": _example(type_.value, above)}
         case Maybe():
             return None
+
+
+def _inner(type_: FieldType) -> FieldType:
+    return type_.inner if isinstance(type_, Maybe) else type_
 
 
 def _comes_back(type_: FieldType, above: tuple[type, ...]) -> bool:

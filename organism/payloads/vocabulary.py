@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from organism.errors import InvalidPayloadError, PayloadTypeError
 from organism.payloads import primitives
@@ -10,7 +10,7 @@ from organism.payloads.definition import clash, describe, within
 from organism.payloads.json_reader import decode_document, parse_json
 from organism.payloads.lexical import SPACE
 from organism.payloads.limits import Limits
-from organism.payloads.types import Field, Scalar
+from organism.payloads.types import Field, Maybe, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from organism.payloads.xml_decoder import XmlDecoder
 
 T = TypeVar("T")
+
+_TEXTS: Final = (Scalar.TEXT, Maybe(Scalar.TEXT))
 
 
 class Vocabulary:
@@ -75,7 +77,7 @@ class Vocabulary:
         """The payload of what a person typed for a handler that takes ``expect``; raises InvalidPayloadError.
 
         XML begins with ``<`` and JSON with ``{``, after blanks; anything else is the text of the one str field that has to be
-        given, where exactly one of the expected classes needs one str and nothing else.
+        given, where exactly one of the expected classes needs one str and nothing else; or of the only field of the only class.
         """
         begin = text.lstrip(SPACE)[:1]
         if begin == "<":
@@ -107,9 +109,15 @@ def takes_text(expect: Collection[type[Any]]) -> bool:
 
 
 def _text_takers(expect: Collection[type[T]]) -> list[tuple[type[T], Field]]:
-    return [(cls, field) for cls in expect if (field := _only_text(cls)) is not None]
+    return [(cls, field) for cls in expect if (field := _only_text(cls, alone=len(expect) == 1)) is not None]
 
 
-def _only_text(cls: type) -> Field | None:
-    required = [field for field in describe(cls).fields if field.required]
+def _only_text(cls: type, *, alone: bool) -> Field | None:
+    """The field that plain text is for. One that may be left out is meant only where nothing else can be: beside another class, a "no" would
+    become the note of a consent.
+    """
+    fields = describe(cls).fields
+    if alone and len(fields) == 1:
+        return fields[0] if fields[0].type in _TEXTS else None
+    required = [field for field in fields if field.required]
     return required[0] if len(required) == 1 and required[0].type is Scalar.TEXT else None

@@ -10,18 +10,7 @@ from organism.generated import Source
 from organism.payloads.definition import PerClass, describe
 from organism.payloads.escapes import attribute_text, element_text
 from organism.payloads.lexical import LEXIS
-from organism.payloads.types import (
-    Choice,
-    Field,
-    FieldType,
-    Many,
-    Maybe,
-    Nested,
-    OneOf,
-    Scalar,
-    Table,
-    none_of,
-)
+from organism.payloads.types import Choice, Field, FieldType, Many, Maybe, Nested, OneOf, Scalar, Table, none_of
 from organism.payloads.xsd import ENTRY, ITEM, KEY
 
 Writer = Callable[[Any], str]

@@ -59,6 +59,7 @@ class Clock:
         self._ahead = wall() - steady()
         """The difference between ``wall`` and ``steady`` that has been followed so far."""
         self._look_at = elapsed() + EVERY
+        self._told_far = False
         self.leapt: Callable[[float, float], None] = _nobody
 
     def look(self) -> float:
@@ -72,20 +73,24 @@ class Clock:
                 self._leap(ahead)
         return self.now()
 
-    def catch_up(self, at: float) -> None:
-        """Leaps to an instant of the journal that lies in the future: the clock of an earlier process was ahead. One that is further ahead
-        than :data:`MOST` is not followed.
+    def catch_up(self, *instants: float) -> None:
+        """Leaps to the latest of these instants of the journal, where it lies in the future: the clock of an earlier process was ahead. One that
+        is ahead of the time of day by more than :data:`MOST` is not followed; that is said once.
         """
-        ahead = at - self.now()
-        if ahead > MOST:
+        wall, now = self._wall(), self.now()
+        # By the time of day: `now` may have followed another instant already, and one after the other they would lead anywhere.
+        far = max(instants, default=0.0) - wall
+        if far > MOST and not self._told_far:
+            self._told_far = True
             log.error(
                 "the journal is %.0f s ahead of the time of day, and is not followed: the clock was wrong then, or is now",
-                ahead,
+                far,
             )
-        elif ahead > 0:
-            if ahead >= LEAST:
-                log.warning("the journal is %.0f s ahead of the time of day: time goes on from there", ahead)
-            self._leap(ahead)
+        at = max((each for each in instants if each - wall <= MOST), default=now)
+        if at > now:
+            if at - wall >= LEAST:
+                log.warning("the journal is %.0f s ahead of the time of day: time goes on from there", at - wall)
+            self._leap(at - now)
 
     def _leap(self, seconds: float) -> None:
         since = self.now()

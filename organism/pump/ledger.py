@@ -11,6 +11,7 @@ from organism.errors import BudgetExhaustedError
 from organism.kernel.calls import CallFor
 from organism.kernel.charges import overdrafts
 from organism.kernel.holds import Hold
+from organism.kernel.recall import is_counted
 from organism.models.routing.ledger import Held
 from organism.models.tokens.prefixes import digests_of
 from organism.pump.keys import kept_of
@@ -91,6 +92,11 @@ class CallLedger:
     def needs_price(self) -> bool:
         """See :class:`organism.models.routing.ledger.Ledger`."""
         return needs_price(self._thread.node)
+
+    @property
+    def counted(self) -> bool:
+        """See :class:`organism.models.routing.ledger.Ledger`."""
+        return self._prompt is not None and is_counted(self._message, self._prompt.key)
 
     @property
     def level(self) -> Level | None:

@@ -203,7 +203,7 @@ class Paused(Fact):
 @frozen(kw_only=True)
 class Resumed(Fact):
     """A thread continues that was paused, that its process left unfinished, or whose machine slept (or had its clock set forward). The
-    time since ``since`` does not count as running time.
+    time since ``since`` does not count as running time; it is later than ``at`` where the clock of an earlier process was far ahead.
 
     ``crashed``: its process had ended; deliveries that were under way are run again.
     """

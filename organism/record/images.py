@@ -303,6 +303,8 @@ class HoldImage:
     """Whose call it is, if the delivery that made it is over."""
     labels: Mapping[str, str] | None = None
     """Those of its thread, if nothing above that lives: what it costs counts under them."""
+    asked: str | None = None
+    """The key of the call, among those of its delivery."""
 
 
 @frozen(kw_only=True)

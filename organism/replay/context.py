@@ -17,7 +17,7 @@ from organism.kernel.calls import no_grace
 from organism.kernel.pools import SCOPE
 from organism.models.prices import least_window
 from organism.models.routing.failover import downgraded
-from organism.names import ORGANISM, excerpt
+from organism.names import ORGANISM, excerpt, same_up_to
 from organism.pump import runtime
 from organism.pump.keys import GRACE, completion_of, question
 from organism.pump.streaming import ContextStream, KeptStream
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from organism.replay.script import Part, Question
     from organism.settings import BudgetSettings, Settings
     from organism.threads.frames import Ask
-    from organism.threads.outcomes import Warned
+    from organism.threads.outcomes import Failure, Warned
 
 _LONGEST: Final = 300
 DRAWN: Final = (
@@ -57,8 +57,8 @@ class World(Protocol):
         """What a thread was called when a delivery ran."""
         ...
 
-    def handle_of(self, id_: str) -> ThreadHandle:
-        """The handle of a thread that was spawned."""
+    def handle_of(self, id_: str) -> ThreadHandle | None:
+        """The handle of a thread that was spawned; ``None``: the record is about to say how it ended."""
         ...
 
 
@@ -195,20 +195,19 @@ class Recorded(DeliveryContext):
         asked = self._asks(to, payload, timeout)
         if isinstance(asked, Asking):
             asked = await self._player.ask(asked)
-        return _heard(asked, to, expect, timeout)
+        return _heard(asked, expect)
 
     async def ask_all(self, asks: Iterable[tuple[str, Any]], *, expect: Any = None) -> list[Any]:
         """What the peers answered then."""
         if self._delivery.over:
             await self._turned_away()
         # Named in this order, as then: it tells those apart that are equal.
-        pairs = pairs_of("ask_all", asks)
-        asked = [self._asks(to, payload, None) for to, payload in pairs]
+        asked = [self._asks(to, payload, None) for to, payload in pairs_of("ask_all", asks)]
         await self._player.ask_all([each for each in asked if isinstance(each, Asking)])
         answers: list[Any] = []
-        for (to, _), each in zip(pairs, asked, strict=True):
+        for each in asked:
             try:
-                answers.append(_heard(each.given if isinstance(each, Asking) else each, to, expect, None))
+                answers.append(_heard(each.given if isinstance(each, Asking) else each, expect))
             except (HandlerFailedError, BudgetExhaustedError, UnexpectedReplyError) as error:
                 answers.append(error)
         return answers
@@ -221,19 +220,21 @@ class Recorded(DeliveryContext):
             return self._refused_or_odd(key, to, payload)
         if timeout is not None and key in self._player.cut:
             self._player.asked.add(key)
-            return timed_out(to)
-        return self._known(Asking(key, _says("asks", to, payload), lambda: self._reply(key, known, timeout)), known)
+            return timed_out(to, timeout)
+        late = None if timeout is None else timed_out(to, timeout)
+        return self._known(Asking(key, _says("asks", to, payload), lambda: self._reply(key, known, late)), known)
 
     def _known(self, asking: Asking, question: Question) -> Asking:
         asking.asked, self._last = question.asked, asking
         return asking
 
-    def _reply(self, key: str, known: Question, timeout: float | None) -> tuple[Any] | None:
+    def _reply(self, key: str, known: Question, late: Failure | None) -> tuple[Any] | None:
         ask: Ask | None = (self._message.known or {}).get(key)
         if self._stage.place < known.asked or ask is None or not ask.done:
             return None
         # One that was cut off without a timeout of its own was cancelled by the handler itself.
-        return None if ask.answer is None and timeout is None else (ask.answer,)
+        answer = late if ask.answer is None else ask.answer
+        return None if answer is None else (answer,)
 
     async def _spawn(self, to: str, payload: Any, settings: BudgetSettings, key: str) -> ThreadHandle:
         """The handle of the thread that was spawned then."""
@@ -248,7 +249,8 @@ class Recorded(DeliveryContext):
 
     def _spawned_then(self, key: str) -> tuple[ThreadHandle] | None:
         id_ = (self._message.known or {}).get(key)
-        return None if id_ is None else (self._stage.handle_of(id_),)
+        handle = None if id_ is None else self._stage.handle_of(id_)
+        return None if handle is None else (handle,)
 
     def _refused_or_odd(
         self, key: str, to: str, payload: Any, *, opens: BudgetSettings | None = None
@@ -344,11 +346,11 @@ class RecordedAgent(Recorded, AgentContext):
         """It was written down then."""
 
 
-def _heard(answer: Any, to: str, expect: Any, timeout: float | None) -> Any:
-    """The payload of an answer of the record; ``None``: it was not answered in time. Raises what is none."""
+def _heard(answer: Any, expect: Any) -> Any:
+    """The payload of an answer of the record. Raises what is none."""
     if isinstance(answer, Exception):
         raise answer
-    return payload_of(timed_out(to, timeout) if answer is None else answer, expect)
+    return payload_of(answer, expect)
 
 
 def _is_part(some: Sequence[Any], whole: Sequence[Any]) -> bool:
@@ -359,8 +361,7 @@ def _is_part(some: Sequence[Any], whole: Sequence[Any]) -> bool:
 
 def _first_difference(before: Sequence[Any], now: Sequence[Any]) -> tuple[str, str]:
     """The first message that is another one, in both prompts."""
-    pairs = zip(before, now, strict=False)
-    number = next((number for number, (one, other) in enumerate(pairs) if one != other), min(len(before), len(now)))
+    number = same_up_to(before, now)
     texts = [json.dumps(each[number : number + 1], ensure_ascii=False) for each in (before, now)]
     return both(texts[0], texts[1])
 

@@ -138,14 +138,19 @@ class Stage:
                 called = origin + thread[len(name) :]
         return called
 
-    def handle_of(self, id_: str) -> ThreadHandle:
-        """The handle of a thread that was spawned."""
+    def handle_of(self, id_: str) -> ThreadHandle | None:
+        """The handle of a thread that was spawned; ``None``: it has ended, and the record is about to say how."""
         found = self._handles.get(id_)
         if found is None:
             world: Any = self
-            live = self.kernel.state.threads.get(id_)
-            made = handle_of_record(world, self._ends[id_], cls=Handle) if live is None else Handle(world, live)
-            found = self._handles[id_] = made
+            live, end = self.kernel.state.threads.get(id_), self._ends.get(id_)
+            if live is not None:
+                found = Handle(world, live)
+            elif end is not None:
+                found = handle_of_record(world, end, cls=Handle)
+            else:  # a process may have died between the two
+                return None
+            self._handles[id_] = found
         return found
 
     def passed(self) -> Sequence[Fact]:

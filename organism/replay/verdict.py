@@ -10,7 +10,7 @@ from organism.journal.values import closed
 from organism.kernel.answers import Refusal, check_answer
 from organism.likeness import INSTEAD
 from organism.message import Forward, Send
-from organism.names import excerpt
+from organism.names import excerpt, same_up_to
 from organism.payloads import encode_json
 from organism.record import facts
 from organism.replay.player import Odd
@@ -66,8 +66,7 @@ def _alike(before: str, after: str) -> bool:
 
 def both(before: str, after: str) -> tuple[str, str]:
     """Two texts, cut to where they differ."""
-    pairs = zip(before, after, strict=False)
-    same = next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(before), len(after)))
+    same = same_up_to(before, after)
     return _cut(before, same), _cut(after, same)
 
 

@@ -89,4 +89,4 @@ class Figures:
             self._unpriced.add(1, told)
         if any(charge.amounts) or fact.missed is not None:  # else the hold was given back before the backend was asked
             error = {} if fact.missed is None else {names.ERROR: fact.missed.kind}
-            self._seconds.record(fact.at - fact.held_at, {**told, **error})
+            self._seconds.record(max(0.0, fact.at - fact.held_at), {**told, **error})

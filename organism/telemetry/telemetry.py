@@ -29,16 +29,19 @@ class Telemetry:
     """
 
     def __init__(self, settings: Settings) -> None:
-        traced = trace.get_tracer_provider()
-        if isinstance(traced, trace.ProxyTracerProvider):
+        traced, metered = trace.get_tracer_provider(), metrics.get_meter_provider()
+        # The provider of a program that has set up none is the API's own; for metrics its class has no public name.
+        if isinstance(traced, trace.ProxyTracerProvider) and type(metered).__module__.startswith(
+            f"{metrics.__name__}."
+        ):
             _log.warning(
-                "telemetry is on, and OpenTelemetry is not set up: call `opentelemetry.trace.set_tracer_provider` before the organism starts, "
-                "or run the command by `opentelemetry-instrument`"
+                "telemetry is on, and OpenTelemetry is not set up: call `opentelemetry.trace.set_tracer_provider`, "
+                "`opentelemetry.metrics.set_meter_provider` or both before the organism starts, or run the command by `opentelemetry-instrument`"
             )
         agents = frozenset(name for name, handler in settings.handlers.items() if handler.agent is not None)
         backends = backends_of(settings.models)
         self._spans = Spans(traced.get_tracer(SCOPE), agents, backends)
-        self._figures = Figures(metrics.get_meter_provider().get_meter(SCOPE), backends)
+        self._figures = Figures(metered.get_meter(SCOPE), backends)
 
     def take_up(self, roots: Iterable[Thread], at: float) -> None:
         """These root threads, which began in an earlier process, go on from this instant, in seconds since 1970."""

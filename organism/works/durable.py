@@ -72,7 +72,7 @@ class Durable:
         vocabulary: Vocabulary | None,
         *,
         now: Callable[[], float],
-        catch_up: Callable[[float], None] = lambda _: None,
+        catch_up: Callable[..., None] = lambda *_: None,
         offload: Offload,
         hand_over: HandOver,
         took_up: Callable[[str, Sequence[Thread]], object] = lambda _chain, _threads: None,
@@ -186,6 +186,11 @@ class Durable:
         await writer.flush()
         return journal
 
+    async def _read(self, read: Callable[[Journal], T]) -> T:
+        """What is read of the journal, with all that is recorded by now."""
+        journal = await self._flushed()
+        return await self._offload(lambda: read(journal))
+
     async def recover(self, chain: str) -> list[Thread]:
         """Takes up a chain that an earlier process left, or whose writing failed: the root threads of it that are unfinished. A
         conversation is there afterwards, whether any of its turns is or not; of one that is not known nothing is.
@@ -214,13 +219,19 @@ class Durable:
                 f"a thread runs that has the id {told(double)} as well; resume this one once that has ended"
             )
         # It stood still since its last entry: others may have been worked on for longer, by a process that left this one alone.
-        last = max((fact.at for fact in record), default=0.0)
+        last = record[-1].at if record else 0.0
         self._left.pop(chain, None)
         self._catch_up(last)
         writer.thaw(chain)
-        threads = recovery.recover(self._kernel, chain, record, now := self._now(), since=min(last, now))
+        threads = recovery.recover(self._kernel, chain, record, self._now(), since=last)
         self._took_up(chain, threads)
         return threads
+
+    def catch_up(self) -> None:
+        """Goes on from the latest entry of all that was left, where it lies in the future: for whoever takes up all of it. A leap for each would
+        be recorded in all threads that were taken up before it.
+        """
+        self._catch_up(*(each.last for each in self._left.values()))
 
     async def read_ahead(self, chain: str) -> None:
         """Reads the records of this chain, which was left, and of some behind it: for whoever takes up one after the other."""
@@ -243,9 +254,7 @@ class Durable:
 
     async def look_at(self, chain: str, kernel: Kernel) -> None:
         """Adds what is recorded of a chain to a kernel of which nothing runs. Raises JournalError where it is damaged."""
-        journal = await self._flushed()
-        record = await self._offload(lambda: journal.recall(chain))
-        self._apart(record, kernel)
+        self._apart(await self._read(lambda journal: journal.recall(chain)), kernel)
 
     async def note(self, chain: str, change: Callable[[Kernel, float], None]) -> None:
         """Writes a change down behind a chain that an earlier process left, without taking it up: whoever does finds it made.
@@ -268,7 +277,7 @@ class Durable:
             writer.thaw(chain)
         kernel, folding = self._apart(record)
         kernel.book.listen(writer.record)
-        at = max((fact.at for fact in record), default=self._now())
+        at = record[-1].at if record else self._now()
         kernel.state.come_to(at)
         before = kernel.state.pools.sums()
         try:
@@ -314,30 +323,26 @@ class Durable:
 
     async def end_of(self, thread: str) -> Ended | None:
         """The final record of a thread that has ended, whichever process ran it; ``None`` where there is none."""
-        journal = await self._flushed()
 
-        def look() -> Ended | None:
+        def look(journal: Journal) -> Ended | None:
             chain = journal.root_of(thread)
             ends = () if chain is None else journal.documents(chain, kinds={"Ended"}, of=thread)
             found = next((each for each in ends if each["thread"] == thread), None)
             return None if found is None else cast("Ended", decode_entry(found, self._vocabulary))
 
-        return await self._offload(look)
+        return await self._read(look)
 
     async def opening_of(self, thread: str) -> Sent | None:
         """The message that began a root thread, as :func:`organism.works.repeats.opening_of` finds it."""
-        journal = await self._flushed()
-        return await self._offload(lambda: opening_of(journal, thread, self._vocabulary))
+        return await self._read(lambda journal: opening_of(journal, thread, self._vocabulary))
 
     async def done_before(self, name: str, order: Ordered) -> bool:
         """Whether an order was carried out before, as :func:`organism.works.ordered.done_before` finds it."""
-        journal = await self._flushed()
-        return await self._offload(lambda: done_before(journal, name, order))
+        return await self._read(lambda journal: done_before(journal, name, order))
 
     async def is_conversation(self, name: str) -> bool:
         """Whether a conversation of this name has begun, or one in which it goes on."""
-        journal = await self._flushed()
-        return await self._offload(lambda: next(turns_of(journal, name), None) is not None)
+        return await self._read(lambda journal: next(turns_of(journal, name), None) is not None)
 
     async def facts_of(self, chain: str, *, after: int = 0, of: str | None = None) -> Sequence[tuple[int, Fact]]:
         """The facts of a chain behind number ``after``, ``of`` a thread and those below it or of all, with their numbers, as far as they
@@ -353,9 +358,8 @@ class Durable:
 
     async def buried(self) -> Sequence[Buried]:
         """The dead letters of all chains. What is damaged is logged, and others are read."""
-        journal = await self._flushed()
 
-        def read() -> list[Buried]:
+        def read(journal: Journal) -> list[Buried]:
             found: list[Buried] = []
             for chain in journal.chains():
                 try:
@@ -365,21 +369,17 @@ class Durable:
                     _log.error("the dead letters of %s cannot be read: %s", chain.root, error)
             return found
 
-        return await self._offload(read)
+        return await self._read(read)
 
     async def chains(self) -> Sequence[Chain]:
         """The chains that there are, with all that is recorded by now."""
-        journal = await self._flushed()
-        return await self._offload(journal.chains)
+        return await self._read(lambda journal: journal.chains())
 
     async def unchanged(self, chains: Sequence[Chain]) -> Sequence[Chain]:
         """Those of these chains to which nothing was written since they were looked at."""
-        journal = await self._flushed()
-
-        def look() -> list[Chain]:
-            return [each for each in chains if not any(journal.documents(each.root, after=each.entries))]
-
-        return await self._offload(look)
+        return await self._read(
+            lambda journal: [each for each in chains if not any(journal.documents(each.root, after=each.entries))]
+        )
 
     async def remove(self, *chains: str) -> None:
         """Removes chains that are over, and of which nothing is in memory any more; raises JournalError."""
@@ -390,13 +390,11 @@ class Durable:
     async def chain_of(self, thread: str) -> str | None:
         """The chain that a thread is recorded in; ``None`` where it is not known."""
         # One that has ended just now lives no more, and its end may be on its way to the disk.
-        journal = await self._flushed()
-        return None if is_of_limits(thread) else await self._offload(lambda: journal.root_of(thread))
+        return None if is_of_limits(thread) else await self._read(lambda journal: journal.root_of(thread))
 
     async def recorded(self, threads: Sequence[str]) -> Collection[str]:
         """Those of these threads that are recorded."""
-        journal = await self._flushed()
-        return await self._offload(lambda: {each for each in threads if journal.root_of(each) is not None})
+        return await self._read(lambda journal: {each for each in threads if journal.root_of(each) is not None})
 
     async def removed(self) -> str:
         """What stands for all threads that were removed until now, and changes with each that has done anything; empty where none was."""

@@ -129,7 +129,7 @@ def carried_out(kernel: Kernel, message: Message, payload: Any, refuse: str | No
 
 
 def read(handler: HandlerSettings, asked: object, text: str, *, said: str) -> Any:
-    """The answer that a person typed to what was ``asked``: XML, JSON, or plain text where one required text takes it. ``said`` is where.
+    """The answer that a person typed to what was ``asked``: XML, JSON, or plain text where a text takes it. ``said`` is where.
 
     Raises ConfigurationError, with what the handler answers with.
     """

@@ -398,14 +398,15 @@ class Ingress:
         """See :meth:`organism.organism.Organism.resume`."""
         taken: list[ThreadHandle] = []
         durable = self._durable
-        for chain in () if durable is None else durable.unfinished:
-            async with self._looking:
-                if durable is not None:
+        if durable is not None:
+            durable.catch_up()
+            for chain in durable.unfinished:
+                async with self._looking:
                     await durable.read_ahead(chain)
-                try:
-                    taken += await self.take_up(chain)
-                except JournalError as error:
-                    _log.error("%s cannot be taken up: %s", chain, error)
+                    try:
+                        taken += await self.take_up(chain)
+                    except JournalError as error:
+                        _log.error("%s cannot be taken up: %s", chain, error)
         if not paused:
             return taken
         roots = self._pump.kernel.state.roots

@@ -22,12 +22,11 @@ from organism.record import facts
 from organism.results import ThreadResult, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from organism.journal import Chain, Journal
     from organism.kernel.state import State
-    from organism.record.facts import Fact
     from organism.threads.frames import Thread
 
 
@@ -88,11 +87,6 @@ def payload_json(payload: Any) -> dict[str, Any]:
     return {"payload": encode_json(payload), "xml": encode_xml(payload).decode()}
 
 
-def facts_of(documents: Iterable[Mapping[str, Any]]) -> Iterator[Fact]:
-    """The facts of entries, payloads without their classes. Raises JournalError for an entry that this version cannot read."""
-    return map(decode_entry, documents)
-
-
 def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow]:
     """The root threads of a chain in the order they began. ``owned``: a process works on the journal, so that what is open runs.
 
@@ -103,7 +97,7 @@ def threads_of(journal: Journal, chain: Chain, *, owned: bool) -> list[ThreadRow
     # Where a chain is over, each of its threads says at its end what it came to, and there may be very many.
     reading, kinds = (Reading(), None) if chain.open else (None, [cls.__name__ for cls in TELLING])
     for number, document in enumerate(journal.documents(chain.root, kinds=kinds), 1):
-        (fact,) = facts_of([document])
+        fact = decode_entry(document)
         odd = opens_nothing(fact) if number == 1 else None
         if odd is not None:
             raise JournalError(f"thread {told(chain.root)}: {odd}")
@@ -158,7 +152,7 @@ def rows_in(
     """
     untold, endings = journal.endings(since=since)
     for chain in untold:
-        if chain.last >= since:
+        if max(chain.began, chain.last) >= since:  # the clock of its first process may have been ahead
             with damage:
                 yield from (row for row in threads_of(journal, chain, owned=owned) if row.began >= since)
     read = {chain.root for chain in untold}  # one of these may have ended meanwhile
@@ -184,7 +178,7 @@ def whole(journal: Journal, row: ThreadRow) -> ThreadRow | None:
     """
     if row.short is None:
         return row
-    fact = next(facts_of(journal.documents(row.chain, after=row.short.entry - 1)), None)
+    fact = next(map(decode_entry, journal.documents(row.chain, after=row.short.entry - 1)), None)
     if fact is None and journal.root_of(row.chain) != row.chain:
         return None
     if not isinstance(fact, facts.Ended) or fact.thread != row.short.id:

@@ -62,8 +62,15 @@ if TYPE_CHECKING:
     from organism.works.naming import Names
 
 _log: Final = logging.getLogger("organism.hooks")
+_threads: Final = logging.getLogger("organism.threads")
 _LOOK: Final = 0.05
 """Seconds between two looks at whether an organism that is to close has come to rest."""
+
+
+def not_running(settings: Settings) -> NotRunningError:
+    """What is raised where an organism would have to run."""
+    how = "use it inside `async with`, or between `start()` and `close()`"
+    return NotRunningError(f"organism '{settings.name}' does not run: {how}")
 
 
 class Works:
@@ -142,7 +149,7 @@ class Works:
     def taking_in(self) -> Pump:
         """The pump, where it takes more in; raises NotRunningError where it does not."""
         if not self._background.running:
-            raise NotRunningError(f"organism '{self._settings.name}' does not run; use it inside `async with`")
+            raise not_running(self._settings)
         if self._closing or self.pump.escalation.why:
             raise NotRunningError(f"organism '{self._settings.name}' is being closed; it accepts no more messages")
         self.pump.own_loop.check()
@@ -261,9 +268,17 @@ class Works:
                 closing.push_async_callback(self._leave_servers)
                 if self._watchdog is not None:
                     closing.callback(self._watchdog.stop)
+                if self._background.running and self.durable is not None:
+                    closing.callback(self._say_what_is_left)
                 closing.push_async_callback(self._background.stop)
                 if self._background.running and self.durable is None:
                     await self.pump.cancel_all("the organism was closed")
+
+    def _say_what_is_left(self) -> None:
+        """Those who look after a service see in its log that work waits for the next process."""
+        if left := len(self._kernel.state.roots):
+            is_ = "thread is" if left == 1 else "threads are"
+            _threads.info("%s %s left in the journal; the next process goes on by resume()", f"{left:,}", is_)
 
     def _close_telemetry(self) -> None:
         """Ends the spans of what is left open, once all is told."""

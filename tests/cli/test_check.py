@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
+if TYPE_CHECKING:
     from tests.cli.conftest import Desk
 
 SEVEN = """
@@ -74,6 +74,24 @@ def test_all_limits_are_told_and_who_may_raise_them(desk: Desk) -> None:
         "budget of account tenant:acme, in a run: no limits",
         "ceiling of the organism, in a day: model_calls 1,000",
     ]
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (["conversation.cost_usd=0.5"], "cost_usd 0.5; a thread outside of conversations: no limit in cost_usd"),
+        (
+            ["conversation.cost_usd=0.5", "conversation.tokens=900", "budget.tokens=0"],
+            "tokens 900, cost_usd 0.5; a thread outside of conversations: no limit in cost_usd",
+        ),
+        (["conversation.cost_usd=0.5", "ceiling.cost_usd=9"], "cost_usd 0.5"),
+        (["conversation.messages=20"], "messages 20"),
+    ],
+)
+def test_what_only_conversations_are_limited_in_is_told(desk: Desk, sets: list[str], said: str) -> None:
+    given = [part for each in sets for part in ("--set", each)]
+    lines = desk.organism("check", *given).out.splitlines()
+    assert f"budget of a conversation: {said}" in lines
 
 
 AGENT = """

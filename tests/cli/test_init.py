@@ -68,6 +68,14 @@ def test_the_team_warns_its_readers_and_hands_in_what_it_has(desk: Desk) -> None
     assert "queen cells" in " ".join(ran.out.split())
 
 
+@pytest.mark.parametrize("told", ["deliver=false", "figures=none"])
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_new_project_can_be_studied_with_agents_that_are_told_less(desk: Desk, template: str, told: str) -> None:
+    ran = Made(desk, template).organism("run", "--quiet", "--set", f"defaults.agent.notices.{told}")
+    assert ran.code == 0, ran.err
+    assert re.match(rf"{TEMPLATES[template][1]}: Answer\n  text:", ran.out)
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_one_can_chat_with_a_new_project(desk: Desk, template: str) -> None:
     made = Made(desk, template)

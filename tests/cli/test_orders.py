@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -402,6 +403,26 @@ def test_an_owner_that_takes_no_orders_is_named(walking: Walking, monkeypatch: p
     lock.release()
     assert (ran.code, ran.out) == (5, "")
     assert "is held by process 1 on ?, which takes no orders (" in ran.err
+
+
+def test_an_owner_that_will_have_begun_tomorrow_is_not_waited_for(
+    walking: Walking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock was set back since it took the journal."""
+    thread = walking.killed()
+    waited = [0.0]
+    clock = SimpleNamespace(
+        time=time.time,
+        monotonic=lambda: waited[0],
+        sleep=lambda seconds: waited.append(waited.pop() + seconds),
+    )
+    monkeypatch.setattr("organism.cli.orders.time", clock)
+    lock = Lock(walking.desk.folder / "organism.db", identity(time.time() + 86400))
+    lock.take()
+    ran = walking.desk.organism("pause", thread)
+    lock.release()
+    assert (ran.code, "which takes no orders (" in ran.err) == (5, True)
+    assert waited[0] <= 11
 
 
 def test_an_owner_that_has_just_begun_is_waited_for(walking: Walking, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.journal_world import URLS
+from tests.hard.time_of_day import let_it_be_noon
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Desk
@@ -24,6 +25,11 @@ FILE = """
       spender: {{code: "work:spend"}}
 """
 SPEND = ("run", "--to", "spender", "--send", '{"Job": {"text": "it"}}', "--account", "tenant=acme", "--quiet")
+
+
+@pytest.fixture(autouse=True)
+def noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_it_be_noon(monkeypatch)
 
 
 @pytest.fixture(params=URLS)

@@ -608,7 +608,7 @@ def test_usage_by_what_is_not_known_is_refused(desk: Desk) -> None:
     ran = desk.organism("usage", "--by", "modle")
     assert ran.code == 2
     assert ran.err == (
-        "--by modle: is not known; did you mean 'model'?; there are: thread, handler, model, backend, account, tag, day, label:KEY\n"
+        "--by modle: is not known; did you mean 'model'?; there are: thread, conversation, handler, model, backend, account, tag, day, label:KEY\n"
     )
     ran = desk.organism("usage", "--by", "label:")
     assert (ran.code, ran.err.partition(";")[2].partition(";")[0]) == (2, " name its key")

@@ -232,6 +232,12 @@ def test_whoever_waits_no_longer_is_named(shop: Desk) -> None:
     assert not [line for line in lines if line.startswith("  sleeper has")]
 
 
+def test_a_sub_thread_that_nobody_waits_for_ends_as_cancelled(shop: Desk) -> None:
+    lines = told(shop, "hurrier", "--set", "handlers.sleeper.budget.messages=9")
+    assert [line for line in lines if line.startswith("sub-thread .2: ended cancelled after ")]
+    assert not [line for line in lines if "nobody handles it" in line]
+
+
 def test_a_failure_that_stops_a_thread_is_told_with_its_attempts(shop: Desk) -> None:
     lines = told(shop, "both")
     (line,) = [line for line in lines if "fails for good" in line]

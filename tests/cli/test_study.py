@@ -343,6 +343,14 @@ def test_a_dry_run_says_what_would_be_run_and_runs_nothing(den: Desk) -> None:
     assert not (den.folder / "dens.study").exists()
 
 
+def test_the_plan_says_that_it_counts_what_may_be_granted(den: Desk) -> None:
+    boss = "boss: {description: Decides., human: {accepts: 'organism.primitives:BudgetRequest', replies: 'organism.primitives:BudgetDecision'}}"
+    granted = "model_calls: 5, grants_by: boss, grants_up_to: {tokens: 100}}"
+    den.write("organism.yaml", f"{ORGANISM.replace('model_calls: 5}', granted)}      {boss}\n")
+    lines = den.organism("study", "--dry-run").out.splitlines()
+    assert "at most: 6,840 tokens, 45 model_calls, 2,700 messages, with all that may be granted" in lines
+
+
 def test_the_plan_says_how_many_run_at_the_same_time_and_what_counts_for_each_alone(den: Desk) -> None:
     den.write("study.yaml", f"{STUDY}    concurrency: 3\n    ceiling: {{tokens: 6000}}\n")
     den.write("organism.yaml", f"{ORGANISM}    ceiling: {{tokens: 5000, window: day}}\n")
@@ -558,7 +566,8 @@ def test_a_mistake_of_the_organism_names_the_arm_that_makes_it_one(den: Desk) ->
     )
     (line,) = den.organism("study").err.splitlines()[-1:]
     assert line.startswith("organism.yaml:8:")
-    assert line.endswith("'notices.deliver' is false: leave it out (in arm 'untold')")
+    assert "'notices.deliver' is false: leave it out, or put it between '{% if budget is defined %}' and" in line
+    assert line.endswith(" (in arm 'untold')")
 
 
 @pytest.mark.parametrize(

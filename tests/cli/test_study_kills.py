@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from organism.journal.lock import lock_path
 from organism.journal.sqlite import SqliteJournal
 from tests.cli.test_study import ORGANISM, STUDY, WORLD, calls, figures_of, rows
 
@@ -76,3 +79,42 @@ def test_a_study_goes_on_from_every_instant(
         pairs = zip(figures_of(ran), figures_of(whole), rows(ran), strict=True)
         assert {row["estimated"] for one, other, row in pairs if one != other} <= {"1"}, (what, copy)
         assert not [*(desk.folder / "dens.study" / "under-way").iterdir()], (what, copy)
+
+
+def begun(path: Path, *, steps: int) -> None:
+    """A journal as it stands when its maker was killed after so many steps."""
+    making = path.with_name("making.db")
+    making.touch()
+    with closing(sqlite3.connect(making, isolation_level=None)) as maker:
+        for statement in ("PRAGMA journal_mode = WAL", "BEGIN IMMEDIATE")[:steps]:
+            maker.execute(statement)
+        for each in path.parent.glob("making.db*"):
+            shutil.copy(each, path.with_name(each.name.replace("making.db", path.name)))
+    for each in path.parent.glob("making.db*"):
+        each.unlink()
+    lock_path(path).touch()
+
+
+@pytest.mark.parametrize("steps", range(3))
+def test_a_study_goes_on_where_a_journal_was_only_begun(desk: Desk, steps: int) -> None:
+    desk.write("world.py", WORLD)
+    desk.write("organism.yaml", ORGANISM)
+    desk.write("study.yaml", SMALL.replace("repeats: 1", "repeats: 2"))
+    kept, before = desk.folder / "dens.study", desk.folder / "before"
+    whole = desk.organism("study", "--csv")
+    kept.rename(before)
+    paid = calls(desk)
+    desk.write("ends_at", str(paid + 3))  # the warm-up is over by then
+    assert desk.process("study", "--quiet").code == 9
+    (desk.folder / "ends_at").unlink()
+    (under_way,) = (kept / "under-way").glob("*.db")
+    for each in (kept / "under-way").iterdir():
+        each.unlink()
+    begun(under_way, steps=steps)
+    begun(kept / f"{under_way.name.partition('.')[0]}.db", steps=steps)
+    reports = [desk.organism("study", "--report", *how) for how in (["--csv"], ["--usage"])]
+    missing = "4 threads of 4 are missing; 'organism study' runs what is left\n"
+    assert [(each.code, each.err) for each in reports] == [(1, missing)] * 2
+    ran = desk.organism("study", "--csv")
+    assert (ran.code, figures_of(ran)) == (0, figures_of(whole)), ran.err
+    assert not [*(kept / "under-way").iterdir()]

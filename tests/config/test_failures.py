@@ -60,6 +60,7 @@ def test_a_handler_goes_over_the_defaults_key_by_key() -> None:
         ({"backoff": [3, 1]}, "backoff: the first wait (3) is longer than the longest (1)"),
         ({"backoff": 3}, "backoff: must be a list and not 3"),
         ({"backoff": [-1, 0]}, "backoff[0]: -1 is negative"),
+        ({"backoff": [1, 1e99]}, "backoff[1]: 1e+99 is too much: 31622400 is the most"),
         (
             {"retry_on": ["refused"]},
             "retry_on[0]: 'refused' is what a handler answers: it is not tried again; leave it out",

@@ -90,9 +90,16 @@ class Mortal(Inline):
 
     async def cancel_left(self, thread: str) -> None:
         """Cancels a thread that an earlier process left, without taking it up."""
+        await self._write_down(Order(do="cancel", thread=thread), thread)
+
+    async def pause_left(self, thread: str) -> None:
+        """Pauses one."""
+        await self._write_down(Order(do="pause", thread=thread), thread)
+
+    async def _write_down(self, order: Order, thread: str) -> None:
         assert self._works is not None
         assert self._works.durable is not None
-        await written_down(self._works.durable, thread, thread, Order(do="cancel", thread=thread))
+        await written_down(self._works.durable, thread, thread, order)
 
     def bury(self) -> None:
         """Lets go of what the system lets go of when a process ends."""

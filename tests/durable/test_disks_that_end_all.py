@@ -80,7 +80,7 @@ async def test_whoever_sends_from_outside_does_not_wait_for_a_journal_that_is_go
     assert await ends(scene, organism, sends)
     assert heard == [
         "the organism was closed before this was written to the journal",
-        "organism 'test' does not run; use it inside `async with`",
+        "organism 'test' does not run: use it inside `async with`, or between `start()` and `close()`",
     ]
 
 

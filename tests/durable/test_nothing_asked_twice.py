@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-from organism import Context, Forward, Reply, payload
+from organism import Context, Forward, HandlerFailedError, Reply, payload
 from organism.payloads import Vocabulary
 from organism.record.facts import CallCompleted, Diverged, Exhausted, Noticed
 from organism.testing import Says, ScriptedModel
@@ -47,6 +48,19 @@ async def notes(task: Task, ctx: Context) -> Any:
         ctx.state["first"] = True
         return Forward("boss", Task("again"))
     return Reply(Done((await ctx.complete(f"{list(ctx.state)}, {ctx.state['second']}", max_output_tokens=20)).text))
+
+
+async def asleep(task: Task, ctx: Context) -> Reply[Done]:
+    """Answers when nobody waits any more."""
+    await anyio.sleep(9)
+    return Reply(Done("late"))
+
+
+async def hurried(task: Task, ctx: Context) -> Reply[Done]:
+    """Says why it has no answer."""
+    with pytest.raises(HandlerFailedError) as late:
+        await ctx.ask("peer", task, timeout=2)
+    return Reply(Done((await ctx.complete(late.value.text, max_output_tokens=20)).text))
 
 
 def turns(request: Request) -> int:
@@ -104,6 +118,7 @@ SCENES: dict[str, Callable[[Path], Scene]] = {
         by_xml, WARNED, agent(peers=("peer",), peers_as="xml", tool_calls={"peer": 1})
     ),
     "it is warned before an answer in pieces": scene_of(in_pieces, WARNED, BOSS),
+    "an ask of it times out": scene_of(says_back, {}, code(hurried, peers=("peer",)), asleep),
     "it goes through what it has written down": scene_of(says_back, {}, code(notes)),
 }
 

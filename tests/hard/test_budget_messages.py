@@ -247,6 +247,16 @@ async def test_a_sub_thread_that_bears_no_message_is_refused_to_its_caller_alone
     assert (result.outcome, result.reply, result.threads) == ("completed", Done("here"), ())
 
 
+@pytest.mark.parametrize("conversation", [None, "c"])
+async def test_a_thread_that_bears_no_message_is_refused_as_a_thread(conversation: str | None) -> None:
+    async with running(handlers={"peer": code(peer)}, budget={"messages": 0}) as organism:
+        with pytest.raises(
+            BudgetExhaustedError, match="messages of the thread: 0 used, 0 held, limit 0, needed 1"
+        ) as refused:
+            await organism.send("peer", Task("go"), conversation=conversation)
+    assert refused.value.scope == "thread"
+
+
 async def test_a_shared_sub_thread_that_ran_out_refuses_the_next_call() -> None:
     async def boss(task: Task, ctx: Context) -> Reply[Done]:
         done = [await ctx.ask("worker", task, expect=Done) for _ in range(2)]

@@ -434,3 +434,26 @@ async def test_each_thread_spawned_before_a_crash_is_found_at_once(tmp_path: Pat
             assert (await thread.result()).reply == Said(str(many))
 
     await check(resumed, few=150, within_lines=True)
+
+
+@interpreted
+@pytest.mark.by_turns
+async def test_a_conversation_is_taken_up_without_a_look_at_all_accounts(tmp_path: Path) -> None:
+    async def taken_up(many: int, steps: Steps) -> None:
+        kept: dict[str, Any] = {"journal": f"sqlite:{many}.db", "folder": tmp_path, "durability": "normal"}
+        kept["accounts"] = {"tenant": {"messages": 10, "window": "total"}}
+
+        async def turns(made: Organism, **named: str) -> None:
+            for number in range(many):
+                last: dict[str, Any] = {key: f"{name}{number}" for key, name in named.items()}
+                await made.ask("echoes", Go(), accounts={"tenant": f"t{number}"}, **last)
+
+        async with swarm({"echoes": code(echoes)}, **kept) as made:
+            await turns(made, conversation="c")
+        async with swarm({"echoes": code(echoes)}, **kept) as made:
+            await turns(made)
+            with steps.counted():
+                await turns(made, conversation="c")
+            assert {each.messages for each in made.usage("account").values()} == {3}
+
+    await check(taken_up, few=40, within_lines=False)

@@ -598,3 +598,80 @@ async def test_a_cancelling_subscriber_leaves_the_record_in_order() -> None:
         assert (result.outcome, result.error) == ("cancelled", "seen enough")
         assert seen == ["Accepted", "Answered", "Stopped", "Dropped", "Ended"]
         assert seen == after == [type(fact).__name__ for fact in organism.watch.facts]
+
+
+@pytest.mark.parametrize("how", ["timeout", "failed", "tried again", "answered"])
+async def test_sub_threads_of_an_ask_that_was_given_up_are_cancelled(how: str) -> None:
+    """Whatever opened them: the ask itself, one below it, a spawn or a Send. What had ended by then stays as it was."""
+    runs: list[int] = []
+
+    async def root(message: Go, ctx: Context) -> Reply[Said]:
+        runs.append(1)
+        if len(runs) == 2:
+            return Reply(Said("again"))
+        if how == "timeout":
+            with pytest.raises(HandlerFailedError, match="'middle' did not reply within 9 s"):
+                await ctx.ask("middle", message, timeout=9)
+            return Reply(Said("late"))
+        async with anyio.create_task_group() as group:
+            group.start_soon(ctx.ask, "middle", message)
+            await anyio.sleep(9)
+            if how != "answered":
+                raise RuntimeError(how)
+            group.cancel_scope.cancel()
+        return Reply(Said("anyway"))
+
+    async def middle(message: Go, ctx: Context) -> Reply[Said]:
+        await ctx.ask("quick", message)
+        await ctx.spawn("spawned", message)
+        return Reply(await ctx.ask("sender", message, expect=Said))
+
+    async def sender(message: Go | Said, ctx: Context) -> Send[Go] | None:
+        return Send("leaf", message) if isinstance(message, Go) else None
+
+    own = {"budget": {"messages": 10}}
+    handlers = {
+        "root": code(root, "middle", on_failure={"attempts": 2 if how == "tried again" else 1}),
+        "middle": code(middle, "quick", "spawned", "sender", **own),
+        "quick": code(echo, **own),
+        "spawned": code(sleeper, timeout=None),
+        "sender": code(sender, "leaf"),
+        "leaf": code(sleeper, timeout=None, **own),
+    }
+    async with running(handlers=handlers) as organism:
+        result = await (await organism.send("root", Go())).result()
+    [cut] = result.threads
+    whole = {"quick": "completed", "spawned": "cancelled", "leaf": "cancelled"}
+    assert result.outcome == ("failed" if how == "failed" else "completed")
+    assert (cut.outcome, cut.code, cut.error) == ("cancelled", "cancelled", "'root' no longer waits for it")
+    assert {each.handler: each.outcome for each in cut.threads} == whole
+
+
+async def test_a_sub_thread_that_calls_share_outlives_an_ask_that_was_given_up() -> None:
+    async def root(message: Go, ctx: Context) -> Reply[Said]:
+        with pytest.raises(HandlerFailedError, match="did not reply"):
+            await ctx.ask("shared", Go("slowly"), timeout=9)
+        return Reply(await ctx.ask("shared", message, expect=Said))
+
+    async def shared(message: Go, ctx: Context) -> Reply[Said]:
+        return await (sleeper if message.text == "slowly" else echo)(message, ctx)
+
+    own = {"budget": {"messages": 10}, "per": "thread"}
+    async with running(
+        handlers={"root": code(root, "shared"), "shared": code(shared, timeout=None, **own)}
+    ) as organism:
+        result = await (await organism.send("root", Go("soon"))).result()
+    assert (result.outcome, [each.outcome for each in result.threads]) == ("completed", ["completed"])
+
+
+async def test_a_reason_to_cancel_a_thread_is_that_of_all_below_it() -> None:
+    async def root(message: Go, ctx: Context) -> Reply[Said]:
+        return Reply(await ctx.ask("leaf", message, expect=Said))
+
+    handlers = {"root": code(root, "leaf"), "leaf": code(sleeper, timeout=None, budget={"messages": 10})}
+    async with running(handlers=handlers) as organism:
+        thread = await organism.send("root", Go())
+        await anyio.sleep(1)
+        thread.cancel("enough")
+        result = await thread.result()
+    assert [(each.outcome, each.error) for each in (result, *result.threads)] == [("cancelled", "enough")] * 2

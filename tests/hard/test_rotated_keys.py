@@ -108,6 +108,25 @@ async def test_a_file_without_a_key_changes_nothing(written: str | None, key_fil
         assert server.model.answered == 1
 
 
+@pytest.mark.sockets
+async def test_a_key_that_is_refused_is_an_error_in_the_log_once_for_each_key(
+    key_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(key=NEW) as server:
+        refused = server.backend("openai", api_key_env=None, api_key_file=str(key_file), priority=1)
+        said = {"default": {"backends": [refused, {"provider": "simulated", "model": "sim-1", "priority": 2}]}}
+        async with running(models=said) as organism, organism.thread() as thread:
+            for key in (OLD, OTHER, NEW):
+                write(key_file, key)
+                for _ in range(3):  # which the other backend answers, and nobody else hears of
+                    await thread.complete("one")
+        assert server.model.answered == 3
+    lines = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
+    assert len(lines) == 2
+    assert all("401: the key was refused; check the key (" in each for each in lines)
+    assert not any(key in line for key in (OLD, NEW, OTHER) for line in lines)
+
+
 class Refusing:
     """A provider of one's own that takes one key."""
 

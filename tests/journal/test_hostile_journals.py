@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import tracemalloc
 from contextlib import closing
@@ -11,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from attrs import has
 
 from organism.errors import JournalError
 from organism.journal import codec, forms, open_journal
@@ -21,6 +23,7 @@ from organism.journal.sqlite import SqliteJournal
 from organism.journal.sqlite_file import long
 from organism.journal.texts import root_mark
 from organism.journal.values import Misread, opened
+from organism.record import facts, images
 from organism.record.facts import Accepted, Fact, QuotaRaised
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def error_of(folder: Path) -> str:
     return str(caught.value)
 
 
+IS_TIME: Final = re.compile("(?!warn_)(.*_)?at|(.*_)?since|began|times").fullmatch
 MARKS: Final = tuple(bytes([mark]) for mark in range(14, 32))
 BOMBS: Final = [
     b'{"a":">\x0e' + b"x" * 1_000_000 + b'<","b":"' + b"\x0e" * 1_000_000 + b'"}',
@@ -127,6 +131,15 @@ def test_an_instant_that_no_calendar_has_is_refused_before_anybody_counts_hours(
     with pytest.raises(JournalError) as caught:
         decode({**FACT, "at": at})
     assert str(caught.value).startswith(said)
+
+
+def test_every_instant_of_an_entry_is_one_that_a_calendar_has() -> None:
+    classes = [each for room in (facts, images) for each in vars(room).values() if isinstance(each, type) and has(each)]
+    instants = {slot.name: slot for each in classes for slot in forms.slots(each) if IS_TIME(slot.name)}
+    assert instants.keys() >= {"at", "again_at", "asked_at", "paused_at", "stands_since", "times"}
+    for name, slot in instants.items():
+        with pytest.raises(Misread, match="is not an instant"):
+            slot.form.read([1e300] if name == "times" else 1e300, None)
 
 
 def test_a_raised_limit_counts_in_a_window_that_a_calendar_has() -> None:

@@ -485,7 +485,17 @@ def test_a_journal_is_not_written_once_its_lock_may_be_anothers(tmp_path: Path) 
         other.release()
 
 
-@pytest.mark.parametrize("change", ["labels = x'7b'", "handler = x'ff'", "handler = 'h'", "tokens = 'many'"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "labels = x'7b'",
+        "handler = x'ff'",
+        "handler = 'h'",
+        "tokens = 'many'",
+        "hour = 1000000000000",
+        "hour = -10000000000",
+    ],
+)
 def test_a_damaged_row_of_what_was_spent_is_named(tmp_path: Path, change: str) -> None:
     path = tmp_path / "x.db"
     journal = SqliteJournal(path, durable=False)

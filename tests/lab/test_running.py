@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from organism.lab import found, load, of_arms, of_pairs, run
+from organism.journal import socket_path
+from organism.lab import folder, found, load, of_arms, of_pairs, run
 from tests.config.conftest import Project
 
 if TYPE_CHECKING:
@@ -70,3 +71,22 @@ def test_inputs_in_a_file_are_looked_for_beside_the_study(den: Project) -> None:
     den.write("study.yaml", "study: s\nto: thinker\ninputs: in.jsonl\narms: {one: {}}\n")
     assert Path.cwd() != den.folder
     assert [each.text for each in load(den.folder / "study.yaml").inputs] == ["a", "b"]
+
+
+@pytest.mark.by_turns
+async def test_what_a_killed_process_has_left_of_a_thread_that_ended_goes_with_it(
+    den: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load(den.folder / "study.yaml")
+    with monkeypatch.context() as killed:
+        killed.setattr(folder, "settle", lambda *_: False)
+        await run(study)
+    left = folder.places(study)
+    assert len(left) == 5
+    for place in left:
+        socket_path(place.path).touch()
+    before = found(study)
+    assert (await run(study)).ran == 0
+    assert {cell: each.row for cell, each in found(study).items()} == {cell: each.row for cell, each in before.items()}
+    assert not [*(study.folder / "under-way").iterdir()]
+    assert not any(socket_path(place.path).exists() for place in left)

@@ -136,6 +136,7 @@ class Purse:
     level: Any = None
     seconds_left: float | None = None
     needs_price: bool = False
+    counted: bool = False
     used: list[int] = field(factory=lambda: [0] * 6)
     held: dict[int, tuple[int, ...]] = field(factory=dict)
     claims: list[Claim] = field(factory=list)

@@ -525,6 +525,7 @@ class Purse:
 
     strict = False
     needs_price = False
+    counted = False
     level = None
     seconds_left = None
 

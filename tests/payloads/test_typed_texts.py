@@ -27,6 +27,26 @@ class Price:
     share: float = 0.0
 
 
+@payload
+class Consent:
+    note: str = ""
+
+
+@payload
+class Maybe:
+    note: str | None = None
+
+
+@payload
+class Perhaps:
+    note: str | None
+
+
+@payload
+class Nothing:
+    pass
+
+
 class Tone(Enum):
     LOUD = "loud"
 
@@ -56,7 +76,7 @@ class Everything:
     left: str = ""
 
 
-VOCABULARY = Vocabulary([Note, Price], limits=Limits(size=100))
+VOCABULARY = Vocabulary([Note, Price, Consent, Maybe, Nothing], limits=Limits(size=100))
 
 
 def problem(text: str) -> str:
@@ -95,7 +115,7 @@ def test_a_number_keeps_its_digits() -> None:
     assert price == Price(Decimal("0.10000000000000000000000001"))
 
 
-@pytest.mark.parametrize("cls", [Note, Price, Tree, Everything])
+@pytest.mark.parametrize("cls", [Note, Price, Tree, Everything, Consent, Maybe, Nothing])
 def test_whoever_is_to_write_a_payload_is_shown_a_document_that_is_one(cls: type) -> None:
     *_, last = takes_lines([cls])
     shown = last.removeprefix("  as in ")
@@ -109,6 +129,15 @@ def test_the_document_has_what_must_be_there_and_no_more() -> None:
         "  - amount (Decimal)",
         "  - share (float, 0.0 if left out)",
         '  as in {"Price": {"amount": "0"}}',
+    ]
+
+
+def test_a_document_that_must_have_nothing_shows_where_its_first_field_stands() -> None:
+    shown = [[*takes_lines([cls])][-1] for cls in (Consent, Maybe, Nothing)]
+    assert shown == [
+        '  as in {"Consent": {"note": "..."}}',
+        '  as in {"Maybe": {"note": "..."}}',
+        '  as in {"Nothing": {}}',
     ]
 
 
@@ -129,3 +158,31 @@ def test_plain_text_is_taken_where_one_class_needs_one_text() -> None:
         InvalidPayloadError, match="plain text cannot become Price: it does not take one text alone; write XML or JSON"
     ):
         VOCABULARY.decode_text("ten", [Price])
+
+
+@pytest.mark.parametrize("cls", [Consent, Maybe, Perhaps])
+def test_plain_text_is_the_only_field_of_the_only_class_whether_it_must_be_there_or_not(cls: type) -> None:
+    assert takes_text([cls])
+    assert VOCABULARY.decode_text("by all means", [cls]) == cls("by all means")
+
+
+def test_plain_text_is_no_note_of_a_consent_where_something_else_could_be_meant() -> None:
+    assert not takes_text([Consent, Nothing])
+    assert VOCABULARY.decode_text("no", [Consent, Note]) == Note("no")
+    assert VOCABULARY.decode_text("no", [Perhaps, Note]) == Note("no")
+    with pytest.raises(InvalidPayloadError, match="none of them takes one text alone"):
+        VOCABULARY.decode_text("no", [Consent, Nothing])
+
+
+@pytest.mark.parametrize("text", ['{"amount": "5"}', '{"share": 0.5, "amount": "5"}'])
+def test_fields_without_the_name_of_their_class_are_told_where_to_put_it(text: str) -> None:
+    said = 'has the fields of Price without its name; write them as {"Price": {...}}'
+    with pytest.raises(InvalidPayloadError) as told:
+        VOCABULARY.decode_text(text, [Price, Note])
+    assert str(told.value) == said
+
+
+@pytest.mark.parametrize("text", ['{"note": "x"}', '{"amount": "5", "note": "x"}', "{}"])
+def test_fields_that_may_be_of_several_classes_or_of_none_are_not_said_to_be_of_one(text: str) -> None:
+    with pytest.raises(InvalidPayloadError, match=r"^expected "):
+        VOCABULARY.decode_text(text, [Consent, Maybe, Price])

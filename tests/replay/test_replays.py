@@ -289,12 +289,35 @@ def test_asks_that_were_cut_off_before_a_crash_come_out_as_they_were_asked_after
     }
     world = recorded(tmp_path, handlers=handlers)
     world.run(begin)
-    texts = ["'slow' did not reply in time", "'slow' did not reply within 4 s"]
+    texts = ["'slow' did not reply within 0.5 s", "'slow' did not reply within 4 s"]
     assert world.run(go_on) == [Said(str([Said("here"), *texts]))]
     assert asked == ["without a timeout"] * 2
     asked.clear()
     replayed = world.replay()
     assert (replayed.differences, replayed.unsure) == ((), ())
+
+
+def test_a_thread_is_spawned_later_than_then_between_its_end_and_what_the_record_says_of_that(tmp_path: Path) -> None:
+    """Messages run out while three threads wait for a place: all end at once, and the record says so of one after the other."""
+    later = False
+
+    async def hurried(message: Go, ctx: Context) -> Reply[Said]:
+        """Asks for the last of them at once, or behind the end of the first one."""
+        taken, first, second = [await ctx.spawn("slow", Go(each)) for each in ("0", "1", "2")]
+        third = None if later else await ctx.spawn("slow", Go("3"))
+        with suppress(BudgetExhaustedError):
+            await ctx.ask("slow", Go("4"))
+        outcomes = [(await first.result()).outcome]
+        third = third or await ctx.spawn("slow", Go("3"))
+        outcomes += [(await each.result()).outcome for each in (second, third, taken)]
+        return Reply(Said(" ".join(outcomes)))
+
+    handlers = {"hurried": code(hurried, "slow"), "slow": code(slow, concurrency=1)}
+    world = Recorded(tmp_path, handlers=handlers, budget={"messages": 5})
+    assert world.send("hurried", Go("x")).reply == Said("exhausted exhausted exhausted failed")
+    assert world.replay().differences == ()
+    later = True
+    assert world.replay().differences == ()
 
 
 async def remember(message: Go, ctx: Context) -> Reply[Said]:

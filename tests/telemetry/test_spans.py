@@ -384,6 +384,16 @@ def test_whoever_has_set_up_nothing_is_told_so(
     assert "opentelemetry-instrument" in line
 
 
+async def test_whoever_counts_and_follows_no_spans_has_set_up_enough(
+    traces: Traces, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    async with running(**team(ScriptedModel([replies()]))) as organism:
+        assert (await outcome(organism)).outcome == "completed"
+    assert "OpenTelemetry" not in caplog.text
+    assert sum(traces.counted()["organism.threads"].values()) == 1
+
+
 def _never(_: str) -> bool:
     return False
 

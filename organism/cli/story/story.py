@@ -9,19 +9,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from organism.cli.budget_warnings import warning_lines
-from organism.cli.phrases import (
-    cut_text,
-    failure_text,
-    forecast_text,
-    grant_text,
-    parts,
-    short,
-    xml_of,
-)
+from organism.cli.phrases import cut_text, failure_text, forecast_text, grant_text, parts, short, xml_of
 from organism.cli.report import field_lines
 from organism.cli.story.calls import ModelCalls, call_named
 from organism.cli.story.page import Page
-from organism.cli.tables import figure_text, limits_text
+from organism.cli.tables import figure_text, limits_text, outcome_text
 from organism.cli.text import one_line
 from organism.durations import duration
 from organism.errors import titled
@@ -226,7 +218,7 @@ class Story:
         # What has just been told at length need not be told again; below it stands a third time, as `run` prints it.
         known = self.lines and one_line(fact.error or "") in self.lines[-1].text
         why = f": {one_line(fact.error)}" if fact.error and not known else ""
-        outcome = f"{fact.outcome} ({fact.unit})" if fact.unit else fact.outcome
+        outcome = outcome_text(fact.outcome, fact.unit)
         return f"{self._of_thread(fact.thread)}ended {outcome} after {duration(fact.usage.seconds, '.2f')}{why}"
 
     def _who_hears(self, fact: facts.Failed) -> str:
@@ -237,7 +229,7 @@ class Story:
                     heard.append(self._asker(ask))
                 case facts.Posted(kind="failed", to=to):
                     heard.append(to)
-                case facts.Unhandled():
+                case facts.Unhandled() if not _given_up(step, fact):
                     heard.append("nobody")
                 case _:
                     pass
@@ -270,7 +262,7 @@ class Story:
             case facts.Cut(ask=ask):
                 self._drop(step.dropped)
                 self._page.add(fact.at, depth, f"{self._asker(ask)} waits no longer for {self._handler(ask)}")
-            case facts.Unhandled() if not isinstance(fact, facts.Failed):
+            case facts.Unhandled() if not (isinstance(fact, facts.Failed) or _given_up(step, fact)):
                 self._page.add(fact.at, depth, f"nobody handles it: {failure_text(step.failure)}")
             case _:
                 pass
@@ -335,9 +327,14 @@ def _follows(step: Step) -> bool:
             return isinstance(step, facts.Handed | facts.Unhandled)
 
 
+def _given_up(step: facts.Unhandled, fact: Fact) -> bool:
+    """Whether a thread is cancelled with the ask that it was opened for, which is said of that."""
+    return step.failure.code == "cancelled" and any(isinstance(each, facts.Cut) for each in fact.steps)
+
+
 def _idle(fact: facts.Resumed | facts.WentOn) -> str:
-    """How long a thread stood still."""
-    return duration(fact.at - fact.since, ".2f")
+    """How long a thread stood still; no time where the clock had been ahead until then."""
+    return duration(max(0.0, fact.at - fact.since), ".2f")
 
 
 def _kept(state: Mapping[str, Any]) -> str:

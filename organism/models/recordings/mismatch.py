@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from organism.models.formats import items, mapping
 from organism.models.recordings.takes import document_of
-from organism.names import excerpt
+from organism.names import excerpt, same_up_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 _MOST: Final = 2
 """Differences that are told."""
@@ -37,7 +37,8 @@ def told_of(request: str, most: int, lines: Iterable[bytes]) -> str:
         number += 1
         differing = list(_differences(asked, other, ""))
         # The model first, then how far the two go together: that is where a run has left its recording.
-        rank = (asked["model"] != other.get("model"), -_together(asked, other), len(differing))
+        together = same_up_to(items(asked.get("messages")), items(other.get("messages")))
+        rank = (asked["model"] != other.get("model"), -together, len(differing))
         if best is None or rank < best:
             best, found = rank, differing
     if best is None:
@@ -46,16 +47,6 @@ def told_of(request: str, most: int, lines: Iterable[bytes]) -> str:
         return "has a stream of this request whose reader left, and no whole answer"
     more = f", and {len(found) - _MOST} more" if len(found) > _MOST else ""
     return f"has no answer to this request; the nearest of {number} differs in {'; '.join(found[:_MOST])}{more}"
-
-
-def _together(asked: Mapping[str, Any], other: Mapping[str, Any]) -> int:
-    """How many messages two requests begin with in common."""
-    count = 0
-    for ours, theirs in zip(items(asked.get("messages")), items(other.get("messages")), strict=False):
-        if ours != theirs:
-            break
-        count += 1
-    return count
 
 
 def _differences(ours: object, theirs: object, path: str) -> Iterator[str]:
@@ -82,7 +73,4 @@ def _shown(value: object, other: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if not isinstance(value, str) or not isinstance(other, str):
         return excerpt(text, _LONG)
-    start = next(
-        (at for at, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), min(len(text), len(other))
-    )
-    return f"'{excerpt(text, _LONG, start=max(0, start - _LONG // 3))}'"
+    return f"'{excerpt(text, _LONG, start=max(0, same_up_to(text, other) - _LONG // 3))}'"

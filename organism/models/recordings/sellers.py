@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from organism.settings import with_backends
+
 if TYPE_CHECKING:
     from organism.settings import BackendSettings, Settings
 
@@ -16,10 +18,7 @@ def with_sellers(settings: Settings) -> Settings:
     """
     if not any(backend.recording for model in settings.models.values() for backend in model.backends):
         return settings
-    models = {
-        name: evolve(model, backends=tuple(map(with_seller, model.backends))) for name, model in settings.models.items()
-    }
-    return evolve(settings, models=models)
+    return evolve(settings, models=with_backends(settings.models, with_seller))
 
 
 def with_seller(backend: BackendSettings) -> BackendSettings:

@@ -72,6 +72,8 @@ class Deployment:
     """Its prices, where they are always the same."""
     said_unpriced: bool = False
     """It was said that nobody knows its price."""
+    said_refused: int = -1
+    """The renewals that there were when it was last said that its key is refused."""
 
     @property
     def most(self) -> int:

@@ -50,6 +50,11 @@ class Ledger(Protocol):
         ...
 
     @property
+    def counted(self) -> bool:
+        """Whether the call counts in ``model_calls`` already: a process has ended between two of its attempts."""
+        ...
+
+    @property
     def level(self) -> Level | None:
         """The highest level that was reached on the path, of what model calls spend; ``None`` where none was."""
         ...

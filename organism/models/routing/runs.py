@@ -28,6 +28,7 @@ from organism.models.routing.failover import Turn, Way
 from organism.models.routing.ledger import Ledger, claim_of, weight_of
 from organism.models.routing.rate_limits import UNTAKEN, Taken, TooLateError
 from organism.models.tokens.prompt import Prompt
+from organism.names import OF_CALLERS
 from organism.quick import maker
 from organism.settings import ModelSettings
 from organism.usage import new_usage, usd
@@ -130,6 +131,11 @@ class Run:
             self._renewed = self._renewed | {backend}
         else:
             self._way.failed(backend, error, now)
+            if error.kind == "auth" and deployment.said_refused != deployment.renewals:
+                # It fails each call until somebody acts, and callers may bear that, or another backend answers: once for each key.
+                deployment.said_refused = deployment.renewals
+                told = deployment.told(error)
+                log.error("%s (%s): %s", deployment.name, deployment.place, told, extra={OF_CALLERS: True})
         if error.kind == "rate_limited":
             deployment.pace.refused(self._way.pause(error.retry_after), now)
         deployment.circuit.failed(error.kind, now, probe=attempt.probe)
@@ -302,7 +308,7 @@ class Run:
         deployment = start.deployment
         # The price of now, after all the waiting; one that nobody knows was refused above, or is to be ignored.
         price = self._rates(deployment) or self._without_price(deployment)
-        counted = any(charge.model_calls for charge in self._charges)
+        counted = self.ledger.counted or any(charge.model_calls for charge in self._charges)
         prompt = self._prompt_of(deployment)
         claim = claim_of(
             self.call,

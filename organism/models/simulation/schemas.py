@@ -18,8 +18,6 @@ from organism.models.simulation.documents import Json, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from organism.models.simulation.documents import Json
-
 Schema: TypeAlias = "dict[str, Json]"
 
 _DEEPEST: Final = 60

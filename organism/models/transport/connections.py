@@ -69,8 +69,10 @@ class Connections(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """See httpx2: the connection is given back when the response is closed."""
         await self._close_old()
-        transport = await self._taken()
+        transport = self._idle.pop()[0] if self._idle else self._make()
+        self._lent.add(transport)
         try:
+            await _close_stale(transport)  # nothing may be in it that an earlier answer left there
             response = await transport.handle_async_request(request)
         except BaseException:
             self.give_back(transport)  # what broke, it has thrown away itself
@@ -79,17 +81,6 @@ class Connections(httpx2.AsyncBaseTransport):
             raise TypeError(f"a response without an asynchronous stream: {told(response.stream)}")
         response.stream = _Lent(response.stream, transport, self)
         return response
-
-    async def _taken(self) -> httpx2.AsyncBaseTransport:
-        """A connection that nobody uses, with nothing in it that an earlier answer left there."""
-        transport = self._idle.pop()[0] if self._idle else self._make()
-        self._lent.add(transport)
-        try:
-            await _close_stale(transport)
-        except BaseException:
-            self.give_back(transport)
-            raise
-        return transport
 
     def give_back(self, transport: httpx2.AsyncBaseTransport) -> None:
         """It is used no more."""

@@ -42,9 +42,8 @@ async def written_down(durable: Durable, chain: str, id_: str, order: Order) -> 
         whole = kernel.state.chain(chain)
         if order.do == "add-budget" and isinstance(whole, Conversation) and whole.id == id_:
             before = whole.budget
-            budget = raised(before, more(named(whole), before, order.units or {}))
-            kernel.calls.set_conversation_limits(whole, budget, at, order.once)
-            said.append(raised_to(named(whole), before, budget))
+            kernel.calls.set_conversation_limits(whole, raised(before, more(whole, order)), at, order.once)
+            said.append(raised_from(before, whole))
             return
         thread = _thread_in(kernel, chain, id_)
         if order.do == "answer":
@@ -105,27 +104,27 @@ def _changed(kernel: Kernel, thread: Thread, order: Order, at: float) -> str:
             return f"thread {thread.id} is cancelled"
         case _:
             before = thread.budget
-            higher = raised(before, more(named(thread), before, order.units or {}))
-            kernel.calls.set_limits(thread, higher, at, order.once)
-            return raised_to(named(thread), before, thread.budget)
+            kernel.calls.set_limits(thread, raised(before, more(thread, order)), at, order.once)
+            return raised_from(before, thread)
 
 
-def named(whole: Thread | Conversation) -> str:
+def _named(whole: Thread | Conversation) -> str:
     """What it is called to people."""
     return f"conversation {whole.id}" if isinstance(whole, Conversation) else f"thread {whole.id}"
 
 
-def more(name: str, budget: BudgetSettings, units: Mapping[str, Any]) -> dict[str, Any]:
-    """The amounts; raises ConfigurationError for a unit that is not limited."""
-    wrong = [unit for unit in units if getattr(budget.limits, unit) is None]
+def more(whole: Thread | Conversation, order: Order) -> dict[str, Any]:
+    """The amounts that are to be added; raises ConfigurationError for a unit that is not limited."""
+    units = dict(order.units or {})
+    wrong = [unit for unit in units if getattr(whole.budget.limits, unit) is None]
     if wrong:
-        raise ConfigurationError([f"{name} has no limit of {wrong[0]} that could be raised"])
-    return dict(units)
+        raise ConfigurationError([f"{_named(whole)} has no limit of {wrong[0]} that could be raised"])
+    return units
 
 
-def raised_to(name: str, before: BudgetSettings, after: BudgetSettings) -> str:
+def raised_from(before: BudgetSettings, whole: Thread | Conversation) -> str:
     """What is said of limits that were raised."""
-    return f"{name}: {changed_from(asdict(before.limits), asdict(after.limits))}"
+    return f"{_named(whole)}: {changed_from(asdict(before.limits), asdict(whole.budget.limits))}"
 
 
 def changed_from(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -18,16 +18,7 @@ from organism.names import CONVERSATION, ambiguous, begun, counted, excerpt
 from organism.pump.handles import give_more
 from organism.threads.lineage import root_of
 from organism.works import dead, inbox
-from organism.works.control.changes import (
-    REASON,
-    done_before,
-    more,
-    named,
-    raised_to,
-    sub_thread,
-    too_late,
-    written_down,
-)
+from organism.works.control.changes import REASON, done_before, more, raised_from, sub_thread, too_late, written_down
 from organism.works.control.lines import PATIENCE, line_of
 from organism.works.control.orders import Order
 from organism.works.control.quotas import given_more
@@ -160,9 +151,9 @@ class Control:
             return None
         conversation = self._pump.kernel.state.conversations[found.id]
         before = conversation.budget
-        give_more(found, more(named(conversation), before, order.units or {}), order.once)
+        give_more(found, more(conversation, order), order.once)
         await self._durable.settled(conversation.chain)
-        return {"thread": found.id, "said": raised_to(named(conversation), before, conversation.budget)}
+        return {"thread": found.id, "said": raised_from(before, conversation)}
 
     async def _sent_again(self, letter: str) -> dict[str, Any]:
         """Sends a dead letter again, unless it was before. Raises RoutingError or ConfigurationError where it cannot be."""
@@ -192,8 +183,8 @@ class Control:
                 return f"thread {thread.id} is cancelled"
             case _:
                 before = thread.budget
-                give_more(handle, more(named(thread), before, order.units or {}), order.once)
-                return raised_to(named(thread), before, thread.budget)
+                give_more(handle, more(thread, order), order.once)
+                return raised_from(before, thread)
 
     def _answered(self, order: Order) -> str:
         """Answers a question that waits here."""
