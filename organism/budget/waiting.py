@@ -150,19 +150,21 @@ class Line:
             self._remove(waiter)
 
     def freed(self, path: Iterable[Node]) -> list[tuple[Waiter, Granted | TooMuch]]:
-        """Tries those who wait, oldest first, after something held on the path went back or a limit there changed.
+        """Tries those who wait, oldest first, after something held on the path went back or a limit there changed. Gives the grants, then
+        the refusals.
 
         To be called again until it gives nothing: what it granted may be a stream that others of its thread now wait for.
         """
         if not self._waiting:
             return []
-        done: list[tuple[Waiter, Granted | TooMuch]] = []
+        granted: list[tuple[Waiter, Granted | TooMuch]] = []
+        refused: list[tuple[Waiter, Granted | TooMuch]] = []
         touched = dict.fromkeys(path)
         for suspect in self._suspects(touched):
             verdict = self._judged(suspect)
             if isinstance(verdict, TooMuch):
                 self._remove(suspect)
-                done.append((suspect, verdict))
+                refused.append((suspect, verdict))
                 touched |= dict.fromkeys(suspect.path)  # it may have barred others, also where nothing was freed
             else:
                 self.closed(suspect.owner)  # a window has rolled: its streams hold less than was known
@@ -174,10 +176,12 @@ class Line:
                 self._stand(waiter, verdict.lack)
                 continue
             self._remove(waiter)
-            done.append((waiter, verdict))
             if isinstance(verdict, Granted):
+                granted.append((waiter, verdict))
                 self._take(waiter.path, verdict.need, number)
-        return done
+            else:
+                refused.append((waiter, verdict))
+        return granted + refused  # a refusal tells of all that is taken by now
 
     # Judging
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from organism.record.calls import CallRow
     from organism.usage import Spending
 
-_NONE: Final = "-"
+_NONE: Final = ""
+"""What is counted under nothing: no name of anything, as `-` is one of a conversation or a label."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LABEL: Final = "label:"
 _OF_THREADS: Final = ("thread", "conversation")
@@ -46,9 +47,9 @@ Form = Literal["table", "json", "csv"]
 Way = Callable[["Spending"], Iterable[str]]
 """What a row of the ledger is counted under: nothing, one name, or several."""
 _WAYS: Final[Mapping[str, Way]] = {
-    "handler": lambda row: _named(row.handler),
-    "model": lambda row: _named(row.model),
-    "backend": lambda row: _named(row.backend),
+    "handler": lambda row: (row.handler,),
+    "model": lambda row: (row.model,),
+    "backend": lambda row: (row.backend,),
     "account": lambda row: row.accounts,
     "tag": lambda row: row.tags,
     "day": lambda row: (f"{_EPOCH + timedelta(hours=row.hour):%Y-%m-%d}",),
@@ -126,7 +127,7 @@ def _tell_programs(
         stands = NO_LIMITS.as_cells() if by == "account" else {}
         streams.result(csv_line((by, *figures_of(Usage()), *stands)))
     for name in dict.fromkeys((*rows, *by_name)):
-        used, key = rows.get(name, Tally()), None if name == _NONE else name
+        used, key = rows.get(name, Tally()), name or None
         if form == "json":
             beside = by_name[name].as_json() if name in by_name else {}
             streams.result(jsons.dumps({by: key, "usage": figures_of(used.usage()), **beside}))
@@ -163,16 +164,12 @@ def _check(thread: str | None, by: str | None, since: str | None, *, calls: bool
         raise ConfigurationError(["organism usage: --json and --csv cannot go together"])
 
 
-def _named(name: str) -> tuple[str, ...]:
-    return (name,) if name else ()
-
-
 def _way(by: str) -> Way:
     if by in _WAYS:
         return _WAYS[by]
     if by.startswith(_LABEL) and by != _LABEL:
         key = by.removeprefix(_LABEL)
-        return lambda row: _named(row.labels.get(key, ""))
+        return lambda row: (row.labels.get(key, _NONE),)
     hint = "; name its key" if by == _LABEL else suggestion(by, [*_OF_THREADS, *_WAYS, _LABEL])
     raise ConfigurationError(
         [f"--by {one_line(by)}: is not known{hint}; there are: {', '.join((*_OF_THREADS, *_WAYS))}, label:KEY"]
@@ -239,7 +236,7 @@ def _beside(those: Iterable[Tally], whole: Tally) -> list[tuple[str, ...]]:
 
 def row_of(name: str, used: Usage) -> tuple[str, ...]:
     """A row of a table, with the columns of :data:`~organism.cli.tables.SPENT` behind the name."""
-    return (cell(name), *spent_cells(used))
+    return (cell(name or "-"), *spent_cells(used))
 
 
 def _notes(rows: Collection[Tally], whole: Tally, by: str) -> Iterator[str]:

@@ -152,7 +152,8 @@ def end_turn(state: Changes, thread: Thread, conversation: Conversation) -> None
     if not running:
         return
     conversation.state, conversation.asked = thread.state, thread.asked
-    conversation.seconds += max(0.0, state.now - thread.opened_at)
+    until = state.now if thread.paused_at is None else thread.paused_at  # as its own final record counts
+    conversation.seconds += max(0.0, until - thread.opened_at)
     if conversation.turns:
         follower = conversation.turns[0]
         since = follower.paused_at

@@ -5,7 +5,8 @@ Reading order:
 * ``replaying`` - the way in: a replay of one thread, and what differed
 * ``script`` - what the record says of each delivery
 * ``stage`` - folds the record, and answers the handlers that run on it as they were answered then
-* ``player``, ``context`` - one delivery that is run again; what its handler sees, with ``histories`` of threads that it has spawned
+* ``player``, ``course``, ``context`` - one delivery that is run again; what its handler sees, with ``histories`` of threads that it has spawned
+* ``refusals`` - what a limit refused, as its handler heard of it
 * ``verdict`` - whether it came to what the record says
 * ``forking`` - a thread's first facts in a chain of their own
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from attrs import define, field, frozen
@@ -12,13 +12,17 @@ from organism.kernel.prompts import Prompt
 from organism.pump import runtime
 from organism.pump.failures import failure_of
 from organism.pump.outgoing import outgoing_of
+from organism.replay.course import Course
 from organism.replay.script import REFUSED
+from organism.threads.outcomes import Failure
 
 if TYPE_CHECKING:
     from organism.message import Outgoing
     from organism.replay.script import Part
     from organism.threads.frames import Message
-    from organism.threads.outcomes import Failure
+
+
+ALIKE: Final = "tasks of it asked the same side by side, and the record does not say which of the answers was whose"
 
 
 @frozen
@@ -50,6 +54,8 @@ class Asking:
     asked: int | None = None
     untold: Exception | None = None
     """Why it was refused, where the record does not tell of that."""
+    task: object = None
+    """Which task of its handler asks it."""
 
     @property
     def given(self) -> Any:
@@ -61,13 +67,22 @@ class Asking:
 class Player:
     """Runs a handler in a task of its own; a Delivery to its context. ``result`` is what came of it once it is ``over``."""
 
-    def __init__(self, part: Part, message: Message, *, again: bool = False, cut: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        part: Part,
+        message: Message,
+        *,
+        again: bool = False,
+        cut: frozenset[str] = frozenset(),
+        course: Course | None = None,
+    ) -> None:
         self.part = part
         self.message = message
         self.again = again
         """Its process had ended while it was under way."""
         self.cut = cut
         """What it had asked then, and did not wait for any more."""
+        self.course = Course() if course is None else course
         self.over = False
         self.result: tuple[Outgoing, ...] | Failure | None = None
         self.context: Any = None
@@ -76,7 +91,13 @@ class Player:
         """It raised KeyboardInterrupt: it did so then as well, or a person has stopped the replay."""
         self.unsure: str | None = None
         """Why what it does may differ from the record without anything being wrong."""
+        self.disturbed = False
+        """Time passed for it while another delivery was waited for, which did not come on."""
         self.asked: set[str] = set()
+        self._tasks = set[object]()
+        """Those that have asked anything."""
+        self._let_go = False
+        """It asked what the record does not know, and another task of it ended that before it was answered."""
         self.waiting_for: list[Asking] = []
         self._scope = anyio.CancelScope()
         self._moved = anyio.Event()
@@ -123,13 +144,21 @@ class Player:
 
     async def ask_all(self, asked: Sequence[Asking]) -> None:
         """Asks all of it at once, in this order, and waits until all of it is answered."""
+        task = runtime.current_task()
+        self._tasks.add(task)
         for each in asked:
+            each.task = task
+            if any(other.task is not task and _are_alike(other.key, each.key) for other in self.waiting_for):
+                self.unsure = self.unsure or ALIKE
             self.waiting_for.append(each)
             self.comes_to(each.key)
         try:
             for each in asked:
-                await each.event.wait()
+                # One wait, as in the pump: whoever is answered goes on, though others are ended.
+                if not each.event.is_set():
+                    await each.event.wait()
         finally:
+            self._let_go = self._let_go or any(each in asked for each in self.unknown)
             self.waiting_for = [each for each in self.waiting_for if each not in asked]
 
     def comes_to(self, key: str) -> None:
@@ -143,22 +172,33 @@ class Player:
         """What it asks that the record does not know, the oldest first."""
         return [each for each in self.waiting_for if not each.key and each.answer is None and each.untold is None]
 
+    @property
+    def ended_by_one(self) -> bool:
+        """Whether one of several tasks has failed, and ended the others by that."""
+        return isinstance(self.result, Failure) and (self._let_go or len(self._tasks) > 1)
+
     def is_at(self, key: str) -> bool:
         """Whether it has come to this place of its record."""
         if self.over or key in self.asked:
             return True
         return key == REFUSED and bool(self.unknown)
 
+    def refuse(self, suits: Callable[[Asking], bool]) -> Asking | None:
+        """What a limit refused: of what one task asks, the oldest; of several tasks that of any. ``suits``: it is of the kind that was."""
+        tasks = _by_task([each for each in self.unknown if suits(each)] or self.unknown)
+        return tasks[self.course.pick(len(tasks))][0] if tasks else None
+
     def hand(self) -> bool:
-        """Gives the answers that the record has come to; whether there were any."""
-        handed = False
-        for asking in list(self.waiting_for):
+        """Gives the answers that the record has come to, to all tasks at once or to one of them; whether there were any."""
+        for asking in self.waiting_for:
             asking.answer = asking.look()
-            if asking.answer is not None:
+        tasks = _by_task([each for each in self.waiting_for if each.answer is not None])
+        picked = self.course.pick(len(tasks) + 1) if len(tasks) > 1 else 0
+        for task in tasks[picked - 1 : picked] if picked else tasks:
+            for asking in task:
                 self.waiting_for.remove(asking)
                 asking.event.set()
-                handed = True
-        return handed
+        return bool(tasks)
 
     async def moved(self, patience: float) -> bool:
         """Waits until it asks something or is over; False where it does neither."""
@@ -170,3 +210,18 @@ class Player:
     def _move(self) -> None:
         self._moved.set()
         self._moved = anyio.Event()
+
+
+def _by_task(asked: Sequence[Asking]) -> list[list[Asking]]:
+    """What each task asks."""
+    found: dict[object, list[Asking]] = {}
+    for each in asked:
+        found.setdefault(each.task, []).append(each)
+    # Loops begin tasks in any order: what they ask tells them apart each time.
+    return sorted(found.values(), key=lambda each: (each[0].key, each[0].says))
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """Whether two keys are of the same question, asked twice."""
+    question = one.rpartition(":")[0]
+    return bool(question) and question == other.rpartition(":")[0]

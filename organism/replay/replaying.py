@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import trio.testing
@@ -17,9 +18,10 @@ from organism.replay.stage import Stage
 from organism.results import Difference, Replayed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from organism.payloads import Vocabulary
+    from organism.replay.course import Course
     from organism.replay.player import Player
     from organism.replay.script import Part, Which
     from organism.settings import Settings
@@ -30,6 +32,9 @@ _LONG = 86_400.0
 """Seconds of its own clock that a handler is waited for."""
 _REAL = 5.0
 """The same where the clock is the real one."""
+_MOST, _MOST_REAL = 24, 3
+"""How many further ways of going on side by side are tried; fewer where a handler that waits is really waited for."""
+SIDES: Final = "tasks of it could go on at the same instant, in more orders than were tried, and the record does not say in which they did"
 
 
 def replay(
@@ -53,9 +58,13 @@ def replay(
     ran = {ref for ref, part in parts.items() if part.ran and part.handler in runs}
     gone = [part for part in parts.values() if part.ran and part.handler not in {*handlers, ORGANISM}]
 
-    def play(only: Collection[Which], *, early: bool) -> Stage:
-        virtual = settings.runtime == "trio"
-        stage = Stage(settings, handlers, record, parts, only=only, early=early, patience=_LONG if virtual else _REAL)
+    virtual = settings.runtime == "trio"
+
+    def play(only: Collection[Which], courses: Mapping[Which, Course] | None = None, *, early: bool) -> Stage:
+        stage = Stage(
+            settings, handlers, record, parts,
+            only=only, early=early, patience=_LONG if virtual else _REAL, courses=courses,
+        )  # fmt: skip
         options = {"clock": trio.testing.MockClock(autojump_threshold=patience)} if virtual else {}
         try:
             anyio.run(stage.run, backend=settings.runtime, backend_options=options)
@@ -70,8 +79,40 @@ def replay(
     first = play(ran, early=True)
     # Of what came out otherwise, a part may have been told figures of an instant that the record leaves open.
     again = play(set(first.odd), early=False) if first.odd else first
-    odd = {ref: each for ref, each in first.odd.items() if ref in again.odd}
+    odd = {which: each for which, each in first.odd.items() if which in again.odd}
+    # What waits for a time may have found it over, since time passed while another delivery was waited for.
+    for which in [which for which in odd if first.played[which].disturbed]:
+        if not play({which}, early=True).odd:
+            del odd[which]
+    # Another part may have had tasks side by side that could go on at one instant, this one or that one first.
+    most = _MOST if virtual else _MOST_REAL
+    left = _tried(odd, first, most, partial(play, early=True)) | _tried(odd, again, most, partial(play, early=False))
+    for which in left & odd.keys():
+        first.played[which].unsure = first.played[which].unsure or SIDES
     return _result(parts, first.played, odd, gone)
+
+
+def _tried(
+    odd: dict[Which, Odd], stage: Stage, most: int, play: Callable[[Collection[Which], Mapping[Which, Course]], Stage]
+) -> set[Which]:
+    """Lets deliveries go other ways than on this stage, and takes out of ``odd`` those that come to their record in one of ``most``.
+
+    Gives those that could go still others.
+    """
+    for _ in range(most):
+        courses = _following(odd, stage)
+        if not courses:
+            break
+        stage = play(set(courses), courses)
+        for which in courses.keys() - stage.odd.keys():
+            del odd[which]
+    return set(_following(odd, stage))
+
+
+def _following(odd: Collection[Which], stage: Stage) -> dict[Which, Course]:
+    """The next ways of those that came out otherwise."""
+    found = {which: course.following() for which, course in stage.courses.items() if which in odd}
+    return {which: course for which, course in found.items() if course is not None}
 
 
 def _result(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from threading import Event as ThreadEvent
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -11,14 +10,10 @@ import anyio
 import anyio.lowlevel
 import trio.lowlevel
 
-from organism.budget.caps import figure
-from organism.budget.claims import VECTOR
-from organism.errors import BudgetExhaustedError
 from organism.kernel import Kernel
 from organism.kernel.asks import note_at_work
 from organism.kernel.fold import Fold
 from organism.kernel.pools import SCOPE as ACCOUNT_SCOPE
-from organism.kernel.windows import roll_hint
 from organism.names import ORGANISM
 from organism.pump import runtime
 from organism.pump.delivery import TOO_LONG
@@ -30,13 +25,14 @@ from organism.pump.text_listeners import TextListeners
 from organism.pump.thread_pool import ThreadPool
 from organism.record import facts
 from organism.replay.context import Recorded, RecordedAgent
+from organism.replay.course import Course
 from organism.replay.histories import Histories
 from organism.replay.player import Odd, Player
+from organism.replay.refusals import is_told_by, refusal_of
 from organism.replay.script import END, REFUSED
-from organism.replay.verdict import asked_otherwise, both, judge
+from organism.replay.verdict import judge, stuck
 from organism.results import result_of
 from organism.threads.frames import Ask
-from organism.usage import pico
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -44,12 +40,15 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from organism.record.facts import Fact
-    from organism.replay.script import Part, Question, Which
+    from organism.replay.script import Part, Which
     from organism.settings import HandlerSettings, Settings
     from organism.threads.frames import Message
 
 T = TypeVar("T")
 OTHERS: Final = "the organism's own limits count other threads too, of which its record does not tell"
+PARTED: Final = (
+    "a limit refused what one task of it asked while another ended it, and the record does not say which came first"
+)
 TURNS: Final = 50
 """How often others are let run, on a loop that does not say when all of them wait."""
 
@@ -65,6 +64,7 @@ class Stage:
 
     ``early``: a handler goes on at once when it is answered; else when the record next tells of it. Figures that a
     handler read in between may have been those of either. ``patience``: seconds that one is waited for that does not come on.
+    ``courses``: which tasks of a handler go on first where several may; without one, the first of them.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Stage:
         only: Collection[Which],
         early: bool,
         patience: float,
+        courses: Mapping[Which, Course] | None = None,
     ) -> None:
         self.settings = settings
         self.handlers = handlers
@@ -88,6 +89,7 @@ class Stage:
         self.thread_pool = ThreadPool(settings.max_handlers)
         self._thread_moved = ThreadEvent()
         self.place = -1
+        self.courses = {which: Course() for which in only} | dict(courses or {})
         self.at = record[0].at if record else 0.0
         self.began = self.at
         self.played: dict[Which, Player] = {}
@@ -239,13 +241,21 @@ class Stage:
         while not player.is_at(key):
             await self._settle()
             if not player.is_at(key) and not player.hand() and not await player.moved(self._patience):
+                for other in self._running.values():
+                    other.disturbed = other.disturbed or other is not player
                 return
 
     def _start(self, part: Part) -> Player | None:
         message = self._message(part)
         if message is None or self._group is None:
             return None
-        player = Player(part, message, again=part.which in self.played, cut=self._cut.get(part.which, frozenset()))
+        player = Player(
+            part,
+            message,
+            again=part.which in self.played,
+            cut=self._cut.get(part.which, frozenset()),
+            course=self.courses.get(part.which),
+        )
         self._running[part.which] = self.played[part.which] = player
         handler = self.handlers[message.to]
         player.context = (Recorded if handler.agent is None else RecordedAgent)(self, player)
@@ -258,15 +268,19 @@ class Stage:
         return None if index is None else index.messages.get(part.ref)
 
     def _refuse(self, player: Player, fact: Fact, place: int) -> None:
-        """What a limit refused: the oldest question that the record does not know."""
-        if player.unknown and isinstance(fact, facts.CallRefused):
-            asking = player.unknown[0]
+        """Answers the question that a limit refused, which the record does not name."""
+        if not isinstance(fact, facts.CallRefused):
+            return
+        asking = player.refuse(lambda each: (each.prompt is None) == (fact.alias is None))
+        if asking is not None:
             found = None if asking.refused is None else asking.refused()
-            error = found if _is_told_by(fact, found) else _refusal(player.message, fact)
+            error = found if is_told_by(fact, found) else refusal_of(player.message, fact)
             if fact.scope in {ORGANISM, ACCOUNT_SCOPE}:
                 player.unsure = OTHERS
             asking.key, asking.asked = REFUSED, place  # the next refusal is another's
             asking.look = lambda: (error,) if self.place >= place else None
+        elif player.ended_by_one:
+            player.unsure = player.unsure or PARTED
 
     async def _after(self, fact: Fact) -> None:
         """What a fact brings about: answers, new deliveries, and the end of those that were cancelled."""
@@ -286,8 +300,7 @@ class Stage:
                 asking.look()  # what may be asked is decided now, whenever its handler goes on
         if self._early:
             self._start_ready()
-            handed = [player for player in self._running.values() if player.hand()]
-            if handed:
+            while [player for player in self._running.values() if player.hand()]:
                 await self._settle()
 
     def _start_ready(self) -> None:
@@ -329,7 +342,7 @@ class Stage:
         await self._wait(player, END)
         del self._running[player.part.which]
         if not player.over:
-            player.odd = player.odd or _stuck(player)
+            player.odd = player.odd or stuck(player)
             player.stop()
             await self._settle()
         if isinstance(fact, (facts.Failed, facts.Retried)) and fact.failure.scope == ORGANISM:
@@ -346,7 +359,7 @@ class Stage:
         """The record ends while a delivery is under way: it may not have asked otherwise until then."""
         left = [each for key, each in player.part.questions.items() if key not in player.asked]
         if player.odd is None and player.unknown and left:
-            player.odd = _stuck(player)
+            player.odd = stuck(player)
         self._note(player)
         player.stop()
 
@@ -389,62 +402,4 @@ def _ran_too_long(fact: Fact) -> bool:
         isinstance(fact, (facts.Failed, facts.Retried))
         and fact.failure.code == "timeout"
         and TOO_LONG in fact.failure.text
-    )
-
-
-def _stuck(player: Player) -> Odd:
-    """A delivery that does not come to its end, since it asks what the record does not know, or waits for something else."""
-    place = player.part.end if player.part.end is not None else player.part.marks[-1][0]
-    left = [each for key, each in player.part.questions.items() if key not in player.asked]
-    if player.unknown:
-        first = min(left, key=lambda each: each.asked, default=None)
-        place = place if first is None else first.asked
-        now = player.unknown[0]
-        if first is not None and first.prompts and now.prompt is not None:
-            differs = asked_otherwise(first.prompts[0], now.prompt)
-            if differs is not None:
-                return Odd("it asked", *differs, place)
-        return Odd("it asked", *both(_known(first), now.says), place)
-    waits = player.waiting_for[0].says if player.waiting_for else "it does not come to an end"
-    return Odd("it was done", "at this place", waits, place)
-
-
-def _known(first: Question | None) -> str:
-    if first is None:
-        return "nothing like it"
-    if first.prompts:
-        return f"a model: {json.dumps(list(first.prompts[0].messages[-1:]), ensure_ascii=False, sort_keys=True)}"
-    return "another handler, or another thing of it"
-
-
-def _is_told_by(fact: facts.CallRefused, found: Exception | None) -> bool:
-    """Whether a refusal is the one that the record tells of."""
-    return isinstance(found, BudgetExhaustedError) and (fact.unit, fact.scope, fact.account, fact.need) == (
-        found.unit,
-        found.scope,
-        found.account,
-        found.need,
-    )
-
-
-def _refusal(message: Message, fact: facts.CallRefused) -> BudgetExhaustedError:
-    """The error of a refusal, with the figures of its instant."""
-    path = message.thread.node.path
-    # Journals of before do not say which account it was; what is told then is what was told then.
-    nodes = [node for node in path if node.scope == fact.scope and fact.account in {None, node.account}] or [
-        message.thread.node
-    ]
-    if fact.unit not in VECTOR:
-        deepest = nodes[0].caps.depth or 0
-        return BudgetExhaustedError(fact.unit, fact.scope, fact.need - 1, 0, deepest, fact.need)
-    unit = VECTOR.index(fact.unit)
-    needed = pico(fact.need) if fact.unit == "cost_usd" else fact.need
-
-    def lacks(node: Any) -> bool:
-        return bool(node.used[unit] + node.held[unit] + needed > node.caps.working[unit])
-
-    node = next((each for each in nodes if lacks(each)), nodes[0])
-    used, held, limit = (figure(unit, each) for each in (node.used[unit], node.held[unit], node.caps.limit[unit]))
-    return BudgetExhaustedError(
-        fact.unit, fact.scope, used, held, limit, fact.need, hint=roll_hint(node), account=fact.account
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from organism.message import Outgoing
     from organism.record.images import Ref
     from organism.replay.player import Player
+    from organism.replay.script import Question
 
 _AROUND = 60
 _LONGEST = 300
@@ -55,6 +56,31 @@ def judge(player: Player, ended: facts.Answered | facts.Failed | facts.Retried, 
         first = min(left, key=lambda each: each.asked)
         return Odd("it asked", _named(first.key), "nothing like it", first.asked)
     return None
+
+
+def stuck(player: Player) -> Odd:
+    """A delivery that does not come to its end, since it asks what the record does not know, or waits for something else."""
+    place = player.part.end if player.part.end is not None else player.part.marks[-1][0]
+    left = [each for key, each in player.part.questions.items() if key not in player.asked]
+    if player.unknown:
+        first = min(left, key=lambda each: each.asked, default=None)
+        place = place if first is None else first.asked
+        now = player.unknown[0]
+        if first is not None and first.prompts and now.prompt is not None:
+            differs = asked_otherwise(first.prompts[0], now.prompt)
+            if differs is not None:
+                return Odd("it asked", *differs, place)
+        return Odd("it asked", *both(_known(first), now.says), place)
+    waits = player.waiting_for[0].says if player.waiting_for else "it does not come to an end"
+    return Odd("it was done", "at this place", waits, place)
+
+
+def _known(first: Question | None) -> str:
+    if first is None:
+        return "nothing like it"
+    if first.prompts:
+        return f"a model: {json.dumps(list(first.prompts[0].messages[-1:]), ensure_ascii=False, sort_keys=True)}"
+    return "another handler, or another thing of it"
 
 
 def _alike(before: str, after: str) -> bool:

@@ -275,9 +275,12 @@ class Durable:
             left = await self._offload(lambda: [each for each in journal.chains(open=True) if each.root == chain])
             self._left.update((each.root, each) for each in left)
             writer.thaw(chain)
-        kernel, folding = self._apart(record)
-        kernel.book.listen(writer.record)
         at = record[-1].at if record else self._now()
+        kernel = Kernel(self.settings)
+        # Of an earlier process whose clock was ahead, what is under way now would count in none of them.
+        kernel.state.pools.until = at
+        _, folding = self._apart(record, kernel)
+        kernel.book.listen(writer.record)
         kernel.state.come_to(at)
         before = kernel.state.pools.sums()
         try:

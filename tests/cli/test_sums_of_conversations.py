@@ -81,3 +81,15 @@ def test_more_for_a_conversation_shows_in_what_is_left(talked: Desk) -> None:
     assert talked.organism("add-budget", "a", "messages=5").code == 0
     after = talked.organism("show", "a").out.splitlines()[-2].split()
     assert (before[1:3], before[-1], after[1:3], after[-1]) == (["9", "2"], "7", ["14", "2"], "12")
+
+
+def test_what_has_no_name_is_not_added_to_what_is_called_by_a_dash(desk: Desk) -> None:
+    desk.write("organism.yaml", FILE)
+    assert desk.organism("chat", "--to", "writer", "--conversation=-", "--quiet", stdin="one\n").code == 0
+    for label in ("arm=-", "arm=b", "other=c"):
+        assert desk.organism("run", "--to", "writer", "--send", "two", "--label", label, "--quiet").code == 0
+    for by, calls in (("conversation", {"-": 1, None: 3}), ("label:arm", {"-": 1, "b": 1, None: 2})):
+        rows = desk.organism("usage", "--by", by, "--json").objects
+        assert {row[by]: row["usage"]["model_calls"] for row in rows} == calls
+        names = [line.split(",")[0] for line in desk.organism("usage", "--by", by, "--csv").out.splitlines()[1:]]
+        assert sorted(names) == sorted(each or "" for each in calls)

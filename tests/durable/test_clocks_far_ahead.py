@@ -259,3 +259,22 @@ async def test_a_level_that_was_reached_far_ahead_is_still_told_of_now(tmp_path:
     await made.resume()
     told = [step for fact in facts_of(made.path)["a"] for step in fact.steps if isinstance(step, WarningRaised)]
     assert [each.level for each in told if each.level != "runway"] == ["final", "final"]
+
+
+@pytest.mark.by_turns
+async def test_an_order_to_what_was_left_gives_nothing_of_it_back(tmp_path: Path, day: TimeOfDay) -> None:
+    """The first process was far ahead, the second was right, and died while its call was out: that counts now, cancelled or not."""
+    made = _scene(tmp_path, "day", ceiling={"tokens": 2000, "window": "day"})
+    day.ahead = 45 * DAY
+    made.sends = [("a", "spender", Go("x"), ACME)]
+    for client in (made.send_all, made.go_on):
+        dying = made.organism()
+        dying.dies_at = behind(1, CallHeld)
+        await made.live(dying, client)
+        day.ahead = 0
+
+    async def cancel(organism: Mortal) -> None:
+        await organism.cancel_left("a")
+        assert [node.used[0] for node in organism.kernel.state.pools.values()] == [400, 400]
+
+    check_whole(await made.live(made.organism(), cancel), made.path)
