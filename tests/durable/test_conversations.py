@@ -699,3 +699,19 @@ class _Flaky:
 def raised_in(organism: Watched) -> list[WarningRaised]:
     """The crossings that were written down, in order."""
     return [step for fact in organism.watch.facts for step in fact.steps if isinstance(step, WarningRaised)]
+
+
+async def test_a_pause_is_no_time_of_the_conversation(journal: str) -> None:
+    """As it is none of its turn: what ran when it was paused finishes, and the turn ends in the pause."""
+
+    async def slow(message: Say, ctx: Context) -> Reply[Heard]:
+        await anyio.sleep(900)
+        return Reply(Heard("done"))
+
+    async with running(made(journal, handlers={"slow": code(slow, timeout=None)})) as organism:
+        handle = await organism.send("slow", Say("x"), conversation="c")
+        await anyio.sleep(100)
+        handle.pause()
+        result = await handle.result()
+        assert 100 <= result.usage.seconds < 101
+        assert organism.kernel.state.conversations["c"].seconds == pytest.approx(result.usage.seconds)
